@@ -1,0 +1,15 @@
+"""FedSA-LoRA and its family for FederatedScope.
+
+Importing this package finds the host, FederatedScope or the embedded
+stand-in for it, and registers every plugin with it.
+"""
+
+from fs_plugins.host import find_host
+
+__version__ = "0.1.0"
+HOST = find_host()  # before anything that imports federatedscope
+
+# Each of these registers what it adds with the host.
+from fs_plugins import config, data, model, trainer, worker  # noqa: E402
+
+__all__ = ["HOST", "config", "data", "model", "trainer", "worker"]

@@ -1,0 +1,41 @@
+"""What every aggregator does."""
+
+import abc
+from pathlib import Path
+
+import torch
+
+from fs_plugins.wire import Tensors
+
+
+class Aggregator(abc.ABC):
+    """Turns the updates of a round into new global parameters.
+
+    Args:
+        shared: the global parameters that the run starts from.
+        ignore_weight: all clients weigh the same, whatever their samples.
+
+    """
+
+    def __init__(self, shared: Tensors, ignore_weight: bool = False) -> None:
+        self.shared = {name: t.detach().clone() for name, t in shared.items()}
+        self.ignore_weight = ignore_weight
+
+    @abc.abstractmethod
+    def add(self, update: Tensors, samples: int) -> None:
+        """Take in one client's parameters.
+
+        Args:
+            update: the same names and shapes as ``shared``.
+            samples: what the client trained on.
+
+        """
+
+    @abc.abstractmethod
+    def finish(self) -> None:
+        """End the round: ``shared`` becomes the new global parameters."""
+
+    def save_model(self, path: str, cur_round: int = -1) -> None:
+        """Write the global parameters (``federate.save_to``)."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        torch.save({"cur_round": cur_round, "model": self.shared}, path)

@@ -1,0 +1,115 @@
+"""The command ``fedsa``."""
+
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fs_plugins.errors import UserError
+
+app = typer.Typer(
+    help="Federated LoRA on FederatedScope: share A, keep B.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+_PAIRS = {"allow_extra_args": True}
+
+
+@app.command(context_settings=_PAIRS)
+def run(
+    context: typer.Context,
+    cfg: Annotated[Path, typer.Option(help="A YAML file of FederatedScope.")],
+    quiet: Annotated[bool, typer.Option(help="Show no progress.")] = False,
+    verbose: Annotated[
+        bool, typer.Option(help="Show the host's log.")
+    ] = False,
+) -> None:
+    """Run one experiment; 'key value' pairs override the file."""
+    from fs_plugins.experiment import run as run_experiment
+
+    summary = run_experiment(cfg, context.args, quiet, verbose)
+    if not quiet:
+        print(f"results: {summary['outdir']}/summary.json")
+
+
+@app.command()
+def compare(
+    files: Annotated[
+        list[str],
+        typer.Argument(help="YAML files, then 'key value' pairs for all."),
+    ],
+    seeds: Annotated[str, typer.Option(help="E.g. 0,1,2.")] = "",
+    out: Annotated[Path, typer.Option(help="Where the results go.")] = Path(
+        "exp/compare"
+    ),
+    quiet: Annotated[bool, typer.Option(help="Show no progress.")] = False,
+) -> None:
+    """Run several experiments and set their results side by side."""
+    from fs_plugins.compare import compare as compare_files
+
+    numbers = _seeds(seeds)
+    if not compare_files(files, numbers, out, quiet):
+        raise typer.Exit(1)
+
+
+@app.command()
+def methods() -> None:
+    """List the federated methods and what they do with A, B and the head."""
+    from fs_plugins.report.tables import methods_table, show
+
+    show(methods_table())
+
+
+@app.command()
+def doctor() -> None:
+    """Say which host runs, its version, and what it runs on."""
+    import importlib.metadata as metadata
+
+    from fs_plugins import HOST
+
+    print(f"host: {HOST.name} {HOST.version} ({HOST.path})")
+    print(f"python {sys.version.split()[0]}")
+    for package in ("torch", "transformers", "peft", "safetensors", "numpy"):
+        print(f"{package} {metadata.version(package)}")
+    if HOST.name == "embedded":
+        print(
+            "FederatedScope is not in use; the README says how to install it"
+        )
+
+
+def _seeds(text: str) -> list[int] | None:
+    try:
+        return [int(part) for part in text.split(",")] if text else None
+    except ValueError:
+        raise UserError(
+            f"--seeds: {text!r} is not numbers with commas between them"
+        ) from None
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; exit codes: 0 done, 2 wrong input, 1 anything else."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        code: Any = app(arguments, standalone_mode=False)
+    except UserError as error:
+        _fail(str(error), 2)
+    except typer.TyperException as error:
+        describe = getattr(error, "format_message", error.__str__)
+        _fail(describe(), 2)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted", 130)
+    except Exception:
+        traceback.print_exc()
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(sentence: str, code: int) -> None:
+    print(f"fedsa: {sentence}", file=sys.stderr)
+    sys.exit(code)

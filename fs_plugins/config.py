@@ -1,0 +1,199 @@
+"""The options under ``fedsa:``, and the checks of a whole configuration."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from federatedscope.core.configs.config import CN, global_cfg
+from federatedscope.register import register_config
+
+from fs_plugins.aggregator import AGGREGATORS
+from fs_plugins.errors import UserError, unknown
+from fs_plugins.policy import METHODS, Policy, policy_of
+
+# key, default, description
+OPTIONS: tuple[tuple[str, Any, str], ...] = (
+    (
+        "fedsa.policy",
+        {"A": "", "B": "", "HEAD": "", "OTHER": ""},
+        "share, keep or freeze a role, in place of what the method does",
+    ),
+    (
+        "fedsa.aggregator",
+        "weighted_average",
+        "how the server combines what the clients share",
+    ),
+    (
+        "fedsa.token_cache",
+        "",
+        "folder for tokenised text; by default fs_plugins in the user's cache",
+    ),
+    (
+        "model.adapter",
+        {"args": [{}], "cache": "", "seed": 0},
+        "filled in from llm.adapter, llm.cache and seed; not to be set",
+    ),
+)
+# What our workers would silently leave out: key, the value that is off.
+_NOT_WITH_OURS = (
+    ("nbafl.use", False),
+    ("asyn.use", False),
+    ("federate.use_ss", False),
+    ("quantization.method", "none"),
+    ("aggregator.robust_rule", "fedavg"),
+    ("fedopt.use", False),
+    ("federate.online_aggr", False),
+)
+
+
+def extend_fedsa_cfg(cfg: Any) -> None:
+    """Add our options to a configuration."""
+    cfg.fedsa = CN()
+    for key, default, _ in OPTIONS:
+        section, name = key.split(".")
+        node = dict(default) if isinstance(default, dict) else default
+        if isinstance(node, dict):
+            value = CN()
+            for field, content in node.items():
+                value[field] = content
+            node = value
+        cfg[section][name] = node
+    cfg.register_cfg_check_fun(check)
+
+
+def policy_from(cfg: Any) -> Policy:
+    """The policy that ``federate.method`` and ``fedsa.policy`` ask for."""
+    changes = {
+        role: action
+        for role, action in cfg.fedsa.policy.items()
+        if isinstance(action, str)
+    }
+    return policy_of(cfg.federate.method, changes)
+
+
+def peft_method_of(cfg: Any) -> str:
+    """The PEFT method that ``llm.adapter.args`` asks for."""
+    return str(adapter_args(cfg).get("adapter_method", "lora")).lower()
+
+
+def adapter_args(cfg: Any) -> Mapping[str, Any]:
+    """The first (and only) entry of ``llm.adapter.args``."""
+    args = cfg.llm.adapter.args
+    return dict(args[0]) if args else {}
+
+
+def is_ours(cfg: Any) -> bool:
+    """Whether our workers run the method (else the host's own do)."""
+    return cfg.federate.method.lower() in METHODS
+
+
+def check(cfg: Any) -> None:
+    """Refuse a configuration that cannot run.
+
+    Raises:
+        UserError: says which key, which value, and what is allowed.
+
+    """
+    if cfg.fedsa.aggregator not in AGGREGATORS:
+        raise unknown("fedsa.aggregator", cfg.fedsa.aggregator, AGGREGATORS)
+    if is_ours(cfg):
+        _check_ours(cfg)
+
+
+def check_values(cfg: Any) -> None:
+    """Refuse values that the host would trip over much later.
+
+    Called once, on the complete configuration of a run.
+
+    Raises:
+        UserError: says which key, which value, and what is allowed.
+
+    """
+    method = cfg.federate.method
+    if not is_ours(cfg) and method.lower() not in _host_methods():
+        raise unknown("federate.method", method, [*METHODS, "FedAvg"])
+    for key, least in (
+        ("federate.client_num", 1),
+        ("federate.total_round_num", 1),
+        ("train.local_update_steps", 1),
+        ("dataloader.batch_size", 1),
+        ("eval.freq", 1),
+        ("llm.tok_len", 1),
+        ("grad.grad_accum_count", 1),
+    ):
+        value = get(cfg, key)
+        if not isinstance(value, int) or value < least:
+            raise UserError(
+                f"{key}: {value!r} is not a whole number of at least {least}"
+            )
+    rate = cfg.train.optimizer.lr
+    is_number = isinstance(rate, (int, float)) and not isinstance(rate, bool)
+    if not is_number or not math.isfinite(rate) or rate <= 0:
+        raise UserError(
+            f"train.optimizer.lr: {rate!r} is not a number above 0"
+        )
+    _check_names(cfg)
+
+
+def get(cfg: Any, key: str, default: Any = None) -> Any:
+    """The value of a key with dots; ``default`` if the host has no such."""
+    node = cfg
+    for part in key.split("."):
+        if part not in node:
+            return default
+        node = node[part]
+    return node
+
+
+def _host_methods() -> set[str]:
+    """Methods that the host's own workers run."""
+    from federatedscope.core.configs.constants import CLIENTS_TYPE
+
+    return {name.lower() for name in CLIENTS_TYPE} | {"global"}
+
+
+def _check_ours(cfg: Any) -> None:
+    policy = policy_from(cfg)
+    for key, off in _NOT_WITH_OURS:
+        value = get(cfg, key, off)
+        if value != off:
+            raise UserError(
+                f"{key}: {value!r} does not go with federate.method "
+                f"{cfg.federate.method}; set it to {off!r}"
+            )
+    if cfg.federate.make_global_eval and policy.keeps:
+        raise UserError(
+            "federate.make_global_eval: with federate.method "
+            f"{cfg.federate.method} some parameters exist only at the "
+            "clients, so there is no global model to evaluate; set it to "
+            "False"
+        )
+
+
+def _check_names(cfg: Any) -> None:
+    import torch
+    from federatedscope.core.monitors.metric_calculator import SUPPORT_METRICS
+
+    from fs_plugins.trainer import METRICS, TRAINERS
+
+    optimizers = [
+        name
+        for name in dir(torch.optim)
+        if isinstance(getattr(torch.optim, name), type) and name != "Optimizer"
+    ]
+    optimizer = cfg.train.optimizer.type
+    if optimizer not in optimizers:
+        raise unknown("train.optimizer.type", optimizer, optimizers)
+    metrics = {*SUPPORT_METRICS, *METRICS} - {"std"}
+    for metric in cfg.eval.metrics:
+        if metric not in metrics:
+            visible = [name for name in metrics if "@" not in name]
+            raise unknown("eval.metrics", metric, visible)
+    trainers = {*TRAINERS, "llmtrainer", "general"}
+    if "@" in cfg.data.type and cfg.trainer.type not in trainers:
+        raise unknown("trainer.type", cfg.trainer.type, trainers)
+
+
+register_config("fedsa", extend_fedsa_cfg)
+if "fedsa" not in global_cfg:  # the host's configuration is built already
+    extend_fedsa_cfg(global_cfg)

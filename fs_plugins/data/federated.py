@@ -1,0 +1,182 @@
+"""From examples to the data of every client."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from federatedscope.core.auxiliaries.utils import setup_seed
+from federatedscope.core.data import StandaloneDataDict
+
+from fs_plugins.config import adapter_args
+from fs_plugins.data.assets import find_asset
+from fs_plugins.data.client_data import TextClientData, TextDataset
+from fs_plugins.data.demo import load_demo
+from fs_plugins.data.examples import (
+    Examples,
+    Tokens,
+    load_tokenizer,
+    tokenise,
+)
+from fs_plugins.data.glue import load_glue, task_of
+from fs_plugins.data.split import Parts, split_like, split_train
+from fs_plugins.errors import UserError
+from fs_plugins.model.build import CLASSIFICATION, REGRESSION
+
+logger = logging.getLogger("federatedscope.fs_plugins")
+SPLITS = ("train", "val", "test")
+# FederatedScope splits the same way whatever ``seed`` is; so do we.
+SPLIT_SEED = 12345
+
+
+def load(cfg: Any, client_cfgs: Any) -> tuple[StandaloneDataDict, Any]:
+    """The data of ``<task>@glue`` or ``<name>@demo``, and the config.
+
+    Tells the model what it needs to know (``model.*``) and the monitor
+    which metrics to compute, if none are given.
+    """
+    name, _, family = cfg.data.type.rpartition("@")
+    model = _resolve_model(cfg)
+    train, val, test = _three_splits(cfg, name, family)
+    if family == "glue" and not cfg.eval.metrics:
+        cfg.eval.metrics = list(task_of(name).metrics)
+    elif not cfg.eval.metrics:
+        cfg.eval.metrics = ["acc"]
+    cfg.model.task = CLASSIFICATION if train.names else REGRESSION
+    cfg.model.num_labels = max(1, len(train.names))
+    tokenizer = load_tokenizer(model, cfg.llm.cache.model)
+    tokens = [
+        tokenise(part, tokenizer, cfg.llm.tok_len, cfg.fedsa.token_cache)
+        for part in (train, val, test)
+    ]
+    parts = _split(cfg, tokens)
+    _save_counts(cfg, tokens, parts, train.names)
+    data: dict[int, Any] = {}
+    for client in range(cfg.federate.client_num + 1):
+        data[client] = TextClientData(
+            _cfg_of(cfg, client_cfgs, client),
+            tokenizer.pad_token_id,
+            **{
+                split: TextDataset(
+                    whole,
+                    shares[client - 1] if client else range(len(whole)),
+                )
+                for split, whole, shares in zip(
+                    SPLITS, tokens, parts, strict=True
+                )
+            },
+        )
+    setup_seed(cfg.seed)  # the host doesn't, after a plugin's data
+    return StandaloneDataDict(data, cfg), cfg
+
+
+def _resolve_model(cfg: Any) -> str:
+    """The model's name or folder; tells the model builder the rest."""
+    name, at, hub = cfg.model.type.rpartition("@")
+    if not at or hub not in ("huggingface_llm", "demo"):
+        raise UserError(
+            f"model.type: {cfg.model.type!r} is not '<hub name or folder>"
+            "@huggingface_llm'"
+        )
+    if hub == "demo":
+        name = str(find_asset(name, "model.type"))
+    name = str(Path(name).expanduser()) if name.startswith("~") else name
+    cfg.model.type = f"{name}@huggingface_llm"
+    if not cfg.llm.adapter.use:
+        raise UserError("llm.adapter.use: must be True; LoRA is trained")
+    cfg.model.adapter.args = [dict(adapter_args(cfg))]
+    cfg.model.adapter.cache = cfg.llm.cache.model
+    cfg.model.adapter.seed = cfg.seed
+    if name.startswith((".", "/")) and not Path(name).is_dir():
+        raise UserError(f"model.type: the folder {name!r} does not exist")
+    return name
+
+
+def _three_splits(
+    cfg: Any, name: str, family: str
+) -> tuple[Examples, Examples, Examples]:
+    """Training, validation and test examples.
+
+    GLUE's own test labels are secret: its dev set is our test set, and as
+    many examples as it has (at most ``data.splits[1]`` of the training set)
+    are taken from the training set for validation.
+    """
+    rng = np.random.default_rng(SPLIT_SEED)
+    shares = cfg.data.splits
+    is_cut = len(shares) == 3 and all(s > 0 for s in shares)
+    if not is_cut or sum(shares) > 1 + 1e-9:
+        raise UserError(
+            f"data.splits: {shares} are not three shares above 0 that sum to "
+            "at most 1"
+        )
+    if family == "demo":
+        whole = load_demo(name)
+        order = rng.permutation(len(whole))
+        cuts = (np.cumsum(shares[:2]) * len(whole)).astype(int)
+        parts = [whole.take(part) for part in np.split(order, cuts)]
+        return parts[0], parts[1], parts[2]
+    whole, test = load_glue(name, cfg.data.root)
+    if cfg.data.subsample < 1:
+        number = max(1, int(cfg.data.subsample * len(whole)))
+        whole = whole.take(rng.permutation(len(whole))[:number])
+    order = rng.permutation(len(whole))
+    size = max(1, min(int(shares[1] * len(whole)), len(test)))
+    return whole.take(order[size:]), whole.take(order[:size]), test
+
+
+def _split(cfg: Any, tokens: list[Tokens]) -> list[Parts]:
+    """Each client's part of each split."""
+    classes = [_classes(part) for part in tokens]
+    train = split_train(classes[0], cfg)
+    if not cfg.data.consistent_label_distribution:
+        # As in the released FedSA-LoRA code: a draw of its own a split.
+        return [train, *(split_train(part, cfg) for part in classes[1:])]
+    train_labels = [[classes[0][i] for i in part] for part in train]
+    rng = np.random.default_rng(SPLIT_SEED)
+    return [
+        train,
+        *(
+            split_like(part, train_labels, rng, what)
+            for part, what in zip(
+                classes[1:], ("validation", "test"), strict=True
+            )
+        ),
+    ]
+
+
+def _classes(tokens: Tokens) -> list[int]:
+    """What label skew is about; scores are rounded."""
+    classes: list[int] = np.rint(tokens.labels).astype(int).tolist()
+    return classes
+
+
+def _save_counts(
+    cfg: Any, tokens: list[Tokens], parts: list[Parts], names: Any
+) -> None:
+    """Log and save how many examples of each class each client has."""
+    counts: dict[str, dict[str, dict[str, int]]] = {}
+    for split, whole, shares in zip(SPLITS, tokens, parts, strict=True):
+        classes = np.array(_classes(whole))
+        for client, index in enumerate(shares, 1):
+            found, number = np.unique(classes[index], return_counts=True)
+            counts.setdefault(str(client), {})[split] = {
+                str(names[c] if len(names) else c): int(n)
+                for c, n in zip(found, number, strict=True)
+            }
+    for name, splits in counts.items():
+        logger.info("client %s trains on %s", name, splits["train"])
+    folder = Path(cfg.outdir)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "label_counts.json").write_text(
+        json.dumps(counts, indent=1), encoding="utf-8"
+    )
+
+
+def _cfg_of(cfg: Any, client_cfgs: Any, client: int) -> Any:
+    own = (client_cfgs or {}).get(f"client_{client}")
+    if own is None:
+        return cfg
+    cfg = cfg.clone()
+    cfg.merge_from_other_cfg(own)
+    return cfg

@@ -1,0 +1,205 @@
+"""The GLUE benchmark (Wang et al., ICLR 2019)."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fs_plugins.data.examples import Examples
+from fs_plugins.data.sources import Row, find_file, read_rows
+from fs_plugins.errors import UserError, unknown
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task of GLUE.
+
+    Attributes:
+        folder: its folder in the official layout.
+        texts: for each text, the names its column goes by.
+        label: the names the label's column goes by.
+        classes: the classes, in the order of their numbers; empty for
+            regression.
+        metrics: the task's metrics, the leading one first.
+        dev: the stems of the files with its evaluation data.
+        header: the columns of its tsv files where they have no header.
+        hub: its configuration in the hub's ``nyu-mll/glue``.
+        hub_dev: the hub's split with its evaluation data.
+
+    """
+
+    folder: str
+    texts: tuple[tuple[str, ...], ...]
+    label: tuple[str, ...]
+    classes: tuple[str, ...]
+    metrics: tuple[str, ...]
+    hub: str
+    dev: tuple[str, ...] = ("dev", "validation")
+    header: tuple[str, ...] | None = None
+    hub_dev: str = "validation"
+
+
+_ONE = (("sentence",),)
+_TWO = (("sentence1", "#1 String"), ("sentence2", "#2 String"))
+_ENTAILS = ("entailment", "not_entailment")
+
+
+def _mnli(kind: str) -> Task:
+    return Task(
+        "MNLI",
+        (("sentence1", "premise"), ("sentence2", "hypothesis")),
+        ("gold_label", "label"),
+        ("entailment", "neutral", "contradiction"),
+        ("acc",),
+        "mnli",
+        dev=(f"dev_{kind}", f"validation_{kind}"),
+        hub_dev=f"validation_{kind}",
+    )
+
+
+# The name before '@glue' in ``data.type``.
+TASKS: dict[str, Task] = {
+    "sst2": Task(
+        "SST-2", _ONE, ("label",), ("negative", "positive"), ("acc",), "sst2"
+    ),
+    "qnli": Task(
+        "QNLI",
+        (("question",), ("sentence",)),
+        ("label",),
+        _ENTAILS,
+        ("acc",),
+        "qnli",
+    ),
+    "mnli": _mnli("matched"),
+    "mnli-m": _mnli("matched"),
+    "mnli-mm": _mnli("mismatched"),
+    "qqp": Task(
+        "QQP",
+        (("question1",), ("question2",)),
+        ("is_duplicate", "label"),
+        ("not_duplicate", "duplicate"),
+        ("acc", "binary_f1"),
+        "qqp",
+    ),
+    "rte": Task("RTE", _TWO, ("label",), _ENTAILS, ("acc",), "rte"),
+    "mrpc": Task(
+        "MRPC",
+        _TWO,
+        ("Quality", "label"),
+        ("not_equivalent", "equivalent"),
+        ("acc", "binary_f1"),
+        "mrpc",
+    ),
+    "cola": Task(
+        "CoLA",
+        _ONE,
+        ("label",),
+        ("unacceptable", "acceptable"),
+        ("matthews", "acc"),
+        "cola",
+        header=("source", "label", "star", "sentence"),
+    ),
+    "stsb": Task(
+        "STS-B", _TWO, ("score", "label"), (), ("pearson", "spearman"), "stsb"
+    ),
+    "wnli": Task(
+        "WNLI", _TWO, ("label",), ("not_entailment", "entailment"), ("acc",),
+        "wnli",
+    ),
+}  # fmt: skip
+
+
+def task_of(name: str) -> Task:
+    """The task with a name ('sst2', 'SST-2', 'mnli-mm', ...)."""
+    for spelling in (name.lower(), name.lower().replace("-", "")):
+        if spelling in TASKS:
+            return TASKS[spelling]
+    raise unknown("data.type", f"{name}@glue", [f"{t}@glue" for t in TASKS])
+
+
+def load_glue(name: str, root: str) -> tuple[Examples, Examples]:
+    """(training examples, evaluation examples) of a task.
+
+    They are read from ``<root>/<folder>/`` (tsv, csv, jsonl or parquet; the
+    official layout) or, if that folder isn't there, from the hub.
+
+    Raises:
+        UserError: unknown task, missing or broken file.
+
+    """
+    task = task_of(name)
+    folder = Path(root) / task.folder
+    if not folder.is_dir():
+        return _from_hub(task, folder)
+    parts = []
+    for stems in (("train",), task.dev):
+        file = find_file(folder, stems)
+        if file is None:
+            raise UserError(
+                f"data.root: {folder} has no file {stems[0]}.tsv (or .csv, "
+                ".jsonl, .parquet)"
+            )
+        header = task.header if file.suffix == ".tsv" else None
+        parts.append(_examples(task, str(file), read_rows(file, header)))
+    return parts[0], parts[1]
+
+
+def _from_hub(task: Task, folder: Path) -> tuple[Examples, Examples]:
+    try:
+        from datasets import load_dataset
+
+        data = load_dataset("nyu-mll/glue", task.hub)
+    except Exception as error:  # whatever stands between us and the hub
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(
+            f"data.root: {folder} does not exist, and GLUE cannot be loaded "
+            f"from the hub: {reason}"
+        ) from error
+    train, dev = (
+        _examples(task, f"nyu-mll/glue {part}", enumerate(data[part], 1))
+        for part in ("train", task.hub_dev)
+    )
+    return train, dev
+
+
+def _examples(
+    task: Task, source: str, rows: Iterable[tuple[int, Row]]
+) -> Examples:
+    texts, labels = [], []
+    for line, row in rows:
+        where = f"{source}, line {line}"
+        texts.append(
+            tuple(str(_field(row, names, where)) for names in task.texts)
+        )
+        labels.append(_label(task, _field(row, task.label, where), where))
+    if not texts:
+        raise UserError(f"{source} holds no examples")
+    return Examples(texts, labels, task.classes)
+
+
+def _field(row: Row, names: Sequence[str], where: str) -> Any:
+    for name in names:
+        if row.get(name) is not None:
+            return row[name]
+    raise UserError(
+        f"{where}: there is no column {names[0]!r}; the columns are "
+        f"{', '.join(map(repr, row))}"
+    )
+
+
+def _label(task: Task, value: Any, where: str) -> float:
+    """A class's number, or a score."""
+    if value in task.classes:
+        return task.classes.index(value)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = float("nan")
+    if task.classes and number in range(len(task.classes)):
+        return int(number)
+    if not task.classes and np.isfinite(number):
+        return number
+    allowed = ", ".join(task.classes) or "a number"
+    raise UserError(f"{where}: the label is {value!r}; allowed: {allowed}")

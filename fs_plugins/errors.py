@@ -1,0 +1,26 @@
+"""What the user got wrong."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """A mistake in the user's input, in one plain sentence.
+
+    The command prints the sentence and exits with code 2.
+    """
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`` (did you mean 'x'?)`` if a known word is close, else nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def unknown(key: str, value: object, known: Iterable[str]) -> UserError:
+    """The error for a name that isn't among those known."""
+    names = sorted(known)
+    return UserError(
+        f"{key}: there is no {value!r}{did_you_mean(str(value), names)}; "
+        f"known are {', '.join(names)}"
+    )

@@ -1,0 +1,230 @@
+"""One experiment: from a YAML file to its folder of results."""
+
+import contextlib
+import io
+import logging
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fs_plugins import HOST
+from fs_plugins.config import check_values, is_ours, peft_method_of
+from fs_plugins.errors import UserError, did_you_mean
+
+
+def run(
+    cfg_file: str | Path,
+    overrides: Sequence[str] = (),
+    quiet: bool = False,
+    verbose: bool = False,
+) -> dict[str, Any]:
+    """Run an experiment on the host.
+
+    Args:
+        cfg_file: a YAML file of FederatedScope.
+        overrides: ``key value`` pairs.
+        quiet: show no progress.
+        verbose: show the host's log.
+
+    Returns:
+        What ``summary.json`` holds, and ``outdir``, the folder it is in.
+
+    Raises:
+        UserError: the input is wrong; no folder is left behind.
+
+    """
+    cfg = load_config(cfg_file, overrides)
+    begin = time.perf_counter()
+    with _new_folder(cfg, verbose) as folder:
+        runner = _runner(cfg)
+        summary = _record(runner, Path(cfg_file).stem, begin, quiet)
+    return summary | {"outdir": str(folder)}
+
+
+def load_config(cfg_file: str | Path, overrides: Sequence[str] = ()) -> Any:
+    """The configuration of an experiment, complete and checked.
+
+    Raises:
+        UserError: the file is missing or broken, a key is unknown, a value
+            is of the wrong type or not allowed.
+
+    """
+    from federatedscope.core.configs.config import global_cfg
+
+    cfg = global_cfg.clone()
+    pairs = list(_flatten(_read_yaml(Path(cfg_file))))
+    if len(overrides) % 2:
+        raise UserError(
+            f"{overrides[-1]!r} has no value; after the file come pairs "
+            "'key value'"
+        )
+    pairs += zip(overrides[::2], overrides[1::2], strict=True)
+    for key, value in pairs:
+        _set(cfg, key, value)
+    if not cfg.expname:
+        cfg.expname = f"{cfg.federate.method.lower()}_{Path(cfg_file).stem}"
+    try:
+        cfg.assert_cfg()
+    except UserError:
+        raise
+    except (ValueError, AssertionError) as error:
+        raise UserError(f"{cfg_file}: {_one_line(error)}") from error
+    check_values(cfg)
+    return cfg
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} is not YAML: {_one_line(error)}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{file} holds no configuration keys")
+    return content
+
+
+def _flatten(
+    tree: dict[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _set(cfg: Any, key: str, value: Any) -> None:
+    """Merge one key, so that an error can name it."""
+    try:
+        cfg.merge_from_list([key, value], check_cfg=False)
+    except (KeyError, AttributeError, AssertionError) as error:
+        known = [k for k, _ in _flatten(cfg) if "__" not in k]
+        raise UserError(
+            f"{key}: there is no such key{did_you_mean(key, known)}"
+        ) from error
+    except ValueError as error:
+        if "FederatedScope" in str(error):
+            raise UserError(_one_line(error)) from error
+        now = dict(_flatten(cfg)).get(key)
+        kind = type(now).__name__ if now is not None else "section"
+        raise UserError(
+            f"{key}: {value!r} is of the wrong type; expected: {kind}"
+        ) from error
+
+
+@contextlib.contextmanager
+def _new_folder(cfg: Any, verbose: bool) -> Iterator[Path]:
+    """The experiment's folder; gone again if the user's input was wrong."""
+    from federatedscope.core.auxiliaries.logging import update_logger
+
+    above = Path(cfg.outdir).absolute()
+    while not above.exists():
+        above = above.parent
+    log = logging.getLogger("federatedscope")
+    log.propagate = False
+    try:
+        if verbose:
+            update_logger(cfg, clear_before_add=True)
+        else:
+            with contextlib.redirect_stderr(io.StringIO()):
+                update_logger(cfg, clear_before_add=True)
+            log.handlers = [
+                h for h in log.handlers if isinstance(h, logging.FileHandler)
+            ]
+    except OSError as error:
+        raise UserError(
+            f"outdir: {cfg.outdir} cannot be made: {error.strerror}"
+        ) from error
+    folder = Path(cfg.outdir)
+    try:
+        yield folder
+    except UserError:
+        if not (folder / "metrics.jsonl").exists():
+            _remove(folder, above)
+        raise
+    finally:
+        for handler in log.handlers:
+            handler.close()
+        log.handlers = []
+
+
+def _remove(folder: Path, above: Path) -> None:
+    """Remove a folder, and those above it that were made for it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for parent in folder.absolute().parents:
+        if parent == above:
+            return
+        with contextlib.suppress(OSError):
+            parent.rmdir()
+
+
+def _runner(cfg: Any) -> Any:
+    """Everything that comes before the first round, in the host's order."""
+    from federatedscope.core.auxiliaries.data_builder import get_data
+    from federatedscope.core.auxiliaries.runner_builder import get_runner
+    from federatedscope.core.auxiliaries.utils import setup_seed
+    from federatedscope.core.auxiliaries.worker_builder import (
+        get_client_cls,
+        get_server_cls,
+    )
+
+    setup_seed(cfg.seed)
+    try:
+        data, modified = get_data(config=cfg.clone(), client_cfgs=None)
+        cfg.merge_from_other_cfg(modified)
+        only = cfg.federate.client_idx_for_local_train
+        if only:
+            cfg.federate.client_num = 1
+            data = {0: data.get(0), 1: data[only]}
+        cfg.freeze()
+        return get_runner(
+            data=data,
+            server_class=get_server_cls(cfg),
+            client_class=get_client_cls(cfg),
+            config=cfg.clone(),
+            client_configs=None,
+        )
+    except UserError:
+        raise
+    except (ValueError, AssertionError, FileNotFoundError) as error:
+        raise UserError(_one_line(error)) from error
+
+
+def _record(
+    runner: Any, name: str, begin: float, quiet: bool
+) -> dict[str, Any]:
+    from fs_plugins.report.progress import progress_for
+    from fs_plugins.report.recorder import Recorder
+
+    cfg = runner.cfg
+    rounds = cfg.federate.total_round_num
+    with progress_for(name, rounds, quiet) as progress:
+        recorder = Recorder(runner, _facts(cfg), progress)
+        runner.run()
+    return recorder.finish(time.perf_counter() - begin)
+
+
+def _facts(cfg: Any) -> dict[str, Any]:
+    method = cfg.federate.method
+    return {
+        "schema": 1,
+        "method": method.lower() if is_ours(cfg) else method,
+        "adapter": peft_method_of(cfg),
+        "host": HOST.name,
+        "host_version": HOST.version,
+        "model": cfg.model.type,
+        "data": cfg.data.type,
+        "clients": cfg.federate.client_num,
+        "rounds": cfg.federate.total_round_num,
+        "seed": cfg.seed,
+    }
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

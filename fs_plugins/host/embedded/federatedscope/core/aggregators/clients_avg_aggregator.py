@@ -1,0 +1,60 @@
+"""Federated averaging (McMahan et al., AISTATS 2017)."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from federatedscope.core.aggregators.aggregator import Aggregator
+
+
+class ClientsAvgAggregator(Aggregator):
+    """Averages parameters, weighted by samples.
+
+    Args:
+        model: the global model.
+        device: where it is.
+        config: ``federate.ignore_weight`` makes all weights equal.
+
+    """
+
+    def __init__(
+        self, model: Any = None, device: Any = "cpu", config: Any = None
+    ) -> None:
+        self.model = model
+        self.device = device
+        self.cfg = config
+
+    def aggregate(self, agg_info: dict[str, Any]) -> dict[str, Any]:
+        """sum_i n_i x_i / sum_i n_i over ``agg_info['client_feedback']``.
+
+        The sum is kept in float64 and rounded once, at the end.
+        """
+        feedback = agg_info["client_feedback"]
+        sizes = [
+            1 if self.cfg.federate.ignore_weight else size
+            for size, _ in feedback
+        ]
+        average = {}
+        for name, like in feedback[0][1].items():
+            total = torch.zeros_like(like, dtype=torch.float64)
+            for size, (_, parameters) in zip(sizes, feedback, strict=True):
+                total.add_(parameters[name].double(), alpha=size)
+            average[name] = (total / sum(sizes)).to(like.dtype)
+        return average
+
+    def update(self, model_parameters: dict[str, Any]) -> None:
+        """Load parameters into the global model."""
+        self.model.load_state_dict(model_parameters, strict=False)
+
+    def save_model(self, path: str, cur_round: int = -1) -> None:
+        """Write ``{'cur_round', 'model'}`` to ``path``."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        state = {"cur_round": cur_round, "model": self.model.state_dict()}
+        torch.save(state, path)
+
+    def load_model(self, path: str) -> int:
+        """Read what ``save_model`` wrote; returns its round."""
+        state = torch.load(path, map_location=self.device)
+        self.model.load_state_dict(state["model"], strict=False)
+        return int(state["cur_round"])

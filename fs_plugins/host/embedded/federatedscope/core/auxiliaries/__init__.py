@@ -1,0 +1,1 @@
+"""Builders: from a name in the configuration to an object."""

@@ -1,0 +1,26 @@
+"""The command line of ``python federatedscope/main.py``."""
+
+import argparse
+import re
+
+
+def parse_args(args: list[str] | None = None) -> argparse.Namespace:
+    """Parse ``--cfg FILE [--client_cfg FILE] [key value ...]``."""
+    parser = argparse.ArgumentParser(description="FederatedScope")
+    parser.add_argument("--cfg", dest="cfg_file")
+    parser.add_argument("--client_cfg", dest="client_cfg_file")
+    parser.add_argument("opts", nargs=argparse.REMAINDER)
+    return parser.parse_args(args)
+
+
+def parse_client_cfg(opts: list[str]) -> tuple[list[str], list[str]]:
+    """Split ``key value`` pairs into the global and the clients' own.
+
+    A client's own key begins with ``client_<number>.``.
+    """
+    pairs = list(zip(opts[::2], opts[1::2], strict=True))
+    own = [bool(re.match(r"client_\d+\.", key)) for key, _ in pairs]
+    split: tuple[list[str], list[str]] = ([], [])
+    for pair, is_own in zip(pairs, own, strict=True):
+        split[is_own].extend(pair)
+    return split

@@ -1,0 +1,1 @@
+"""Local training of causal language models."""

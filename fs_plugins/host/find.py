@@ -1,0 +1,94 @@
+"""Find FederatedScope, or stand in for it."""
+
+import importlib
+import importlib.util
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from fs_plugins.errors import UserError, unknown
+
+EMBEDDED = Path(__file__).parent / "embedded"
+VARIABLE = "FS_PLUGINS_HOST"
+
+
+@dataclass(frozen=True)
+class Host:
+    """The host that the plugins run on.
+
+    Attributes:
+        name: 'federatedscope' or 'embedded'.
+        version: its version.
+        path: its folder.
+
+    """
+
+    name: str
+    version: str
+    path: Path
+
+
+def find_host() -> Host:
+    """Make ``import federatedscope`` work and say what it imports.
+
+    An installed FederatedScope is used; otherwise the embedded host is
+    appended to the import path.  ``FS_PLUGINS_HOST`` forces one of the two.
+
+    Raises:
+        UserError: the host asked for isn't there, or is broken.
+
+    """
+    wanted = os.environ.get(VARIABLE, "")
+    if wanted not in ("", "embedded", "federatedscope"):
+        raise unknown(VARIABLE, wanted, ("embedded", "federatedscope"))
+    if wanted == "embedded":
+        _put_first(EMBEDDED)
+    elif importlib.util.find_spec("federatedscope") is None:
+        if wanted == "federatedscope":
+            raise UserError(
+                f"{VARIABLE}: FederatedScope is not installed here; install "
+                "its llm branch, or unset the variable to use the embedded "
+                "host"
+            )
+        sys.path.append(str(EMBEDDED))
+    return _load()
+
+
+def _put_first(folder: Path) -> None:
+    """Import ``federatedscope`` from ``folder``, whatever is installed."""
+    module = sys.modules.get("federatedscope")
+    if module is not None and _folder(module) != folder / "federatedscope":
+        raise UserError(
+            f"{VARIABLE}: FederatedScope was imported before fs_plugins; "
+            "import fs_plugins first to use the embedded host"
+        )
+    sys.path.insert(0, str(folder))
+
+
+def _load() -> Host:
+    try:
+        module = importlib.import_module("federatedscope")
+        config = importlib.import_module("federatedscope.core.configs.config")
+    except ImportError as error:
+        raise UserError(
+            f"FederatedScope is installed but cannot be imported ({error}); "
+            "install what is missing, or set "
+            f"{VARIABLE}=embedded to do without it"
+        ) from error
+    folder = _folder(module)
+    if not hasattr(config.global_cfg, "llm"):
+        raise UserError(
+            f"the FederatedScope in {folder} has no LLM support; install its "
+            f"llm branch, or set {VARIABLE}=embedded to do without it"
+        )
+    is_embedded = folder.parent == EMBEDDED
+    return Host(
+        name="embedded" if is_embedded else "federatedscope",
+        version=str(getattr(module, "__version__", "unknown")),
+        path=folder,
+    )
+
+
+def _folder(module: object) -> Path:
+    return Path(str(getattr(module, "__file__", ""))).parent

@@ -1,0 +1,20 @@
+"""The paradigm: which parameters travel, and which stay at home."""
+
+from fs_plugins.policy.methods import METHODS, Action, Policy, policy_of
+from fs_plugins.policy.roles import (
+    PEFT_METHODS,
+    Role,
+    check_peft_method,
+    roles_of,
+)
+
+__all__ = [
+    "METHODS",
+    "PEFT_METHODS",
+    "Action",
+    "Policy",
+    "Role",
+    "check_peft_method",
+    "policy_of",
+    "roles_of",
+]

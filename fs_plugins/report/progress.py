@@ -1,0 +1,158 @@
+"""What a run shows of itself while it goes on."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+
+class Progress:
+    """Shows nothing."""
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        """Stop showing."""
+
+    def round_begins(self, rnd: int, clients: int) -> None:
+        """Round ``rnd`` (from 1) begins at so many clients."""
+
+    def client_trained(self, client: int) -> None:
+        """A client has sent its update."""
+
+    def evaluation_begins(self, clients: int) -> None:
+        """So many clients are asked to evaluate."""
+
+    def client_evaluated(self, client: int) -> None:
+        """A client has sent its results."""
+
+    def evaluated(self, rnd: int, results: Mapping[str, float]) -> None:
+        """All results after a round are there, weighted over clients."""
+
+
+class Lines(Progress):
+    """One plain line an evaluation; for a file or a pipe.
+
+    Args:
+        name: what the lines begin with.
+        rounds: the number of rounds.
+
+    """
+
+    def __init__(self, name: str, rounds: int) -> None:
+        self.name = name
+        self.rounds = rounds
+
+    def evaluated(self, rnd: int, results: Mapping[str, float]) -> None:
+        """Print the round and its results."""
+        print(
+            f"{self.name}: round {rnd}/{self.rounds}  {headline(results)}",
+            flush=True,
+        )
+
+
+class Bar(Progress):
+    """A bar with the round, its clients and the newest results.
+
+    Args:
+        name: what the bar begins with.
+        rounds: the number of rounds.
+
+    """
+
+    def __init__(self, name: str, rounds: int) -> None:
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+        from rich.progress import Progress as RichProgress
+
+        self._display = RichProgress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[doing]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        self._task = self._display.add_task(name, total=rounds, doing="")
+        self._rounds = rounds
+        self._round = self._clients = self._done = 0
+        self._results = ""
+
+    def __enter__(self) -> "Bar":
+        self._display.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._display.stop()
+
+    def round_begins(self, rnd: int, clients: int) -> None:
+        """Show which round it is."""
+        self._round, self._clients, self._done = rnd, clients, 0
+        self._show("training", rnd - 1)
+
+    def client_trained(self, client: int) -> None:
+        """Advance by a client's share of the round."""
+        self._done += 1
+        share = self._done / max(1, self._clients)
+        self._show("training", self._round - 1 + share)
+
+    def evaluation_begins(self, clients: int) -> None:
+        """Show that clients evaluate."""
+        self._clients, self._done = clients, 0
+        self._show("evaluating")
+
+    def client_evaluated(self, client: int) -> None:
+        """Show how many clients have evaluated."""
+        self._done += 1
+        self._show("evaluating")
+
+    def evaluated(self, rnd: int, results: Mapping[str, float]) -> None:
+        """Show the newest results."""
+        self._results = headline(results)
+        self._show("", rnd)
+
+    def _show(self, what: str, completed: float | None = None) -> None:
+        done = f"{what} {self._done}/{self._clients}  " if what else ""
+        fields: dict[str, Any] = {"doing": done + self._results}
+        if completed is not None:
+            fields["completed"] = round(completed, 2)
+        self._display.update(self._task, **fields)
+
+
+def progress_for(name: str, rounds: int, quiet: bool) -> Progress:
+    """A bar on a terminal, lines elsewhere, nothing if quiet."""
+    if quiet:
+        return Progress()
+    return (Bar if sys.stdout.isatty() else Lines)(name, rounds)
+
+
+def headline(results: Mapping[str, float]) -> str:
+    """The leading metric of validation and test, and the loss."""
+    parts = []
+    for split in ("val", "test"):
+        metric = leading_metric(results, split)
+        if metric:
+            parts.append(f"{metric} {results[metric]:.4f}")
+    loss = results.get("val_avg_loss", results.get("test_avg_loss"))
+    if loss is not None:
+        parts.append(f"loss {loss:.4f}")
+    return "  ".join(parts)
+
+
+def leading_metric(results: Mapping[str, float], split: str) -> str | None:
+    """The first metric of a split that is neither a loss nor a count."""
+    for key in results:
+        head, _, metric = key.partition("_")
+        if head == split and metric not in (
+            "loss",
+            "avg_loss",
+            "total",
+            "correct",
+        ):
+            return key
+    return None

@@ -1,0 +1,214 @@
+"""Writes down what a run does, by looking at its messages.
+
+It hangs on to the runner from outside, so that every method is recorded in
+the same way, the host's own among them, on either host.
+"""
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fs_plugins.report.progress import Progress
+from fs_plugins.report.results import evaluation, is_better, selection_key
+from fs_plugins.wire import encode
+
+
+class Recorder:
+    """Writes ``metrics.jsonl`` during a run, and ``summary.json`` after it.
+
+    Args:
+        runner: a standalone runner, not yet run.
+        facts: what the summary begins with (method, model, ...).
+        progress: is told what happens.
+
+    """
+
+    def __init__(
+        self, runner: Any, facts: dict[str, Any], progress: Progress
+    ) -> None:
+        self.cfg = runner.cfg
+        self.facts = facts
+        self.progress = progress
+        self.outdir = Path(self.cfg.outdir)
+        self.bytes = {"uplink": 0, "downlink": 0}
+        self._round_bytes = {"uplink": [0, 0], "downlink": [0, 0]}
+        self.seconds = {"train": 0.0, "eval": 0.0, "aggregate": 0.0}
+        self.last: dict[str, Any] | None = None
+        self.best: dict[str, Any] | None = None
+        self._key = selection_key(self.cfg.eval.best_res_update_round_wise_key)
+        self._waiting: dict[int, dict[int, dict[str, float]]] = {}
+        self._shared = 0
+        self._server = runner.server
+        self._clients = runner.client
+        self._watch(runner)
+
+    def _watch(self, runner: Any) -> None:
+        server = runner.server
+        self._watch_sending(server)
+        server._perform_federated_aggregation = self._timed(
+            "aggregate", server._perform_federated_aggregation
+        )
+        if self.cfg.federate.make_global_eval:
+            server.trainer.evaluate = self._timed(
+                "eval", server.trainer.evaluate
+            )
+            server.eval = self._recorded_eval(server.eval)
+        for client in runner.client.values():
+            self._watch_sending(client)
+            trainer = client.trainer
+            trainer.train = self._timed("train", trainer.train)
+            trainer.evaluate = self._timed("eval", trainer.evaluate)
+
+    def _timed(
+        self, what: str, function: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            begin = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self.seconds[what] += time.perf_counter() - begin
+
+        return timed
+
+    def _watch_sending(self, worker: Any) -> None:
+        manager = worker.comm_manager
+        send = manager.send
+
+        def watched(message: Any) -> None:
+            self._see(message)
+            send(message)
+
+        manager.send = watched
+
+    def _see(self, message: Any) -> None:
+        receivers = message.receiver
+        number = len(receivers) if isinstance(receivers, list) else 1
+        kind = message.msg_type
+        if kind in ("model_para", "evaluate", "finish"):
+            self._count(message, number)
+        if kind == "model_para" and message.sender == 0:
+            self.progress.round_begins(message.state + 1, number)
+        elif kind == "model_para":
+            self.progress.client_trained(message.sender)
+        elif kind == "evaluate":
+            self.progress.evaluation_begins(number)
+        elif kind == "metrics":
+            self.progress.client_evaluated(message.sender)
+            rnd = message.state + 1
+            results = self._waiting.setdefault(rnd, {})
+            results[message.sender] = message.content
+            if len(results) == len(self._clients):
+                self._write(rnd, self._waiting.pop(rnd))
+
+    def _count(self, message: Any, receivers: int) -> None:
+        """Add up a message's payload; that of a host's worker is encoded."""
+        is_uplink = message.sender != 0
+        payload = message.content[1] if is_uplink else message.content
+        if isinstance(payload, dict):
+            size = len(encode(payload))
+        else:
+            size = len(payload) if payload is not None else 0
+        direction = "uplink" if is_uplink else "downlink"
+        self.bytes[direction] += size * receivers
+        if message.msg_type == "model_para":
+            counted = self._round_bytes[direction]
+            counted[0] += size * receivers
+            counted[1] += receivers
+        if isinstance(payload, dict):
+            self._shared = sum(t.numel() for t in payload.values())
+
+    def _recorded_eval(self, server_eval: Any) -> Any:
+        results: dict[str, float] = {}
+        evaluate = self._server.trainer.evaluate
+
+        def keep(*args: Any, **kwargs: Any) -> Any:
+            found = evaluate(*args, **kwargs)
+            results.update(found)
+            return found
+
+        def recorded() -> None:
+            rnd = self._server.state
+            server_eval()
+            self._write(rnd, {0: dict(results)})
+
+        self._server.trainer.evaluate = keep
+        return recorded
+
+    def _write(self, rnd: int, clients: dict[int, dict[str, float]]) -> None:
+        self.last = evaluation(rnd, clients, self.cfg.eval.metrics)
+        line = self.last | {
+            "uplink_bytes": self.bytes["uplink"],
+            "downlink_bytes": self.bytes["downlink"],
+        }
+        with open(
+            self.outdir / "metrics.jsonl", "a", encoding="utf-8"
+        ) as file:
+            file.write(json.dumps(line) + "\n")
+        value = self.last["weighted"].get(self._key)
+        if value is not None and (
+            self.best is None
+            or is_better(self._key, value, self.best["weighted"][self._key])
+        ):
+            self.best = self.last
+        self.progress.evaluated(rnd, self.last["weighted"])
+
+    def finish(self, total_seconds: float) -> dict[str, Any]:
+        """Write ``summary.json``; returns what is in it."""
+        best = None
+        if self.best is not None:
+            best = {"round": self.best["round"], "by": self._key}
+            best |= {k: v for k, v in self.best.items() if k != "round"}
+        summary = self.facts | {
+            "results": {"last": self.last, "best": best},
+            "communication": self._communication(),
+            "time": {"total_s": total_seconds}
+            | {f"{what}_s": s for what, s in self.seconds.items()},
+            "memory": {
+                "peak_rss_bytes": _peak_rss(),
+                "peak_gpu_bytes": _peak_gpu() if self.cfg.use_gpu else None,
+            },
+            "rejected_updates": getattr(self._server, "rejected_updates", 0),
+        }
+        text = json.dumps(summary, indent=1)
+        part = self.outdir / "summary.json.part"
+        part.write_text(text + "\n", encoding="utf-8")
+        part.replace(self.outdir / "summary.json")
+        return summary
+
+    def _communication(self) -> dict[str, Any]:
+        each = {
+            direction: round(size / number) if number else 0
+            for direction, (size, number) in self._round_bytes.items()
+        }
+        client = next(iter(self._clients.values()))
+        trainable = sum(
+            p.numel() for p in client.model.parameters() if p.requires_grad
+        )
+        own = getattr(client, "parameters", None)
+        if own is not None:
+            self._shared = sum(p.numel() for p in own.shared.values())
+        return {
+            "uplink_bytes": self.bytes["uplink"],
+            "downlink_bytes": self.bytes["downlink"],
+            "uplink_bytes_per_client_round": each["uplink"],
+            "downlink_bytes_per_client_round": each["downlink"],
+            "shared_parameters": self._shared,
+            "kept_parameters": trainable - self._shared,
+            "trainable_parameters": trainable,
+        }
+
+
+def _peak_rss() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _peak_gpu() -> int:
+    return int(torch.cuda.max_memory_allocated())

@@ -1,0 +1,67 @@
+"""Metrics that GLUE needs and the host lacks."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from federatedscope.register import register_metric
+
+Metric = Callable[..., float]
+
+
+def matthews(y_true: Any, y_pred: Any, **_: Any) -> float:
+    """Matthews correlation; 0 where it is undefined."""
+    from sklearn.metrics import matthews_corrcoef
+
+    return float(matthews_corrcoef(np.ravel(y_true), np.ravel(y_pred)))
+
+
+def binary_f1(y_true: Any, y_pred: Any, **_: Any) -> float:
+    """F1 of class 1 (the host's ``f1`` averages over the classes)."""
+    from sklearn.metrics import f1_score
+
+    return float(
+        f1_score(np.ravel(y_true), np.ravel(y_pred), zero_division=0.0)
+    )
+
+
+def pearson(y_true: Any, y_prob: Any, **_: Any) -> float:
+    """Pearson correlation of scores; 0 where it is undefined."""
+    return _correlation(np.ravel(y_true), np.ravel(y_prob))
+
+
+def spearman(y_true: Any, y_prob: Any, **_: Any) -> float:
+    """Spearman rank correlation of scores; 0 where it is undefined."""
+    return _correlation(_ranks(np.ravel(y_true)), _ranks(np.ravel(y_prob)))
+
+
+def _ranks(x: np.ndarray) -> np.ndarray:
+    """The rank of each value; equal ones share their mean rank."""
+    _, group, size = np.unique(x, return_inverse=True, return_counts=True)
+    last = np.cumsum(size)
+    return (last - (size - 1) / 2)[group]
+
+
+def _correlation(x: np.ndarray, y: np.ndarray) -> float:
+    if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return 0.0
+    return float(np.corrcoef(x, y)[0, 1])
+
+
+METRICS: dict[str, Metric] = {
+    "binary_f1": binary_f1,
+    "matthews": matthews,
+    "pearson": pearson,
+    "spearman": spearman,
+}
+
+
+def _register(name: str, metric: Metric) -> None:
+    def call_metric(types: Any) -> tuple[str, Metric, bool] | None:
+        return (name, metric, True) if name in types else None
+
+    register_metric(name, call_metric)
+
+
+for _name, _metric in METRICS.items():
+    _register(_name, _metric)

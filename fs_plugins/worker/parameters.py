@@ -1,0 +1,93 @@
+"""The trainable parameters of a model, by what the policy does to them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+
+from fs_plugins.config import peft_method_of, policy_from
+from fs_plugins.policy import Action, roles_of
+from fs_plugins.wire import Tensors, spec_of
+
+
+class AdapterParameters:
+    """Views of a model's shared and kept parameters.
+
+    The server and all clients may work on one model.  Whoever uses it moves
+    its own values in and leaves the model as it was: see ``lent``.
+
+    Args:
+        model: a PEFT model, or a wrapper with one in ``.model``.
+        cfg: the configuration.
+
+    Attributes:
+        shared: the parameters that travel, by name.
+        kept: those that stay with their client, by name.
+        initial: the values of both that every client starts from.
+        spec: names, shapes and types of ``shared``.
+
+    """
+
+    def __init__(self, model: nn.Module, cfg: Any) -> None:
+        policy = policy_from(cfg)
+        inner = getattr(model, "model", model)
+        trainable = {
+            name: parameter
+            for name, parameter in inner.named_parameters()
+            if parameter.requires_grad
+        }
+        self.shared: dict[str, nn.Parameter] = {}
+        self.kept: dict[str, nn.Parameter] = {}
+        for name, role in roles_of(peft_method_of(cfg), trainable).items():
+            if policy[role] is Action.SHARE:
+                self.shared[name] = trainable[name]
+            elif policy[role] is Action.KEEP:
+                self.kept[name] = trainable[name]
+            else:
+                trainable[name].requires_grad_(False)
+        self.initial = {
+            name: parameter.detach().cpu().clone()
+            for name, parameter in (self.shared | self.kept).items()
+        }
+        self.spec = spec_of(self.shared)
+
+    def initial_of(self, group: Tensors) -> dict[str, torch.Tensor]:
+        """The initial values of ``shared`` or ``kept``."""
+        return {name: self.initial[name] for name in group}
+
+    @contextmanager
+    def lent(self, *values: Tensors) -> Iterator[None]:
+        """The model with these values; afterwards, with its initial ones.
+
+        Nothing that the borrower puts in, trains or computes gradients for
+        stays behind in the model.
+        """
+        try:
+            for tensors in values:
+                self._load(tensors)
+            yield
+        finally:
+            self._load(self.initial)
+            for parameter in (self.shared | self.kept).values():
+                parameter.grad = None
+
+    @torch.no_grad()
+    def _load(self, tensors: Tensors) -> None:
+        for name, value in tensors.items():
+            group = self.shared if name in self.shared else self.kept
+            group[name].copy_(value)
+
+
+_of_model: "WeakKeyDictionary[nn.Module, AdapterParameters]" = (
+    WeakKeyDictionary()
+)
+
+
+def parameters_of(model: nn.Module, cfg: Any) -> AdapterParameters:
+    """The parameters of a model; one object for all that share the model."""
+    if model not in _of_model:
+        _of_model[model] = AdapterParameters(model, cfg)
+    return _of_model[model]

@@ -1,0 +1,123 @@
+"""The server: broadcasts, checks and aggregates what is shared."""
+
+import logging
+from typing import Any
+
+from federatedscope.core.message import Message
+from federatedscope.core.workers import Server
+
+from fs_plugins.aggregator import AGGREGATORS
+from fs_plugins.wire import WireError, decode, encode
+from fs_plugins.worker.parameters import parameters_of
+
+logger = logging.getLogger("federatedscope.fs_plugins")
+
+
+class FedSAServer(Server):  # type: ignore[misc]
+    """The server of FedSA, or of any other policy.
+
+    It knows the shared parameters only: A^(t+1) = sum_i w_i A_i.
+    (Guo et al., arXiv 2410.01463, section 4)
+
+    Attributes:
+        rejected_updates: updates that were not what they should be.
+
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self._cfg is None:  # FederatedScope lists the handlers this way
+            return
+        self.parameters = parameters_of(self.model, self._cfg)
+        self.aggregator = AGGREGATORS[self._cfg.fedsa.aggregator](
+            self.parameters.initial_of(self.parameters.shared),
+            ignore_weight=self._cfg.federate.ignore_weight,
+        )
+        self.aggregators = [self.aggregator]
+        self.rejected_updates = 0
+
+    def broadcast_model_para(
+        self,
+        msg_type: str = "model_para",
+        sample_client_num: int = -1,
+        filter_unseen_clients: bool = True,
+    ) -> None:
+        """Send the shared parameters to sampled clients, or (-1) to all."""
+        if filter_unseen_clients:
+            self.sampler.change_state(self.unseen_clients_id, "unseen")
+        if sample_client_num > 0:
+            receivers = self.sampler.sample(size=sample_client_num)
+        else:
+            receivers = list(self.comm_manager.neighbors)
+            if msg_type == "model_para":
+                self.sampler.change_state(receivers, "working")
+        if filter_unseen_clients:
+            self.sampler.change_state(self.unseen_clients_id, "seen")
+        # Evaluation belongs to the round that has just ended.
+        state = self.state - 1 if msg_type == "evaluate" else self.state
+        self.comm_manager.send(
+            Message(
+                msg_type=msg_type,
+                sender=self.ID,
+                receiver=receivers,
+                state=min(state, self.total_round_num),
+                timestamp=self.cur_timestamp,
+                content=encode(self.aggregator.shared),
+            )
+        )
+
+    def callback_funcs_model_para(self, message: Message) -> Any:
+        """Check an update and add it; when all are in, go on."""
+        if self.is_finish:
+            return "finish"
+        self.cur_timestamp = message.timestamp
+        self.sampler.change_state(message.sender, "idle")
+        answers = self.msg_buffer["train"].setdefault(self.state, {})
+        try:
+            if message.state != self.state:
+                raise WireError(f"it is of round {message.state}")
+            if message.sender in answers:
+                raise WireError("the client has answered already")
+            samples, payload = _parts(message.content)
+            update = decode(payload, self.parameters.spec)
+        except WireError as error:
+            self.rejected_updates += 1
+            logger.warning(
+                "round %d: the update of client %s is refused: %s",
+                self.state,
+                message.sender,
+                error,
+            )
+            if message.state == self.state:
+                answers.setdefault(message.sender, None)
+        else:
+            self.aggregator.add(update, samples)
+            answers[message.sender] = samples
+        return self.check_and_move_on()
+
+    def _perform_federated_aggregation(self) -> int:
+        """New global parameters from the round's sum."""
+        self.aggregator.finish()
+        answers = self.msg_buffer["train"][self.state].values()
+        return sum(samples is not None for samples in answers)
+
+    def eval(self) -> None:
+        """Evaluate at the clients, or here if nothing is kept by them."""
+        with self.parameters.lent(self.aggregator.shared):
+            super().eval()
+
+    def terminate(self, msg_type: str = "finish") -> None:
+        """End the run; clients get the final shared parameters."""
+        self.is_finish = True
+        self._monitor.finish_fl()
+        self.broadcast_model_para(msg_type, filter_unseen_clients=False)
+
+
+def _parts(content: Any) -> tuple[int, Any]:
+    """(samples, payload) of an update."""
+    if not isinstance(content, (tuple, list)) or len(content) != 2:
+        raise WireError("it is not a pair of samples and payload")
+    samples, payload = content
+    if type(samples) is not int or samples <= 0:
+        raise WireError(f"it claims {samples!r} samples")
+    return samples, payload
