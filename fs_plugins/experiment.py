@@ -40,7 +40,7 @@ def run(
     cfg = load_config(cfg_file, overrides)
     begin = time.perf_counter()
     with _new_folder(cfg, verbose) as folder:
-        runner = _runner(cfg)
+        runner = build_runner(cfg)
         summary = _record(runner, Path(cfg_file).stem, begin, quiet)
     return summary | {"outdir": str(folder)}
 
@@ -93,7 +93,7 @@ def _flatten(
     tree: dict[str, Any], prefix: str = ""
 ) -> Iterator[tuple[str, Any]]:
     for key, value in tree.items():
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict):
             yield from _flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
@@ -164,8 +164,19 @@ def _remove(folder: Path, above: Path) -> None:
             parent.rmdir()
 
 
-def _runner(cfg: Any) -> Any:
-    """Everything that comes before the first round, in the host's order."""
+def build_runner(cfg: Any) -> Any:
+    """Everything that comes before the first round, in the host's order.
+
+    Args:
+        cfg: the configuration; what the data change in it is merged.
+
+    Returns:
+        The host's runner, not yet run.
+
+    Raises:
+        UserError: the input is wrong.
+
+    """
     from federatedscope.core.auxiliaries.data_builder import get_data
     from federatedscope.core.auxiliaries.runner_builder import get_runner
     from federatedscope.core.auxiliaries.utils import setup_seed

@@ -73,7 +73,7 @@ def find_asset(name: str, key: str) -> Path:
             f"{key}: {name}@demo needs the package {asset.package}, which is "
             "not installed; 'make install-demo' installs it"
         )
-    folder = Path(list(spec.submodule_search_locations)[0]) / asset.folder
+    folder = Path(next(iter(spec.submodule_search_locations))) / asset.folder
     for file, digest in asset.sha256.items():
         found = _digest(folder, file)
         if found != digest:

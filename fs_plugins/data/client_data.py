@@ -45,7 +45,7 @@ class Collator:
         self.pad = pad
 
     def __call__(self, numbers: list[int]) -> dict[str, torch.Tensor]:
-        """``input_ids``, ``attention_mask``, ... (batch x longest), ``labels``."""
+        """``input_ids``, ``attention_mask``, ... (batch x longest), labels."""
         tokens = self.tokens
         ends = tokens.ends[numbers]
         starts = np.where(

@@ -12,7 +12,7 @@ class ClientData(dict[str, Any]):
     loader; likewise ``val`` and ``test``.  An empty split has no loader.
     """
 
-    SPLIT_NAMES = ["train", "val", "test"]
+    SPLIT_NAMES = ("train", "val", "test")
 
     def __init__(
         self,

@@ -19,7 +19,7 @@ class Monitor:
 
     """
 
-    SUPPORTED_FORMS = ["weighted_avg", "avg", "fairness", "raw"]
+    SUPPORTED_FORMS = ("weighted_avg", "avg", "fairness", "raw")
 
     def __init__(self, cfg: Any, monitored_object: Any = None) -> None:
         self.cfg = cfg

@@ -1,0 +1,207 @@
+"""A tiny model, tiny data, and experiments on them, on either host."""
+
+import copy
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--host",
+        choices=("embedded", "federatedscope"),
+        default="embedded",
+        help="the host that the tests run on",
+    )
+
+
+def pytest_configure(config):
+    os.environ["FS_PLUGINS_HOST"] = config.getoption("--host")
+    import fs_plugins  # noqa: F401  makes federatedscope importable
+
+
+@pytest.fixture(scope="session")
+def host_name(pytestconfig) -> str:
+    return pytestconfig.getoption("--host")
+
+
+WORDS = [f"w{i}" for i in range(60)]
+
+
+@pytest.fixture(scope="session")
+def toy_model(tmp_path_factory) -> Path:
+    """The folder of a random BERT: 2 layers, hidden 16."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import (
+        BertConfig,
+        BertForSequenceClassification,
+        PreTrainedTokenizerFast,
+    )
+
+    folder = tmp_path_factory.mktemp("toy_model")
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    vocab = {word: i for i, word in enumerate(special + WORDS)}
+    tokenizer = Tokenizer(models.WordLevel(vocab, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+    ).save_pretrained(folder)
+    torch.manual_seed(7)
+    BertForSequenceClassification(
+        BertConfig(
+            vocab_size=len(vocab),
+            hidden_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=32,
+            max_position_embeddings=32,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+            initializer_range=0.3,  # so that what is trained moves
+        )
+    ).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy_glue(tmp_path_factory) -> Path:
+    """A GLUE folder with an SST-2 of 60 + 30 sentences of toy words."""
+    import random
+
+    rng = random.Random(3)
+    root = tmp_path_factory.mktemp("glue")
+    (root / "SST-2").mkdir()
+    for name, size in (("train", 60), ("dev", 30)):
+        lines = ["sentence\tlabel"]
+        for _ in range(size):
+            label = rng.randrange(2)
+            # The first half of the words leans to class 0.
+            half = WORDS[:30] if label == 0 else WORDS[30:]
+            words = rng.choices(half + WORDS, k=rng.randint(3, 9))
+            lines.append(f"{' '.join(words)}\t{label}")
+        (root / "SST-2" / f"{name}.tsv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+@pytest.fixture
+def settings(toy_model, toy_glue, tmp_path) -> dict[str, Any]:
+    """The configuration of a small experiment, as a YAML file has it."""
+    return {
+        "seed": 1,
+        "outdir": str(tmp_path / "exp"),
+        "federate": {
+            "method": "fedsa",
+            "mode": "standalone",
+            "client_num": 3,
+            "total_round_num": 3,
+            "share_local_model": True,
+        },
+        "data": {
+            "root": str(toy_glue),
+            "type": "sst2@glue",
+            "splitter": "lda",
+            "splitter_args": [{"alpha": 1.0}],
+        },
+        "dataloader": {"batch_size": 4},
+        "model": {"type": f"{toy_model}@huggingface_llm"},
+        "llm": {
+            "tok_len": 16,
+            "adapter": {
+                "use": True,
+                "args": [
+                    {
+                        "adapter_package": "peft",
+                        "adapter_method": "lora",
+                        "r": 2,
+                        "lora_alpha": 4,
+                        "lora_dropout": 0.0,
+                        "target_modules": ["query", "value"],
+                    }
+                ],
+            },
+        },
+        "trainer": {"type": "fedsa_glue"},
+        "train": {
+            "local_update_steps": 2,
+            "optimizer": {"type": "SGD", "lr": 0.5},
+        },
+        "early_stop": {"patience": 0},
+        "eval": {
+            "freq": 1,
+            "metrics": ["acc"],
+            "best_res_update_round_wise_key": "val_acc",
+        },
+        "fedsa": {"token_cache": str(tmp_path / "tokens")},
+    }
+
+
+class Lab:
+    """Runs experiments from ``settings`` with changes."""
+
+    def __init__(self, settings: dict[str, Any], folder: Path) -> None:
+        self.settings = settings
+        self.folder = folder
+        self.number = 0
+
+    def file(self, **changes: Any) -> Path:
+        """A YAML file; a change ``a__b=1`` sets the key ``a.b``."""
+        tree = copy.deepcopy(self.settings)
+        for key, value in changes.items():
+            node = tree
+            *path, name = key.split("__")
+            for part in path:
+                node = node.setdefault(part, {})
+            node[name] = value
+        self.number += 1
+        path = self.folder / f"experiment_{self.number}.yaml"
+        path.write_text(yaml.safe_dump(tree))
+        return path
+
+    def runner(self, **changes: Any) -> Any:
+        """A runner that has not run; its results go to a folder."""
+        from fs_plugins.experiment import build_runner, load_config
+
+        cfg = load_config(self.file(**changes))
+        cfg.outdir = str(self.folder / f"run_{self.number}")
+        Path(cfg.outdir).mkdir()
+        return build_runner(cfg)
+
+    def run(self, **changes: Any) -> dict[str, Any]:
+        """Run; what ``fedsa run`` returns."""
+        from fs_plugins.experiment import run
+
+        return run(self.file(**changes), quiet=True)
+
+    def command(self, *words: Any, **environment: str) -> Any:
+        """``fedsa <words>`` in a process of its own."""
+        import subprocess
+
+        return subprocess.run(
+            [sys.executable, "-m", "fs_plugins", *map(str, words)],
+            capture_output=True,
+            text=True,
+            env=os.environ | environment,
+            check=False,
+        )
+
+
+@pytest.fixture
+def lab(settings, tmp_path) -> Lab:
+    return Lab(settings, tmp_path)

@@ -1,0 +1,239 @@
+"""The methods against themselves, written out without the plugin.
+
+The oracle uses PyTorch, transformers and PEFT only.  From the plugin's side
+come the data (each client's texts and labels, in order) and the initial
+adapter; everything that is computed, it computes again.
+"""
+
+import copy
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+BATCH, STEPS, ROUNDS, LR = 4, 2, 3, 0.5
+
+
+def oracle(folder, texts, start, shares, sampled):
+    """FedSA, FedAvg, ...: ``shares(name)`` says what is averaged.
+
+    Args:
+        folder: the base model.
+        texts: client -> [(text, label), ...].
+        start: the initial trainable parameters.
+        shares: name -> whether it is shared.
+        sampled: the clients of each round.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = get_peft_model(
+        AutoModelForSequenceClassification.from_pretrained(
+            folder, num_labels=2
+        ),
+        LoraConfig(
+            task_type="SEQ_CLS",
+            r=2,
+            lora_alpha=4,
+            lora_dropout=0.0,
+            target_modules=["query", "value"],
+        ),
+    )
+    trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    assert trained.keys() == start.keys()
+    server = {n: v.clone() for n, v in start.items() if shares(n)}
+    own = {
+        i: {n: v.clone() for n, v in start.items() if not shares(n)}
+        for i in texts
+    }
+    for clients in sampled:
+        updates = []
+        for i in clients:
+            with torch.no_grad():
+                for name, value in {**server, **own[i]}.items():
+                    trained[name].copy_(value)
+            optimizer = torch.optim.SGD(trained.values(), lr=LR)
+            count = 0
+            data = texts[i]
+            batches = [
+                data[b : b + BATCH] for b in range(0, len(data), BATCH)
+            ]
+            for step in range(STEPS):
+                batch = batches[step % len(batches)]
+                inputs = tokenizer(
+                    [t for t, _ in batch], padding=True, return_tensors="pt"
+                )
+                logits = model(**inputs).logits
+                labels = torch.tensor([y for _, y in batch])
+                loss = torch.nn.functional.cross_entropy(logits, labels)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                count += len(batch)
+            now = {n: p.detach().clone() for n, p in trained.items()}
+            own[i] = {n: now[n] for n in own[i]}
+            updates.append((count, {n: now[n] for n in server}))
+        total = sum(count for count, _ in updates)
+        server = {
+            n: sum(c / total * u[n] for c, u in updates) for n in server
+        }
+    return server, own
+
+
+def texts_of(runner, folder):
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    texts = {}
+    for client in runner.client:
+        data = runner.data[client].train_data
+        texts[client] = []
+        for i in data.index:
+            start = data.tokens.ends[i - 1] if i else 0
+            ids = data.tokens.ids[start : data.tokens.ends[i]]
+            text = tokenizer.decode(ids, skip_special_tokens=True)
+            texts[client].append((text, int(data.tokens.labels[i])))
+    return texts
+
+
+def start_of(runner):
+    state = runner.server.model.state_dict()
+    return {name: value.detach().clone() for name, value in state.items()}
+
+
+def assert_close(found, expected):
+    assert found.keys() == expected.keys() and expected
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=0, atol=1e-6)
+
+
+def assert_moved(found, start):
+    """A comparison of what nobody has changed would say nothing."""
+    for name in found:
+        assert (found[name] - start[name]).abs().max() > 1e-3, name
+
+
+def sampled_of(runner):
+    """Records who is sampled, round by round."""
+    rounds = []
+    sample = runner.server.sampler.sample
+
+    def recorded(size):
+        rounds.append(sample(size=size))
+        return rounds[-1]
+
+    runner.server.sampler.sample = recorded
+    return rounds
+
+
+def is_a(name):
+    return "lora_A" in name
+
+
+def everything(name):
+    return True
+
+
+def all_but_head(name):
+    return "modules_to_save" not in name
+
+
+@pytest.mark.parametrize("share_model", [True, False])
+@pytest.mark.parametrize(
+    "method, shares",
+    [("fedsa", is_a), ("fedit", all_but_head)],
+)
+@pytest.mark.parametrize("sample", [3, 2])
+def test_our_workers_compute_what_the_paper_says(
+    lab, toy_model, method, shares, share_model, sample
+):
+    runner = lab.runner(
+        federate__method=method,
+        federate__share_local_model=share_model,
+        federate__sample_client_num=sample,
+        federate__total_round_num=ROUNDS,
+        dataloader__shuffle=False,
+    )
+    texts = texts_of(runner, toy_model)
+    counts = {len(each) % BATCH for each in texts.values()}
+    assert len(counts) > 1 or len({len(t) for t in texts.values()}) > 1
+    start, rounds = start_of(runner), sampled_of(runner)
+    runner.run()
+    assert [len(r) for r in rounds] == [sample] * ROUNDS
+    server, own = oracle(toy_model, texts, start, shares, rounds)
+    assert_moved(server, start)
+    assert_close(runner.server.aggregator.shared, server)
+    for client in runner.client:
+        assert_close(dict(runner.client[client].kept.values), own[client])
+
+
+@pytest.mark.parametrize("share_model", [True, False])
+@pytest.mark.parametrize("sample", [3, 2])
+def test_the_hosts_fedavg_is_the_baseline_we_take_it_for(
+    lab, toy_model, share_model, sample
+):
+    runner = lab.runner(
+        federate__method="FedAvg",
+        federate__share_local_model=share_model,
+        federate__sample_client_num=sample,
+        federate__total_round_num=ROUNDS,
+        dataloader__shuffle=False,
+    )
+    texts, start = texts_of(runner, toy_model), start_of(runner)
+    rounds = sampled_of(runner)
+    runner.run()
+    server, _ = oracle(toy_model, texts, start, everything, rounds)
+    assert_moved(server, start)
+    assert_close(runner.server.model.state_dict(), server)
+
+
+def test_uneven_clients_weigh_by_their_samples(lab, toy_model):
+    """One client has 3 examples, so its two steps are 6 samples, not 8."""
+    runner = lab.runner(dataloader__shuffle=False)
+    for client, size in ((1, 3), (2, 5), (3, 8)):
+        data = runner.data[client].train_data
+        data.index = data.index[:size]
+        runner.client[client].trainer.ctx.num_train_data = size
+    texts, start = texts_of(runner, toy_model), start_of(runner)
+    assert [len(t) for t in texts.values()] == [3, 5, 8]
+    runner.run()
+    server, own = oracle(toy_model, texts, start, is_a, [[1, 2, 3]] * 3)
+    assert_close(runner.server.aggregator.shared, server)
+    assert_close(dict(runner.client[1].kept.values), own[1])
+
+
+def test_ignore_weight_averages_uniformly(lab, toy_model):
+    runner = lab.runner(
+        federate__ignore_weight=True,
+        federate__total_round_num=1,
+        dataloader__shuffle=False,
+    )
+    data = runner.data[1].train_data
+    data.index = data.index[:3]
+    runner.client[1].trainer.ctx.num_train_data = 3
+    texts, start = texts_of(runner, toy_model), start_of(runner)
+    updates = [
+        oracle(toy_model, {i: texts[i]}, start, is_a, [[i]])[0] for i in texts
+    ]
+    runner.run()
+    mean = {n: sum(u[n] for u in updates) / 3 for n in updates[0]}
+    assert_close(runner.server.aggregator.shared, mean)
+
+
+def test_b_starts_at_zero_and_everyone_starts_alike(lab):
+    runner = lab.runner(federate__share_local_model=False)
+    start = start_of(runner)
+    for name, value in start.items():
+        if "lora_B" in name:
+            assert not value.any()
+    for client in runner.client.values():
+        state = client.model.state_dict()
+        assert state.keys() == start.keys()
+        assert all(torch.equal(state[n], start[n]) for n in start)
+
+
+def test_the_oracle_can_fail(toy_model, lab):
+    """It tells FedSA from FedIT."""
+    runner = lab.runner(dataloader__shuffle=False)
+    texts, start = texts_of(runner, toy_model), start_of(runner)
+    rounds = [[1, 2, 3]] * 2
+    a, _ = oracle(toy_model, texts, copy.deepcopy(start), is_a, rounds)
+    both, _ = oracle(toy_model, texts, start, all_but_head, rounds)
+    assert any((a[n] - both[n]).abs().max() > 1e-4 for n in a)
