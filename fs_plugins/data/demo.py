@@ -24,9 +24,10 @@ def load_demo(name: str) -> Examples:
 
 
 def _bbc(folder: Path) -> Examples:
-    """One folder a topic, one file a document; 98 are exact duplicates.
+    """One folder a topic, one file a document.
 
-    A duplicate goes, so that no document is both trained and tested on.
+    100 documents are there twice, but for white space.  The second goes, so
+    that no document is both trained and tested on.
     """
     topics = sorted(path.name for path in folder.iterdir() if path.is_dir())
     seen: dict[str, int] = {}

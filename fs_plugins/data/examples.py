@@ -1,6 +1,8 @@
 """Labelled text, before and after tokenising."""
 
+import contextlib
 import hashlib
+import json
 import logging
 import os
 from collections.abc import Iterable, Sequence
@@ -87,7 +89,7 @@ def tokenise(
                 return Tokens(
                     stored["ids"], stored["types"], stored["ends"], labels
                 )
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
             logger.warning("%s is unreadable (%s); made anew", file, error)
     tokens = _tokenise(examples, tokenizer, max_length, labels)
     _store(file, tokens)
@@ -122,7 +124,8 @@ def _store(file: Path, tokens: Tokens) -> None:
             )
         os.replace(part, file)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
         logger.warning("tokens are not cached: %s", error)
 
 
@@ -134,11 +137,12 @@ def _default_cache() -> Path:
 def _key(examples: Examples, tokenizer: Any, max_length: int) -> str:
     sha = hashlib.sha256()
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    sha.update(
-        backend.to_str().encode()
-        if backend is not None
-        else repr(sorted(tokenizer.get_vocab().items())).encode()
-    )
+    if backend is None:
+        rules = sorted(tokenizer.get_vocab().items())
+    else:
+        rules = json.loads(backend.to_str())
+        del rules["truncation"], rules["padding"]  # what it did last
+    sha.update(json.dumps(rules).encode())
     sha.update(f"{max_length} {len(examples)}".encode())
     for texts in examples.texts:
         for text in texts:

@@ -110,9 +110,9 @@ def _fill_empty(
             (d for d in donors if len(d) > 1 and own & set(labels[d])),
             donors[0],
         )
-        wanted = [i for i in donor if labels[i] in own] or donor
-        donor.remove(wanted[-1])
-        part.append(wanted[-1])
+        given = ([i for i in donor if labels[i] in own] or donor)[-1]
+        donor.remove(given)
+        part.append(given)
 
 
 def _check_alpha(cfg: Any) -> None:

@@ -108,6 +108,7 @@ def _base(model_config: Any) -> Any:
             num_labels=1 if is_regression else model_config.num_labels,
             cache_dir=model_config.adapter.cache or None,
             dtype=torch.float32,
+            ignore_mismatched_sizes=True,  # a head of another task is redone
         )
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().split("\n")[0]
@@ -147,10 +148,10 @@ def _with_adapter(model: Any, model_config: Any) -> Any:
                 model, config_class(task_type=peft.TaskType.SEQ_CLS, **args)
             )
     except (ValueError, TypeError) as error:
-        reason = str(error).strip().split("\n")[0]
+        reason = str(error).strip().split("\n")[0].split(". ")[0]
         raise UserError(
-            f"llm.adapter.args: PEFT refuses them: {reason} "
-            f"(linear layers of this model: {', '.join(_linear(model))})"
+            f"llm.adapter.args: PEFT refuses {args}: {reason} (the linear "
+            f"layers of this model are {', '.join(_linear(model))})"
         ) from error
 
 

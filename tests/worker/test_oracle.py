@@ -54,9 +54,7 @@ def oracle(folder, texts, start, shares, sampled):
             optimizer = torch.optim.SGD(trained.values(), lr=LR)
             count = 0
             data = texts[i]
-            batches = [
-                data[b : b + BATCH] for b in range(0, len(data), BATCH)
-            ]
+            batches = [data[b : b + BATCH] for b in range(0, len(data), BATCH)]
             for step in range(STEPS):
                 batch = batches[step % len(batches)]
                 inputs = tokenizer(
@@ -73,9 +71,7 @@ def oracle(folder, texts, start, shares, sampled):
             own[i] = {n: now[n] for n in own[i]}
             updates.append((count, {n: now[n] for n in server}))
         total = sum(count for count, _ in updates)
-        server = {
-            n: sum(c / total * u[n] for c, u in updates) for n in server
-        }
+        server = {n: sum(c / total * u[n] for c, u in updates) for n in server}
     return server, own
 
 

@@ -1,0 +1,227 @@
+"""A user's mistake: one plain sentence, exit code 2, nothing left behind."""
+
+from pathlib import Path
+
+import pytest
+
+from fs_plugins.errors import UserError
+
+ARGS = {"r": 2, "target_modules": ["query"]}
+
+# what is changed, words that the sentence must have
+MISTAKES = {
+    "unknown key": (
+        {"federate__methd": "fedsa"},
+        ["federate.methd", "method"],
+    ),
+    "unknown section": ({"fedrate__method": "x"}, ["fedrate.method"]),
+    "key under fedsa": (
+        {"fedsa__polcy": "x"},
+        ["fedsa.polcy", "fedsa.policy"],
+    ),
+    "wrong type": (
+        {"federate__client_num": "three"},
+        ["federate.client_num", "'three'", "int"],
+    ),
+    "a list for a word": ({"seed": [1]}, ["seed", "[1]"]),
+    "method": (
+        {"federate__method": "fedas"},
+        ["federate.method", "'fedas'", "'fedsa'"],
+    ),
+    "aggregator": (
+        {"fedsa__aggregator": "mean"},
+        ["fedsa.aggregator", "'mean'", "weighted_average"],
+    ),
+    "policy": (
+        {"fedsa__policy__A": "send"},
+        ["fedsa.policy.A", "'send'", "share"],
+    ),
+    "adapter method": (
+        {"llm__adapter__args": [{**ARGS, "adapter_method": "lore"}]},
+        ["adapter_method", "'lore'", "lora"],
+    ),
+    "adapter package": (
+        {"llm__adapter__args": [{**ARGS, "adapter_package": "pfet"}]},
+        ["adapter_package", "'pfet'", "peft"],
+    ),
+    "adapter argument": (
+        {"llm__adapter__args": [{**ARGS, "lora_alhpa": 4}]},
+        ["lora_alhpa", "lora_alpha"],
+    ),
+    "no adapter": ({"llm__adapter__use": False}, ["llm.adapter.use"]),
+    "target modules": (
+        {"llm__adapter__args": [{"target_modules": ["q_proj"]}]},
+        ["q_proj", "query"],
+    ),
+    "rank": (
+        {"llm__adapter__args": [{**ARGS, "r": 0}]},
+        ["llm.adapter.args", "0"],
+    ),
+    "task": ({"data__type": "sst3@glue"}, ["data.type", "sst3", "sst2@glue"]),
+    "demo": ({"data__type": "bcb@demo"}, ["data.type", "bcb", "bbc@demo"]),
+    "metric": ({"eval__metrics": ["accc"]}, ["eval.metrics", "accc", "'acc'"]),
+    "update key": (
+        {"eval__best_res_update_round_wise_key": "val_f2"},
+        ["best_res_update_round_wise_key", "val_f2"],
+    ),
+    "splitter": ({"data__splitter": "dirichlet"}, ["data.splitter"]),
+    "alpha": (
+        {"data__splitter_args": [{"alpha": -1}]},
+        ["data.splitter_args", "-1"],
+    ),
+    "trainer": (
+        {"trainer__type": "fedsa_gleu"},
+        ["trainer.type", "fedsa_gleu", "fedsa_glue"],
+    ),
+    "optimizer": (
+        {"train__optimizer__type": "AdmaW"},
+        ["train.optimizer.type", "AdmaW", "AdamW"],
+    ),
+    "optimizer argument": (
+        {"train__optimizer__momentun": 0.9},
+        ["train.optimizer", "momentun"],
+    ),
+    "scheduler": (
+        {"train__scheduler__type": "liner"},
+        ["train.scheduler.type", "liner", "linear"],
+    ),
+    "learning rate is a word": (
+        {"train__optimizer__lr": "fast"},
+        ["train.optimizer.lr", "'fast'"],
+    ),
+    "learning rate is negative": (
+        {"train__optimizer__lr": -0.1},
+        ["train.optimizer.lr", "-0.1"],
+    ),
+    "learning rate is nan": (
+        {"train__optimizer__lr": float("nan")},
+        ["train.optimizer.lr", "nan"],
+    ),
+    "no rounds": (
+        {"federate__total_round_num": 0},
+        ["federate.total_round_num", "0"],
+    ),
+    "no clients": ({"federate__client_num": 0}, ["federate.client_num"]),
+    "batch size": (
+        {"dataloader__batch_size": -4},
+        ["dataloader.batch_size", "-4"],
+    ),
+    "model folder": (
+        {"model__type": "/no/such/folder@huggingface_llm"},
+        ["model.type", "/no/such/folder"],
+    ),
+    "model without a hub": ({"model__type": "bert"}, ["model.type", "bert"]),
+    "model asset": (
+        {"model__type": "minilmm@demo"},
+        ["model.type", "minilmm@demo", "minilm@demo"],
+    ),
+    "data folder": ({"data__root": "/no/such"}, ["data.root", "/no/such"]),
+    "too many clients": (
+        {"federate__client_num": 1000},
+        ["federate.client_num", "1000"],
+    ),
+    "global evaluation": (
+        {"federate__make_global_eval": True},
+        ["federate.make_global_eval", "fedsa"],
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", sorted(MISTAKES))
+def test_a_mistake_is_one_sentence_and_leaves_nothing(lab, mistake):
+    from fs_plugins.experiment import run
+
+    changes, words = MISTAKES[mistake]
+    with pytest.raises(UserError) as caught:
+        run(lab.file(**changes), quiet=True)
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    for word in words:
+        assert word in sentence, sentence
+    assert not Path(lab.settings["outdir"]).exists()
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("federate: [", ["not YAML", "line 1"]),
+        ("just words", ["no configuration keys"]),
+        ("", ["no configuration keys"]),
+    ],
+)
+def test_a_file_that_is_no_configuration(tmp_path, text, words):
+    from fs_plugins.experiment import load_config
+
+    file = tmp_path / "broken.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError) as caught:
+        load_config(file)
+    for word in [str(file), *words]:
+        assert word in str(caught.value)
+
+
+def test_a_broken_line_of_data(lab, tmp_path):
+    folder = tmp_path / "broken" / "SST-2"
+    folder.mkdir(parents=True)
+    for name in ("train", "dev"):
+        (folder / f"{name}.tsv").write_text("sentence\tlabel\nfine\t1\nbad\n")
+    with pytest.raises(UserError, match=r"train\.tsv, line 3: 1 columns"):
+        lab.run(data__root=str(tmp_path / "broken"))
+    assert not Path(lab.settings["outdir"]).exists()
+
+
+def test_the_command_says_it_and_exits_with_2(lab, host_name):
+    file = lab.file(federate__method="fedas")
+    result = lab.command("run", "--cfg", file, FS_PLUGINS_HOST=host_name)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("fedsa: federate.method: there is no")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["run", "--cfg", "/no/such.yaml"], "/no/such.yaml cannot be read"),
+        (["run"], "cfg"),
+        (["run", "--cfg", "FILE", "seed"], "'seed' has no value"),
+        (["run", "--cfg", "FILE", "sed", "1"], "did you mean 'seed'"),
+        (["compare", "FILE", "--seeds", "a"], "--seeds"),
+        (["compare", "words"], "at least one .yaml"),
+        (["no-such-command"], "no-such-command"),
+    ],
+)
+def test_the_command_line_itself(lab, host_name, words, message):
+    file = str(lab.file())
+    words = [file if word == "FILE" else word for word in words]
+    result = lab.command(*words, FS_PLUGINS_HOST=host_name)
+    assert result.returncode == 2, result.stderr
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not Path(lab.settings["outdir"]).exists()
+
+
+def test_folders_that_were_there_before_stay(lab, tmp_path):
+    kept = tmp_path / "exp" / "earlier"
+    kept.mkdir(parents=True)
+    with pytest.raises(UserError):
+        lab.run(data__splitter_args=[{"alpha": -1}])
+    assert [p.name for p in (tmp_path / "exp").iterdir()] == ["earlier"]
+
+
+def test_a_failure_at_run_time_keeps_what_was_finished(lab, monkeypatch):
+    from fs_plugins.trainer.classification import ClassificationTrainer
+
+    train = ClassificationTrainer.train
+
+    def failing(self, *args, **kwargs):
+        if self._round == 2:
+            raise RuntimeError("the disk is on fire")
+        return train(self, *args, **kwargs)
+
+    monkeypatch.setattr(ClassificationTrainer, "train", failing)
+    with pytest.raises(RuntimeError, match="on fire"):
+        lab.run()
+    (file,) = Path(lab.settings["outdir"]).rglob("metrics.jsonl")
+    # On FederatedScope the results of a round are merged a round later.
+    assert file.read_text().count("\n") in (1, 2)

@@ -1,0 +1,129 @@
+"""Local training."""
+
+import pytest
+import torch
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop"])
+def test_any_optimizer_of_torch(lab, name):
+    runner = lab.runner(
+        train__optimizer={"type": name, "lr": 0.01},
+        federate__total_round_num=1,
+    )
+    runner.run()
+    for name, value in runner.server.aggregator.shared.items():
+        assert torch.isfinite(value).all(), name
+        start = runner.server.parameters.initial[name]
+        assert not torch.equal(value, start)
+
+
+def test_an_optimizers_own_arguments(lab):
+    made = []
+    runner = lab.runner(
+        train__optimizer={"type": "SGD", "lr": 0.1, "momentum": 0.9},
+        federate__total_round_num=1,
+    )
+    trainer = runner.client[1].trainer
+    start = trainer._hook_on_fit_start_init
+
+    def watched(ctx):
+        start(ctx)
+        if ctx.cur_mode == "train":
+            made.append(ctx.optimizer)
+
+    trainer.replace_hook_in_train(
+        watched, "on_fit_start", "_hook_on_fit_start_init"
+    )
+    runner.run()
+    assert made[0].defaults["momentum"] == 0.9
+    trained = sum(p.numel() for g in made[0].param_groups for p in g["params"])
+    parameters = runner.server.parameters
+    both = parameters.shared | parameters.kept
+    assert trained == sum(p.numel() for p in both.values())
+
+
+def final_a(lab, **changes):
+    runner = lab.runner(
+        federate__total_round_num=1,
+        dataloader__shuffle=False,
+        federate__client_num=1,
+        data__splitter="iid",
+        data__splitter_args=[],
+        **changes,
+    )
+    runner.run()
+    return runner.server.aggregator.shared
+
+
+def test_accumulated_gradients_are_those_of_the_large_batch(lab):
+    whole = final_a(lab, dataloader__batch_size=8, train__local_update_steps=2)
+    parts = final_a(
+        lab,
+        dataloader__batch_size=4,
+        train__local_update_steps=2,
+        grad__grad_accum_count=2,
+    )
+    for name, value in whole.items():
+        torch.testing.assert_close(parts[name], value, rtol=0, atol=1e-6)
+
+
+def test_clipping_bounds_the_step(lab):
+    """One step of SGD with lr 1 moves by the clipped norm."""
+    free = final_a(lab, train__local_update_steps=1)
+    clipped = final_a(
+        lab,
+        train__local_update_steps=1,
+        train__optimizer__lr=1.0,
+        grad__grad_clip=1e-3,
+    )
+    start = final_a(
+        lab, train__local_update_steps=1, train__optimizer__lr=1e-30
+    )
+
+    def moved(a):
+        return sum((a[n] - start[n]).pow(2).sum() for n in a).sqrt().item()
+
+    assert moved(clipped) <= 1e-3 * 1.001 < moved(free) or moved(free) == 0
+
+
+def test_epochs(lab):
+    runner = lab.runner(
+        train__batch_or_epoch="epoch",
+        train__local_update_steps=2,
+        federate__total_round_num=1,
+    )
+    counted = {}
+    for ID, client in runner.client.items():
+        send = client.comm_manager.send
+
+        def recorded(message, ID=ID, send=send):
+            if message.msg_type == "model_para":
+                counted[ID] = message.content[0]
+            send(message)
+
+        client.comm_manager.send = recorded
+    runner.run()
+    sizes = {ID: len(runner.data[ID].train_data) for ID in runner.client}
+    assert counted == {ID: 2 * size for ID, size in sizes.items()}
+
+
+def test_dropout_depends_on_seed_client_and_round_only(lab):
+    """Training a client twice, with others in between, gives the same."""
+    args = [{"r": 2, "lora_dropout": 0.5, "target_modules": ["query"]}]
+    alone = lab.runner(llm__adapter__args=args, federate__sample_client_num=1)
+    crowd = lab.runner(llm__adapter__args=args)
+    updates = []
+    for runner in (alone, crowd):
+        client = runner.client[2]
+        client.state = 0
+        if runner is crowd:
+            torch.manual_seed(99)
+            runner.client[1].state = 0
+            with runner.server.parameters.lent():
+                runner.client[1].trainer.train()
+        with runner.server.parameters.lent():
+            client.trainer.train()
+            shared = runner.server.parameters.shared
+            updates.append({n: p.detach().clone() for n, p in shared.items()})
+    first, second = updates
+    assert all(torch.equal(first[n], second[n]) for n in first)

@@ -1,0 +1,137 @@
+"""What the methods come down to in special cases."""
+
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForSequenceClassification
+
+LR = 0.5
+
+
+def alone(folder, loader, start, steps, batch):
+    """Plain fine-tuning of all trainable parameters on the same batches."""
+    model = get_peft_model(
+        AutoModelForSequenceClassification.from_pretrained(
+            folder, num_labels=2
+        ),
+        LoraConfig(
+            task_type="SEQ_CLS",
+            r=2,
+            lora_alpha=4,
+            lora_dropout=0.0,
+            target_modules=["query", "value"],
+        ),
+    )
+    model.load_state_dict(start, strict=False)
+    trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    optimizer = torch.optim.SGD(trained.values(), lr=LR)
+    batches = list(loader)
+    for rounds in range(3):
+        for step in range(steps):
+            loss = model(**batches[step % len(batches)]).loss
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return {n: p.detach() for n, p in trained.items()}
+
+
+def start_of(runner):
+    state = runner.server.model.state_dict()
+    return {name: value.detach().clone() for name, value in state.items()}
+
+
+def assert_same(found, expected):
+    assert found.keys() == expected.keys() and expected
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=0, atol=1e-6)
+
+
+def test_local_is_so_many_separate_trainings(lab, toy_model):
+    runner = lab.runner(federate__method="local", dataloader__shuffle=False)
+    start = start_of(runner)
+    expected = {
+        ID: alone(toy_model, runner.data[ID]["train"], start, 2, 4)
+        for ID in runner.client
+    }
+    runner.run()
+    for ID, client in runner.client.items():
+        assert_same(dict(client.kept.values), expected[ID])
+
+
+def test_fedsa_with_one_client_is_plain_fine_tuning(lab, toy_model):
+    runner = lab.runner(
+        federate__client_num=1,
+        data__splitter="iid",
+        data__splitter_args=[],
+        dataloader__shuffle=False,
+    )
+    expected = alone(
+        toy_model, runner.data[1]["train"], start_of(runner), 2, 4
+    )
+    runner.run()
+    found = dict(runner.server.aggregator.shared)
+    found |= runner.client[1].kept.values
+    assert_same(found, expected)
+
+
+def test_fedsa_can_share_the_head(lab):
+    runner = lab.runner(fedsa__policy={"HEAD": "share"})
+    parameters = runner.server.parameters
+    heads = [n for n in parameters.shared if "modules_to_save" in n]
+    assert len(heads) == 2
+    runner.run()
+    assert all("lora_B" in name for name in parameters.kept)
+    for name in heads:
+        moved = runner.server.aggregator.shared[name]
+        assert not torch.equal(moved, parameters.initial[name])
+
+
+def test_ffa_never_trains_a(lab):
+    runner = lab.runner(federate__method="ffa")
+    a = {
+        n: p.detach().clone()
+        for n, p in runner.server.model.model.named_parameters()
+        if "lora_A" in n
+    }
+    runner.run()
+    for n, p in runner.server.model.model.named_parameters():
+        if "lora_A" in n:
+            assert not p.requires_grad and torch.equal(p, a[n])
+    assert any("lora_B" in n for n in runner.server.aggregator.shared)
+
+
+def test_fedit_with_a_shared_head_is_the_hosts_fedavg(lab):
+    """Two implementations of one rule."""
+    ours = lab.runner(federate__method="fedit", fedsa__policy__HEAD="share")
+    hosts = lab.runner(federate__method="FedAvg")
+    ours.run()
+    hosts.run()
+    assert_same(
+        dict(ours.server.aggregator.shared), hosts.server.model.state_dict()
+    )
+
+
+def test_all_clients_share_one_base_model(lab):
+    """Also where every client has a model object of its own."""
+    runner = lab.runner(federate__share_local_model=False)
+    own, base = set(), set()
+    models = [runner.server.model, *(c.model for c in runner.client.values())]
+    for model in models:
+        for p in model.model.parameters():
+            (own if p.requires_grad else base).add(p.data_ptr())
+    first = list(models[0].model.parameters())
+    trainable = sum(p.requires_grad for p in first)
+    assert len(own) == trainable * len(models)
+    assert len(base) == len(first) - trainable
+
+
+def test_the_base_model_is_never_written_to(lab):
+    runner = lab.runner()
+    base = {
+        n: (p, p.detach().clone(), p._version)
+        for n, p in runner.server.model.model.named_parameters()
+        if not p.requires_grad
+    }
+    runner.run()
+    for parameter, before, version in base.values():
+        assert torch.equal(parameter, before)
+        assert parameter._version == version
