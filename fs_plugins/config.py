@@ -113,6 +113,7 @@ def check_values(cfg: Any) -> None:
     if not is_ours(cfg) and method.lower() not in _host_methods():
         raise unknown("federate.method", method, [*METHODS, "FedAvg"])
     for key, least in (
+        ("seed", 0),
         ("federate.client_num", 1),
         ("federate.total_round_num", 1),
         ("train.local_update_steps", 1),
@@ -133,6 +134,22 @@ def check_values(cfg: Any) -> None:
             f"train.optimizer.lr: {rate!r} is not a number above 0"
         )
     _check_names(cfg)
+
+
+def check_update_key(cfg: Any) -> None:
+    """Refuse to choose the best round by a metric that isn't computed.
+
+    Called once the data have said which metrics to compute.
+
+    Raises:
+        UserError: says which metrics there are.
+    """
+    name = "eval.best_res_update_round_wise_key"
+    key = cfg.eval.best_res_update_round_wise_key
+    metrics = {*cfg.eval.metrics, "loss", "avg_loss", "total"}
+    allowed = [f"{s}_{m}" for s in cfg.eval.split for m in sorted(metrics)]
+    if key not in allowed:
+        raise unknown(name, key, allowed)
 
 
 def get(cfg: Any, key: str, default: Any = None) -> Any:

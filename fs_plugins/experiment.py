@@ -12,7 +12,12 @@ from typing import Any
 import yaml
 
 from fs_plugins import HOST
-from fs_plugins.config import check_values, is_ours, peft_method_of
+from fs_plugins.config import (
+    check_update_key,
+    check_values,
+    is_ours,
+    peft_method_of,
+)
 from fs_plugins.errors import UserError, did_you_mean
 
 
@@ -37,6 +42,8 @@ def run(
         UserError: the input is wrong; no folder is left behind.
 
     """
+    if not verbose:
+        _silence()
     cfg = load_config(cfg_file, overrides)
     begin = time.perf_counter()
     with _new_folder(cfg, verbose) as folder:
@@ -102,7 +109,7 @@ def _flatten(
 def _set(cfg: Any, key: str, value: Any) -> None:
     """Merge one key, so that an error can name it."""
     try:
-        cfg.merge_from_list([key, value], check_cfg=False)
+        cfg.merge_from_other_cfg(_nested(key, value), check_cfg=False)
     except (KeyError, AttributeError, AssertionError) as error:
         known = [k for k, _ in _flatten(cfg) if "__" not in k]
         raise UserError(
@@ -118,6 +125,22 @@ def _set(cfg: Any, key: str, value: Any) -> None:
         ) from error
 
 
+def _nested(key: str, value: Any) -> Any:
+    """A configuration with one key in it."""
+    from federatedscope.core.configs.config import CN
+
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return CN(value)
+
+
+def _silence() -> None:
+    """Keep the host's log off the screen; its file gets it all."""
+    log = logging.getLogger("federatedscope")
+    log.handlers = [logging.NullHandler()]
+    log.propagate = False
+
+
 @contextlib.contextmanager
 def _new_folder(cfg: Any, verbose: bool) -> Iterator[Path]:
     """The experiment's folder; gone again if the user's input was wrong."""
@@ -127,7 +150,6 @@ def _new_folder(cfg: Any, verbose: bool) -> Iterator[Path]:
     while not above.exists():
         above = above.parent
     log = logging.getLogger("federatedscope")
-    log.propagate = False
     try:
         if verbose:
             update_logger(cfg, clear_before_add=True)
@@ -151,7 +173,7 @@ def _new_folder(cfg: Any, verbose: bool) -> Iterator[Path]:
     finally:
         for handler in log.handlers:
             handler.close()
-        log.handlers = []
+        log.handlers = [logging.NullHandler()]
 
 
 def _remove(folder: Path, above: Path) -> None:
@@ -189,6 +211,7 @@ def build_runner(cfg: Any) -> Any:
     try:
         data, modified = get_data(config=cfg.clone(), client_cfgs=None)
         cfg.merge_from_other_cfg(modified)
+        check_update_key(cfg)
         only = cfg.federate.client_idx_for_local_train
         if only:
             cfg.federate.client_num = 1

@@ -35,11 +35,13 @@ def split_train(labels: Sequence[int], cfg: Any) -> Parts:
             f"{len(labels)} training examples"
         )
     _check_alpha(cfg)
+    # FederatedScope's splitters lose examples unless classes are 0, 1, 2, ...
+    codes = np.unique(labels, return_inverse=True)[1].tolist()
     try:
         splitter = get_splitter(cfg)
         if splitter is None:
             raise UserError(f"data.splitter: there is no {name!r}")
-        parts = splitter(list(enumerate(labels)))
+        parts = splitter(list(enumerate(codes)))
     except (TypeError, ValueError, AssertionError) as error:
         if isinstance(error, UserError):
             raise

@@ -40,6 +40,7 @@ def schedule(
         for key, value in scheduler.items()
         # FederatedScope's nodes hold more than the user's keys.
         if isinstance(value, (int, float, str, list))
+        and not key.startswith("__")
         and key != "is_ready_for_run"
     }
     kind = kwargs.pop("type", "")

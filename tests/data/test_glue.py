@@ -152,7 +152,7 @@ def test_broken_lines_are_named(tmp_path, rows, words):
 
 def test_a_missing_column_is_named(tmp_path):
     write(tmp_path, "rte", "index\tsentence1\tlabel", ["0\tx\tentailment"])
-    with pytest.raises(UserError, match="no column 'sentence2'.*'sentence1'"):
+    with pytest.raises(UserError, match=r"no column 'sentence2'.*'sentence1'"):
         load_glue("rte", str(tmp_path))
 
 

@@ -19,7 +19,9 @@ scores = st.lists(
 
 @given(pairs)
 def test_classification(found):
-    y_true, y_pred = (np.array(column)[:, None] for column in zip(*found))
+    y_true, y_pred = (
+        np.array(column)[:, None] for column in zip(*found, strict=True)
+    )
     assert METRICS["binary_f1"](y_true=y_true, y_pred=y_pred) == (
         pytest.approx(f1_score(y_true, y_pred, zero_division=0.0))
     )

@@ -25,7 +25,7 @@ def alone(folder, loader, start, steps, batch):
     trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
     optimizer = torch.optim.SGD(trained.values(), lr=LR)
     batches = list(loader)
-    for rounds in range(3):
+    for _ in range(3):
         for step in range(steps):
             loss = model(**batches[step % len(batches)]).loss
             optimizer.zero_grad()
