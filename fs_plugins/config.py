@@ -143,6 +143,7 @@ def check_update_key(cfg: Any) -> None:
 
     Raises:
         UserError: says which metrics there are.
+
     """
     name = "eval.best_res_update_round_wise_key"
     key = cfg.eval.best_res_update_round_wise_key

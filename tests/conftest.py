@@ -203,5 +203,24 @@ class Lab:
 
 
 @pytest.fixture
+def fedsa(capsys):
+    """``fedsa <words>`` in this process: exit code and what it printed."""
+    from types import SimpleNamespace
+
+    from fs_plugins.cli import main
+
+    def call(*words: Any) -> Any:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main([str(word) for word in words])
+        out, err = capsys.readouterr()
+        return SimpleNamespace(
+            returncode=stop.value.code, stdout=out, stderr=err
+        )
+
+    return call
+
+
+@pytest.fixture
 def lab(settings, tmp_path) -> Lab:
     return Lab(settings, tmp_path)

@@ -191,10 +191,10 @@ def test_the_command_says_it_and_exits_with_2(lab, host_name):
         (["no-such-command"], "no-such-command"),
     ],
 )
-def test_the_command_line_itself(lab, host_name, words, message):
+def test_the_command_line_itself(lab, fedsa, words, message):
     file = str(lab.file())
     words = [file if word == "FILE" else word for word in words]
-    result = lab.command(*words, FS_PLUGINS_HOST=host_name)
+    result = fedsa(*words)
     assert result.returncode == 2, result.stderr
     assert message in result.stderr
     assert "Traceback" not in result.stderr

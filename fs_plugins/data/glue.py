@@ -41,7 +41,7 @@ class Task:
     hub_dev: str = "validation"
 
 
-_ONE = (("sentence",),)
+_ONE = (("sentence", "content"),)
 _TWO = (("sentence1", "#1 String"), ("sentence2", "#2 String"))
 _ENTAILS = ("entailment", "not_entailment")
 

@@ -1,0 +1,99 @@
+"""The command ``fedsa``."""
+
+import json
+from pathlib import Path
+
+
+def test_run(fedsa, lab):
+    result = fedsa("run", "--cfg", lab.file(), "federate.total_round_num", 2)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    lines = result.stdout.splitlines()
+    assert "round 1/2  val_acc 0." in lines[0]
+    assert len(lines) == 3
+    file = Path(lines[-1].removeprefix("results: "))
+    assert json.loads(file.read_text())["rounds"] == 2
+
+
+def test_quiet_and_verbose(fedsa, lab):
+    quiet = fedsa("run", "--quiet", "--cfg", lab.file())
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
+    verbose = fedsa("run", "--verbose", "--cfg", lab.file())
+    assert verbose.returncode == 0
+    assert "INFO" in verbose.stderr
+
+
+def test_the_hosts_log_goes_to_its_file(fedsa, lab):
+    result = fedsa("run", "--cfg", lab.file())
+    folder = Path(result.stdout.splitlines()[-1].split()[-1]).parent
+    assert "Client #2" in (folder / "exp_print.log").read_text()
+
+
+def test_methods(fedsa):
+    result = fedsa("methods")
+    assert result.returncode == 0
+    for word in ("fedsa", "fedit", "ffa", "local", "share A, keep B"):
+        assert word in result.stdout
+
+
+def test_doctor(fedsa, host_name):
+    result = fedsa("doctor")
+    assert result.returncode == 0
+    assert result.stdout.startswith(f"host: {host_name} ")
+    assert "torch 2" in result.stdout
+
+
+def test_help(fedsa):
+    result = fedsa("--help")
+    assert result.returncode == 0
+    for word in ("run", "compare", "methods", "doctor"):
+        assert word in result.stdout
+
+
+def test_compare(fedsa, lab, tmp_path):
+    files = [
+        lab.file(),
+        lab.file(federate__method="FedAvg"),
+    ]
+    out = tmp_path / "compared"
+    words = ["compare", *files, "--seeds", "0,1", "--out", out]
+    result = fedsa(*words, "federate.total_round_num", 2)
+    assert result.returncode == 0, result.stderr
+    runs = json.loads((out / "comparison.json").read_text())
+    assert [(r["method"], r["seed"], r["rounds"]) for r in runs] == [
+        ("fedsa", 0, 2),
+        ("fedsa", 1, 2),
+        ("FedAvg", 0, 2),
+        ("FedAvg", 1, 2),
+    ]
+    assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
+    table = (out / "comparison.md").read_text()
+    for run in runs:
+        last = run["results"]["last"]
+        assert f"{last['weighted']['test_acc']:.4f}" in table
+        assert f"{last['mean']['test_acc']:.4f}" in table
+    # A second comparison leaves the first one's runs alone.
+    before = {p: p.read_bytes() for p in out.rglob("summary.json")}
+    again = ["compare", files[0], "--seeds", "0", "--out", out, "--quiet"]
+    assert fedsa(*again).returncode == 0
+    assert all(p.read_bytes() == content for p, content in before.items())
+    assert len(list(out.rglob("summary.json"))) == 5
+
+
+def test_compare_refuses_before_it_runs_anything(fedsa, lab, tmp_path):
+    good, bad = lab.file(), lab.file(federate__method="fedas")
+    out = tmp_path / "compared"
+    result = fedsa("compare", good, bad, "--out", out)
+    assert result.returncode == 2
+    assert "fedas" in result.stderr
+    assert not out.exists()
+
+
+def test_compare_goes_on_when_a_run_fails(fedsa, lab, tmp_path):
+    good = lab.file()
+    bad = lab.file(model__type="/no/such@huggingface_llm")
+    out = tmp_path / "compared"
+    result = fedsa("compare", bad, good, "--out", out)
+    assert result.returncode == 1
+    assert "1 of 2" in result.stderr
+    assert len(json.loads((out / "comparison.json").read_text())) == 1

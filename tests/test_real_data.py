@@ -1,0 +1,75 @@
+"""Real models on real text."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from fs_plugins.experiment import build_runner, load_config, run
+
+DEMO = Path(__file__).parent.parent / "yaml_configs" / "demo"
+GLUE = "FS_PLUGINS_DATA"
+needs_glue = pytest.mark.skipif(
+    GLUE not in os.environ,
+    reason=f"{GLUE} does not name a folder with glue/RTE and glue/SST-2",
+)
+
+
+def test_fedsa_learns_topics(tmp_path):
+    """A few rounds take MiniLM far above the largest class (0.24)."""
+    summary = run(
+        DEMO / "fedsa.yaml",
+        [
+            *("outdir", str(tmp_path)),
+            *("federate.total_round_num", "5"),
+            *("eval.freq", "5"),
+            *("llm.tok_len", "32"),
+        ],
+        quiet=True,
+    )
+    assert summary["results"]["last"]["weighted"]["test_acc"] > 0.5
+    communication = summary["communication"]
+    # 6 layers x (query, value) x r 8 x hidden 384, in float32
+    assert communication["shared_parameters"] == 6 * 2 * 8 * 384
+    assert communication["kept_parameters"] == 6 * 2 * 8 * 384 + 384 * 5 + 5
+
+
+def test_minilm_is_the_published_model(tmp_path):
+    """With B at zero, the adapted model is the base model."""
+    from transformers import AutoModel, AutoTokenizer
+
+    cfg = load_config(DEMO / "fedsa.yaml", ["outdir", str(tmp_path)])
+    runner = build_runner(cfg)
+    folder = runner.cfg.model.type.rpartition("@")[0]
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    batch = tokenizer(["The match ended in a draw."], return_tensors="pt")
+    base = AutoModel.from_pretrained(folder).eval()
+    ours = runner.server.model.model.base_model.model.bert.eval()
+    with torch.no_grad():
+        expected = base(**batch).last_hidden_state
+        found = ours(**batch).last_hidden_state
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+@needs_glue
+@pytest.mark.parametrize("task, examples", [("sst2", 872), ("rte", 277)])
+def test_glue(tmp_path, task, examples):
+    """The official files, end to end."""
+    summary = run(
+        DEMO / "fedsa.yaml",
+        [
+            *("outdir", str(tmp_path)),
+            *("data.type", f"{task}@glue"),
+            *("data.root", str(Path(os.environ[GLUE]) / "glue")),
+            *("data.subsample", "0.02" if task == "sst2" else "1.0"),
+            *("federate.total_round_num", "2"),
+            *("eval.freq", "2"),
+            *("eval.split", "['val', 'test']"),
+            *("llm.tok_len", "32"),
+        ],
+        quiet=True,
+    )
+    last = summary["results"]["last"]
+    assert last["weighted"]["test_total"] == examples
+    assert 0.3 < last["weighted"]["test_acc"] < 1
