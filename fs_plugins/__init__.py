@@ -4,10 +4,10 @@ Importing this package finds the host, FederatedScope or the embedded
 stand-in for it, and registers every plugin with it.
 """
 
-from fs_plugins.host import find_host
+from fs_plugins.host import find_host_or_exit
 
 __version__ = "0.1.0"
-HOST = find_host()  # before anything that imports federatedscope
+HOST = find_host_or_exit()  # before anything that imports federatedscope
 
 # Each of these registers what it adds with the host.
 from fs_plugins import config, data, model, trainer, worker  # noqa: E402

@@ -55,6 +55,22 @@ def find_host() -> Host:
     return _load()
 
 
+def find_host_or_exit() -> Host:
+    """As ``find_host``; the command exits with the sentence and code 2.
+
+    The package is imported before the command's own code can run, so what
+    is wrong with the host must be said here.
+    """
+    try:
+        return find_host()
+    except UserError as error:
+        words = [Path(word).name for word in sys.orig_argv[:3]]
+        if "fedsa" in words or words[1:] == ["-m", "fs_plugins"]:
+            print(f"fedsa: {error}", file=sys.stderr)
+            sys.exit(2)
+        raise
+
+
 def _put_first(folder: Path) -> None:
     """Import ``federatedscope`` from ``folder``, whatever is installed."""
     module = sys.modules.get("federatedscope")

@@ -85,7 +85,7 @@ class CN(CfgNode):  # type: ignore[misc]
                 )
             node, *rest = self._walk(key)
             if node is None:
-                if _is_dormant(key):
+                if key in SWITCHES or _is_dormant(key):
                     continue
                 raise KeyError(f"Non-existent config key: {key}")
             name = rest[0]
