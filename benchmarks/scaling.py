@@ -1,0 +1,133 @@
+"""Memory and time as the number of clients grows.
+
+    python benchmarks/scaling.py            # 2, 10, 100 and 1000 clients
+    python benchmarks/scaling.py --clients 2 100
+
+all-MiniLM-L6-v2 with LoRA r 8 on query and value, FedSA; one local step of 8
+texts of 64 tokens a client and round, at most 20 clients a round, 200 client
+rounds in all (so that the allocator has seen the same amount of work), all
+clients evaluated once at the end on one text each.  Every number of clients
+runs in a process of its own.  Printed: peak memory (RSS) and its
+ratio to that of the fewest clients; seconds of local training a client and
+round (the median over rounds), and likewise.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+CLIENT_ROUNDS, SAMPLED, BATCH, LENGTH = 200, 20, 8, 64
+
+
+def run(clients: int, folder: Path) -> dict[str, float]:
+    """Run one federation in this process; returns what it took."""
+    import fs_plugins  # noqa: F401  makes federatedscope importable
+    from fs_plugins.experiment import build_runner, load_config
+
+    sampled = min(clients, SAMPLED)
+    rounds = CLIENT_ROUNDS // sampled
+    demo = Path(__file__).parent.parent / "yaml_configs/demo/fedsa.yaml"
+    cfg = load_config(
+        demo,
+        [
+            *("outdir", str(folder)),
+            *("federate.client_num", str(clients)),
+            *("federate.sample_client_num", str(sampled)),
+            *("federate.total_round_num", str(rounds)),
+            *("data.splitter", "iid"),
+            *("data.splitter_args", "[]"),
+            *("train.local_update_steps", "1"),
+            *("dataloader.batch_size", str(BATCH)),
+            *("llm.tok_len", str(LENGTH)),
+            *("eval.freq", str(rounds)),
+            *("eval.split", "['val']"),
+        ],
+    )
+    _use_synthetic_text(clients)
+    runner = build_runner(cfg)
+    seconds: list[float] = []
+    for client in runner.client.values():
+        handle = client.msg_handlers["model_para"]
+
+        def timed(message: Any, handle: Any = handle) -> None:
+            begin = time.perf_counter()
+            handle(message)
+            seconds.append(time.perf_counter() - begin)
+
+        client.msg_handlers["model_para"] = timed
+    runner.run()
+    from fs_plugins.report.recorder import _peak_rss
+
+    return {
+        "clients": clients,
+        "peak_rss_mb": _peak_rss() / 1e6,
+        "seconds": statistics.median(seconds[sampled:]),
+    }
+
+
+def _use_synthetic_text(clients: int) -> None:
+    """As many texts as there are clients to train, all of full length."""
+    from fs_plugins.data import federated
+    from fs_plugins.data.examples import Examples
+
+    def texts(number: int, seed: int) -> Examples:
+        rng = np.random.default_rng(seed)
+        words = (
+            ["the", "of", "and", "to", "in", "a", "is", "that", "for", "it", "as", "was", "with", "be", "by", "on"]
+        )
+        return Examples(
+            [(" ".join(rng.choice(words, 80)),) for _ in range(number)],
+            rng.integers(0, 5, number).tolist(),
+            tuple("abcde"),
+        )
+
+    def three_splits(*_: Any) -> tuple[Examples, Examples, Examples]:
+        return (
+            texts(clients * BATCH, 0),
+            texts(clients, 1),
+            texts(clients, 2),
+        )
+
+    federated._three_splits = three_splits  # type: ignore[assignment]
+
+
+def main() -> None:
+    """Run every number of clients and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--clients", type=int, nargs="+", default=[2, 10, 100, 1000]
+    )
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.one:
+        with tempfile.TemporaryDirectory() as folder:
+            print(json.dumps(run(args.one, Path(folder))))
+        return
+    print("clients  peak RSS      ratio  s a client-round  ratio")
+    first: dict[str, float] = {}
+    for clients in args.clients:
+        command = [sys.executable, __file__, "--one", str(clients)]
+        result = subprocess.run(
+            command, check=True, stdout=subprocess.PIPE, text=True
+        )
+        found = json.loads(result.stdout.splitlines()[-1])
+        first = first or found
+        memory = found["peak_rss_mb"] / first["peak_rss_mb"]
+        seconds = found["seconds"] / first["seconds"]
+        print(
+            f"{clients:7d}  {found['peak_rss_mb']:7.0f} MB  {memory:7.3f}  "
+            f"{found['seconds']:16.3f}  {seconds:5.3f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
