@@ -4,7 +4,7 @@
     python benchmarks/scaling.py --clients 2 100
 
 all-MiniLM-L6-v2 with LoRA r 8 on query and value, FedSA; one local step of 8
-texts of 64 tokens a client and round, at most 20 clients a round, 200 client
+texts of 64 tokens a client and round, at most 20 clients a round, 100 client
 rounds in all (so that the allocator has seen the same amount of work), all
 clients evaluated once at the end on one text each.  Every number of clients
 runs in a process of its own.  Printed: peak memory (RSS) and its
@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-CLIENT_ROUNDS, SAMPLED, BATCH, LENGTH = 200, 20, 8, 64
+CLIENT_ROUNDS, SAMPLED, BATCH, LENGTH = 100, 20, 8, 64
 
 
 def run(clients: int, folder: Path) -> dict[str, float]:

@@ -111,7 +111,10 @@ class ClassificationTrainer(GeneralTorchTrainer):  # type: ignore[misc]
 
     def _hook_on_fit_end(self, ctx: Any) -> None:
         super()._hook_on_fit_end(ctx)
-        ctx.optimizer = ctx.trained = ctx.rates = None  # a round's, no more
+        # A client that waits for its turn holds on to none of these.
+        ctx.optimizer = ctx.trained = ctx.rates = None
+        name = f"{ctx.cur_split}_loader"
+        setattr(ctx, name, ctx.get(name).loader)
 
 
 def _optimizer(parameters: Any, section: Any) -> Any:
