@@ -20,6 +20,7 @@ class KeptParameters:
 
     Args:
         initial: those values; shared by all clients, never written to.
+
     """
 
     def __init__(self, initial: Tensors) -> None:

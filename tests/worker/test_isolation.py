@@ -52,12 +52,12 @@ def test_poison_stays_where_it_is(lab, share_model):
     own = runner.client[2].kept.values
     assert all((value == SENTINEL).all() for value in own.values())
 
-    mine = {id(value) for value in own.values()}
+    mine = {value.data_ptr() for value in own.values()}
     elsewhere = [
         thing
         for thing in gc.get_objects()
         if type(thing) in (torch.Tensor, torch.nn.Parameter)
-        and id(thing) not in mine
+        and thing.data_ptr() not in mine
         and has_sentinel(thing)
     ]
     assert not elsewhere
