@@ -189,6 +189,8 @@ def _check_ours(cfg: Any) -> None:
 
 
 def _check_names(cfg: Any) -> None:
+    """Refuse an optimizer, metric or trainer that nobody offers."""
+    import federatedscope.register as register
     import torch
     from federatedscope.core.monitors.metric_calculator import SUPPORT_METRICS
 
@@ -200,16 +202,18 @@ def _check_names(cfg: Any) -> None:
         if isinstance(getattr(torch.optim, name), type) and name != "Optimizer"
     ]
     optimizer = cfg.train.optimizer.type
-    if optimizer not in optimizers:
+    if optimizer not in (*optimizers, *register.optimizer_dict):
         raise unknown("train.optimizer.type", optimizer, optimizers)
-    metrics = {*SUPPORT_METRICS, *METRICS} - {"std"}
     for metric in cfg.eval.metrics:
-        if metric not in metrics:
-            visible = [name for name in metrics if "@" not in name]
-            raise unknown("eval.metrics", metric, visible)
-    trainers = {*TRAINERS, "llmtrainer", "general"}
-    if "@" in cfg.data.type and cfg.trainer.type not in trainers:
-        raise unknown("trainer.type", cfg.trainer.type, trainers)
+        answers = (f({metric}) for f in register.metric_dict.values())
+        if metric not in SUPPORT_METRICS and not any(answers):
+            known = {*SUPPORT_METRICS, *METRICS} - {"std"}
+            shown = [name for name in known if "@" not in name]
+            raise unknown("eval.metrics", metric, shown)
+    if cfg.data.type.lower().endswith(("@glue", "@demo")):
+        trainer = cfg.trainer.type
+        if not any(f(trainer) for f in register.trainer_dict.values()):
+            raise unknown("trainer.type", trainer, TRAINERS)
 
 
 register_config("fedsa", extend_fedsa_cfg)

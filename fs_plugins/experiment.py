@@ -19,6 +19,8 @@ from fs_plugins.config import (
     peft_method_of,
 )
 from fs_plugins.errors import UserError, did_you_mean
+from fs_plugins.report.progress import progress_for
+from fs_plugins.report.recorder import Recorder
 
 
 def run(
@@ -46,9 +48,14 @@ def run(
         _silence()
     cfg = load_config(cfg_file, overrides)
     begin = time.perf_counter()
+    facts = _facts(cfg)
     with _new_folder(cfg, verbose) as folder:
         runner = build_runner(cfg)
-        summary = _record(runner, Path(cfg_file).stem, begin, quiet)
+        name = Path(cfg_file).stem
+        with progress_for(name, facts["rounds"], quiet) as progress:
+            recorder = Recorder(runner, facts, progress)
+            runner.run()
+        summary = recorder.finish(time.perf_counter() - begin)
     return summary | {"outdir": str(folder)}
 
 
@@ -230,21 +237,8 @@ def build_runner(cfg: Any) -> Any:
         raise UserError(_one_line(error)) from error
 
 
-def _record(
-    runner: Any, name: str, begin: float, quiet: bool
-) -> dict[str, Any]:
-    from fs_plugins.report.progress import progress_for
-    from fs_plugins.report.recorder import Recorder
-
-    cfg = runner.cfg
-    rounds = cfg.federate.total_round_num
-    with progress_for(name, rounds, quiet) as progress:
-        recorder = Recorder(runner, _facts(cfg), progress)
-        runner.run()
-    return recorder.finish(time.perf_counter() - begin)
-
-
 def _facts(cfg: Any) -> dict[str, Any]:
+    """What the summary says of a run before it has run."""
     method = cfg.federate.method
     return {
         "schema": 1,

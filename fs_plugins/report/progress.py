@@ -79,8 +79,9 @@ class Bar(Progress):
             TimeRemainingColumn(),
         )
         self._task = self._display.add_task(name, total=rounds, doing="")
-        self._rounds = rounds
-        self._round = self._clients = self._done = 0
+        self._round = 0
+        # how many clients have trained, or evaluated, and of how many
+        self._trained = self._evaluated = (0, 0)
         self._results = ""
 
     def __enter__(self) -> "Bar":
@@ -91,37 +92,34 @@ class Bar(Progress):
         self._display.stop()
 
     def round_begins(self, rnd: int, clients: int) -> None:
-        """Show which round it is."""
-        self._round, self._clients, self._done = rnd, clients, 0
-        self._show("training", rnd - 1)
+        """Remember the round; the host may still be evaluating the last."""
+        self._round, self._trained = rnd, (0, clients)
 
     def client_trained(self, client: int) -> None:
         """Advance by a client's share of the round."""
-        self._done += 1
-        share = self._done / max(1, self._clients)
-        self._show("training", self._round - 1 + share)
+        done, of = self._trained
+        self._trained = (done + 1, of)
+        self._show(f"training {done + 1}/{of}  ")
+        share = (done + 1) / of
+        self._display.update(self._task, completed=self._round - 1 + share)
 
     def evaluation_begins(self, clients: int) -> None:
-        """Show that clients evaluate."""
-        self._clients, self._done = clients, 0
-        self._show("evaluating")
+        """Remember how many clients evaluate."""
+        self._evaluated = (0, clients)
 
     def client_evaluated(self, client: int) -> None:
         """Show how many clients have evaluated."""
-        self._done += 1
-        self._show("evaluating")
+        done, of = self._evaluated
+        self._evaluated = (done + 1, of)
+        self._show(f"evaluating {done + 1}/{of}  ")
 
     def evaluated(self, rnd: int, results: Mapping[str, float]) -> None:
         """Show the newest results."""
         self._results = headline(results)
-        self._show("", rnd)
+        self._show("")
 
-    def _show(self, what: str, completed: float | None = None) -> None:
-        done = f"{what} {self._done}/{self._clients}  " if what else ""
-        fields: dict[str, Any] = {"doing": done + self._results}
-        if completed is not None:
-            fields["completed"] = round(completed, 2)
-        self._display.update(self._task, **fields)
+    def _show(self, doing: str) -> None:
+        self._display.update(self._task, doing=doing + self._results)
 
 
 def progress_for(name: str, rounds: int, quiet: bool) -> Progress:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from federatedscope.core.message import Message
+from helpers import record
 
 from fs_plugins.wire import encode
 
@@ -25,15 +26,7 @@ def test_poison_stays_where_it_is(lab, share_model):
         federate__share_local_model=share_model,
         train__optimizer__lr=1e-20,  # the sentinel stays what it is
     )
-    payloads = []
-    for worker in (runner.server, *runner.client.values()):
-        send = worker.comm_manager.send
-
-        def recorded(message, send=send):
-            payloads.append(message)
-            send(message)
-
-        worker.comm_manager.send = recorded
+    payloads = record(runner)
     broadcast = runner.server.broadcast_model_para
 
     def poison_then_broadcast(*args, **kwargs):

@@ -3,23 +3,10 @@
 import pytest
 import torch
 from federatedscope.core.message import Message
+from helpers import record
 from safetensors.torch import load
 
 from fs_plugins.wire import encode
-
-
-def record(runner):
-    """All messages that any worker sends."""
-    sent = []
-    for worker in (runner.server, *runner.client.values()):
-        send = worker.comm_manager.send
-
-        def recorded(message, send=send):
-            sent.append(message)
-            send(message)
-
-        worker.comm_manager.send = recorded
-    return sent
 
 
 def payload_of(message):

@@ -1,6 +1,7 @@
 """What the methods come down to in special cases."""
 
 import torch
+from helpers import assert_close, start_of
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForSequenceClassification
 
@@ -34,17 +35,6 @@ def alone(folder, loader, start, steps, batch):
     return {n: p.detach() for n, p in trained.items()}
 
 
-def start_of(runner):
-    state = runner.server.model.state_dict()
-    return {name: value.detach().clone() for name, value in state.items()}
-
-
-def assert_same(found, expected):
-    assert found.keys() == expected.keys() and expected
-    for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=0, atol=1e-6)
-
-
 def test_local_is_so_many_separate_trainings(lab, toy_model):
     runner = lab.runner(federate__method="local", dataloader__shuffle=False)
     start = start_of(runner)
@@ -54,7 +44,7 @@ def test_local_is_so_many_separate_trainings(lab, toy_model):
     }
     runner.run()
     for ID, client in runner.client.items():
-        assert_same(dict(client.kept.values), expected[ID])
+        assert_close(dict(client.kept.values), expected[ID])
 
 
 def test_fedsa_with_one_client_is_plain_fine_tuning(lab, toy_model):
@@ -70,7 +60,7 @@ def test_fedsa_with_one_client_is_plain_fine_tuning(lab, toy_model):
     runner.run()
     found = dict(runner.server.aggregator.shared)
     found |= runner.client[1].kept.values
-    assert_same(found, expected)
+    assert_close(found, expected)
 
 
 def test_fedsa_can_share_the_head(lab):
@@ -105,7 +95,7 @@ def test_fedit_with_a_shared_head_is_the_hosts_fedavg(lab):
     hosts = lab.runner(federate__method="FedAvg")
     ours.run()
     hosts.run()
-    assert_same(
+    assert_close(
         dict(ours.server.aggregator.shared), hosts.server.model.state_dict()
     )
 

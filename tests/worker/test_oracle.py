@@ -9,6 +9,7 @@ import copy
 
 import pytest
 import torch
+from helpers import assert_close, start_of
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -87,17 +88,6 @@ def texts_of(runner, folder):
             text = tokenizer.decode(ids, skip_special_tokens=True)
             texts[client].append((text, int(data.tokens.labels[i])))
     return texts
-
-
-def start_of(runner):
-    state = runner.server.model.state_dict()
-    return {name: value.detach().clone() for name, value in state.items()}
-
-
-def assert_close(found, expected):
-    assert found.keys() == expected.keys() and expected
-    for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=0, atol=1e-6)
 
 
 def assert_moved(found, start):

@@ -1,0 +1,34 @@
+"""What several tests do with a runner."""
+
+from typing import Any
+
+import torch
+
+
+def record(runner: Any) -> list[Any]:
+    """A list that gets every message that any worker sends."""
+    sent: list[Any] = []
+    for worker in (runner.server, *runner.client.values()):
+        send = worker.comm_manager.send
+
+        def recorded(message: Any, send: Any = send) -> None:
+            sent.append(message)
+            send(message)
+
+        worker.comm_manager.send = recorded
+    return sent
+
+
+def start_of(runner: Any) -> dict[str, torch.Tensor]:
+    """The trainable parameters that a run starts from."""
+    state = runner.server.model.state_dict()
+    return {name: value.detach().clone() for name, value in state.items()}
+
+
+def assert_close(
+    found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]
+) -> None:
+    """The same parameters, within 1e-6."""
+    assert found.keys() == expected.keys() and expected
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=0, atol=1e-6)

@@ -1,0 +1,37 @@
+"""What a run shows of itself."""
+
+import re
+
+from fs_plugins.experiment import _facts
+from fs_plugins.report.progress import Bar
+from fs_plugins.report.recorder import Recorder
+
+
+def test_the_bar_counts_right(lab):
+    """Never more clients than there are, nor more rounds."""
+    runner = lab.runner(federate__sample_client_num=2)
+    bar = Bar("toy", rounds=3)
+    shown = []
+    update = bar._display.update
+
+    def watched(task, **fields):
+        update(task, **fields)
+        task = bar._display.tasks[0]
+        shown.append((task.completed, task.fields["doing"]))
+
+    bar._display.update = watched
+    Recorder(runner, _facts(runner.cfg), bar)
+    runner.run()
+    done = [completed for completed, _ in shown]
+    assert done == sorted(done) and done[-1] == 3
+    counts = [
+        re.match(r"(training|evaluating) (\d+)/(\d+)", text)
+        for _, text in shown
+    ]
+    found = [(m[1], int(m[2]), int(m[3])) for m in counts if m]
+    training = [(i, n) for what, i, n in found if what == "training"]
+    evaluating = [(i, n) for what, i, n in found if what == "evaluating"]
+    # An advance of the bar repeats the text.
+    assert training[::2] == training[1::2] == [(1, 2), (2, 2)] * 3
+    assert evaluating == [(1, 3), (2, 3), (3, 3)] * 3
+    assert "val_acc" in shown[-1][1]
