@@ -72,6 +72,8 @@ def doctor() -> None:
     from fs_plugins import HOST
 
     print(f"host: {HOST.name} {HOST.version} ({HOST.path})")
+    for each in HOST.adaptations:
+        print(f"  adapted: {each.name} ({each.why})")
     print(f"python {sys.version.split()[0]}")
     for package in ("torch", "transformers", "peft", "safetensors", "numpy"):
         print(f"{package} {metadata.version(package)}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fs_plugins.errors import UserError, unknown
+from fs_plugins.host.fit import AFTER_IMPORT, BEFORE_IMPORT, Adaptation, fit
 
 EMBEDDED = Path(__file__).parent / "embedded"
 VARIABLE = "FS_PLUGINS_HOST"
@@ -21,12 +22,14 @@ class Host:
         name: 'federatedscope' or 'embedded'.
         version: its version.
         path: its folder.
+        adaptations: what was changed in it, in memory.
 
     """
 
     name: str
     version: str
     path: Path
+    adaptations: tuple[Adaptation, ...] = ()
 
 
 def find_host() -> Host:
@@ -83,26 +86,33 @@ def _put_first(folder: Path) -> None:
 
 
 def _load() -> Host:
+    spec = importlib.util.find_spec("federatedscope")
+    is_embedded = spec is not None and str(EMBEDDED) in str(spec.origin)
+    applied = () if is_embedded else fit(BEFORE_IMPORT)
     try:
         module = importlib.import_module("federatedscope")
         config = importlib.import_module("federatedscope.core.configs.config")
-    except ImportError as error:
+        if not hasattr(config.global_cfg, "llm"):
+            raise UserError(
+                f"the FederatedScope in {_folder(module)} has no LLM support; "
+                f"install its llm branch, or set {VARIABLE}=embedded to do "
+                "without it"
+            )
+        applied += () if is_embedded else fit(AFTER_IMPORT)
+    except UserError:
+        raise
+    except Exception as error:  # whatever is wrong with the installation
+        reason = str(error).strip().split("\n")[0]
         raise UserError(
-            f"FederatedScope is installed but cannot be imported ({error}); "
-            "install what is missing, or set "
-            f"{VARIABLE}=embedded to do without it"
+            f"FederatedScope is installed but cannot be imported ({reason}); "
+            f"install what is missing, or set {VARIABLE}=embedded to do "
+            "without it"
         ) from error
-    folder = _folder(module)
-    if not hasattr(config.global_cfg, "llm"):
-        raise UserError(
-            f"the FederatedScope in {folder} has no LLM support; install its "
-            f"llm branch, or set {VARIABLE}=embedded to do without it"
-        )
-    is_embedded = folder.parent == EMBEDDED
     return Host(
         name="embedded" if is_embedded else "federatedscope",
         version=str(getattr(module, "__version__", "unknown")),
-        path=folder,
+        path=_folder(module),
+        adaptations=applied,
     )
 
 

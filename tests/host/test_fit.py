@@ -1,0 +1,51 @@
+"""FederatedScope on today's Python stack."""
+
+import pickle
+
+import pytest
+import torch
+
+from fs_plugins import HOST
+from fs_plugins.host.fit import Adaptation, fit
+
+needs_federatedscope = pytest.mark.skipif(
+    HOST.name != "federatedscope",
+    reason="it is FederatedScope that is adapted (--host federatedscope)",
+)
+
+
+def test_only_what_is_needed_is_applied():
+    needed = Adaptation("a", "because", lambda: True)
+    not_needed = Adaptation("b", "because", lambda: False)
+    assert fit((needed, not_needed)) == (needed,)
+
+
+def test_the_embedded_host_needs_none():
+    if HOST.name == "embedded":
+        assert HOST.adaptations == ()
+    else:
+        assert len(HOST.adaptations) >= 2
+
+
+@needs_federatedscope
+def test_training_uses_all_threads(lab):
+    torch.set_num_threads(2)
+    lab.runner()
+    assert torch.get_num_threads() == 2
+
+
+@needs_federatedscope
+@pytest.mark.parametrize("method", ["fedsa", "FedAvg"])
+def test_no_model_is_ever_pickled(lab, monkeypatch, method):
+    def refuse(*args):
+        raise AssertionError("a model is pickled")
+
+    monkeypatch.setattr(pickle, "dumps", refuse)
+    runner = lab.runner(federate__method=method)
+    runner.run()
+    # The size that FederatedScope computes: what is trained, in kbit.
+    trained = sum(
+        p.nbytes for p in runner.server.model.parameters() if p.requires_grad
+    )
+    size = runner.client[1].model_size
+    assert size == pytest.approx(trained / 1024 * 8, rel=0.02)
