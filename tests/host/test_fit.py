@@ -48,4 +48,4 @@ def test_no_model_is_ever_pickled(lab, monkeypatch, method):
         p.nbytes for p in runner.server.model.parameters() if p.requires_grad
     )
     size = runner.client[1].model_size
-    assert size == pytest.approx(trained / 1024 * 8, rel=0.02)
+    assert size == pytest.approx(trained / 1024 * 8, abs=0.5)
