@@ -21,6 +21,7 @@ from fs_plugins.config import (
 from fs_plugins.errors import UserError, did_you_mean
 from fs_plugins.report.progress import progress_for
 from fs_plugins.report.recorder import Recorder
+from fs_plugins.state.adapters import save_adapters
 
 
 def run(
@@ -56,6 +57,7 @@ def run(
             recorder = Recorder(runner, facts, progress)
             runner.run()
         summary = recorder.finish(time.perf_counter() - begin)
+        save_adapters(runner, folder / "adapters")
     return summary | {"outdir": str(folder)}
 
 

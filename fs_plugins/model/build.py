@@ -79,16 +79,21 @@ def build(model_config: Any) -> AdapterModel:
     return model
 
 
-def _twin(model: AdapterModel) -> AdapterModel:
-    """A model with adapter parameters of its own, on the same base."""
-    shared = {
-        id(tensor): tensor
-        for tensor in (*model.model.parameters(), *model.model.buffers())
-        if not tensor.requires_grad
-        and not any(tensor is v for v in model.initial.values())
-    }
-    twin = copy.deepcopy(model, memo=shared)
-    twin.load_state_dict(model.initial)
+def _twin(first: AdapterModel) -> AdapterModel:
+    """A model with adapter parameters of its own, on the same base.
+
+    It starts as ``first`` did, whatever has been trained or frozen since.
+    """
+    shared: dict[int, Any] = {id(first.initial): first.initial}
+    for name, parameter in first.model.named_parameters():
+        if name not in first.initial:
+            shared[id(parameter)] = parameter
+    shared |= {id(buffer): buffer for buffer in first.model.buffers()}
+    twin = copy.deepcopy(first, memo=shared)
+    for name, parameter in twin.model.named_parameters():
+        if name in first.initial:
+            parameter.requires_grad_(True)
+    twin.load_state_dict(first.initial)
     return twin
 
 
