@@ -114,7 +114,8 @@ def check_values(cfg: Any) -> None:
         raise unknown("federate.method", method, [*METHODS, "FedAvg"])
     for key, least in (
         ("seed", 0),
-        ("federate.client_num", 1),
+        # Data that come as clients' own set the number themselves.
+        ("federate.client_num", 1 if "@" in cfg.data.type else 0),
         ("federate.total_round_num", 1),
         ("train.local_update_steps", 1),
         ("dataloader.batch_size", 1),

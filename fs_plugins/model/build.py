@@ -36,6 +36,13 @@ class AdapterModel(nn.Module):
         """The PEFT model's forward."""
         return self.model(*args, **kwargs)
 
+    def half(self) -> "AdapterModel":
+        """Unchanged: the host would cast the trained parameters, too.
+
+        With ``train.is_enable_half`` the trainer computes in bfloat16.
+        """
+        return self
+
     def state_dict(  # type: ignore[override]
         self, *args: Any, **kwargs: Any
     ) -> dict[str, Tensor]:

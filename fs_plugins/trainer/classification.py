@@ -49,7 +49,11 @@ class ClassificationTrainer(GeneralTorchTrainer):  # type: ignore[misc]
         """The base model stays where it is (the host moves it to the CPU)."""
 
     def _hook_on_fit_start_numerical_precision(self, ctx: Any) -> None:
-        """The host would cast all weights, the trained ones too."""
+        """The host would cast all weights, the trained ones too.
+
+        With ``train.is_enable_half`` the forward pass computes in bfloat16
+        and the trained parameters stay in float32.
+        """
 
     def _hook_on_fit_start_init(self, ctx: Any) -> None:
         ctx.model.to(ctx.device)
@@ -80,8 +84,13 @@ class ClassificationTrainer(GeneralTorchTrainer):  # type: ignore[misc]
 
     def _hook_on_batch_forward(self, ctx: Any) -> None:
         batch = {k: v.to(ctx.device) for k, v in ctx.data_batch.items()}
-        output = ctx.model(**batch)
-        logits = output.logits
+        with torch.autocast(
+            torch.device(ctx.device).type,
+            torch.bfloat16,
+            enabled=ctx.cfg.train.is_enable_half,
+        ):
+            output = ctx.model(**batch)
+        logits = output.logits.float()
         if logits.shape[-1] == 1:  # regression
             logits = logits.squeeze(-1)
         ctx.y_true = CtxVar(batch["labels"], LIFECYCLE.BATCH)

@@ -127,3 +127,13 @@ def test_dropout_depends_on_seed_client_and_round_only(lab):
             updates.append({n: p.detach().clone() for n, p in shared.items()})
     first, second = updates
     assert all(torch.equal(first[n], second[n]) for n in first)
+
+
+def test_half_precision_computes_in_bfloat16_and_trains_float32(lab):
+    """The trained parameters, and so the wire, stay in float32."""
+    exact = final_a(lab)
+    half = final_a(lab, train__is_enable_half=True)
+    for name, value in half.items():
+        assert value.dtype == torch.float32
+        assert not torch.equal(value, exact[name])
+        torch.testing.assert_close(value, exact[name], rtol=0, atol=0.1)

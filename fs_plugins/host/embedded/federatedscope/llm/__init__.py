@@ -1,1 +1,3 @@
 """Causal language models."""
+
+IGNORE = -100  # the label that a loss of transformers skips

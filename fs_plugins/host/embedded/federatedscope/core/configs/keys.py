@@ -101,9 +101,8 @@ HONOURED: dict[str, Any] = {
     },
     "llm": {
         "tok_len": 128,
-        "retry_on_nan_loss": False,
         "cache": {"model": ""},
-        "adapter": {"use": False, "args": [{}], "mv_to_cpu": False},
+        "adapter": {"use": False, "args": [{}]},
     },
 }
 
@@ -148,8 +147,10 @@ SWITCHES: dict[str, Any] = {
     "hpo.fedex.use": False,
     "hpo.fts.use": False,
     "hpo.pfedhpo.use": False,
+    "llm.adapter.mv_to_cpu": False,
     "llm.deepspeed.use": False,
     "llm.offsite_tuning.use": False,
+    "llm.retry_on_nan_loss": False,
     "llm.offsite_tuning.emu_align.use": False,
     "model.model_num_per_trainer": 1,
     "nbafl.use": False,

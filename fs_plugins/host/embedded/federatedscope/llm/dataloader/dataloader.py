@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from federatedscope.llm.dataset.llm_dataset import IGNORE
+from federatedscope.llm import IGNORE
 
 
 @dataclass

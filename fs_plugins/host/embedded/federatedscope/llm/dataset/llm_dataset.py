@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-IGNORE = -100  # the label that a loss of transformers skips
+from federatedscope.llm import IGNORE
 
 
 class LLMDataset(Dataset[dict[str, Any]]):
