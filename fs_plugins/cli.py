@@ -83,6 +83,22 @@ def doctor() -> None:
         )
 
 
+@app.command()
+def install_contrib(
+    path: Annotated[Path, typer.Argument(help="FederatedScope's folder.")],
+    uninstall: Annotated[
+        bool, typer.Option("--uninstall", help="Remove it again.")
+    ] = False,
+) -> None:
+    """Make FederatedScope's own main.py see the plugins."""
+    from fs_plugins.host import contrib
+
+    if uninstall:
+        print(f"removed {contrib.uninstall_contrib(path)}")
+    else:
+        print(f"wrote {contrib.install_contrib(path)}")
+
+
 def _seeds(text: str) -> list[int] | None:
     try:
         return [int(part) for part in text.split(",")] if text else None

@@ -8,9 +8,12 @@ import importlib
 import importlib.metadata
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,31 @@ def _no_pickling() -> bool:
     return True
 
 
+def _plain_numbers() -> bool:
+    from federatedscope.core.monitors import monitor
+
+    cls: Any = monitor.Monitor
+    format_results = cls.format_eval_res
+
+    def with_plain_numbers(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with warnings.catch_warnings():
+            # of statistics that too few clients leave undefined
+            warnings.simplefilter("ignore", RuntimeWarning)
+            return _plain(format_results(self, *args, **kwargs))
+
+    cls.format_eval_res = with_plain_numbers
+    return True
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of numpy as numbers of Python, however deep they lie."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
 BEFORE_IMPORT = (
     Adaptation(
         "protobuf in pure Python",
@@ -99,5 +127,10 @@ AFTER_IMPORT = (
         "no pickling of models",
         "every worker pickles the whole model to learn its size",
         _no_pickling,
+    ),
+    Adaptation(
+        "plain numbers in results",
+        "numpy 2 writes np.float64(...) into the result logs",
+        _plain_numbers,
     ),
 )

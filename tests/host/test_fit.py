@@ -49,3 +49,19 @@ def test_no_model_is_ever_pickled(lab, monkeypatch, method):
     )
     size = runner.client[1].model_size
     assert size == pytest.approx(trained / 1024 * 8, abs=0.5)
+
+
+@needs_federatedscope
+def test_results_are_plain_numbers(lab):
+    """Each line of the log is a literal of Python, but for nan."""
+    from ast import literal_eval
+    from pathlib import Path
+
+    summary = lab.run()
+    log = Path(summary["outdir"]) / "eval_results.log"
+    lines = log.read_text().splitlines()
+    found = [literal_eval(line.replace("nan", "None")) for line in lines]
+    assert [each["Round"] for each in found[:3]] == [0, 1, 2]
+    assert found[2]["Results_avg"]["test_acc"] == pytest.approx(
+        summary["results"]["last"]["mean"]["test_acc"]
+    )
