@@ -1,8 +1,27 @@
 """What several tests do with a runner."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForSequenceClassification
+
+
+def plain_model(folder: Path) -> Any:
+    """The toy model with the toy experiment's adapter, by PEFT alone."""
+    return get_peft_model(
+        AutoModelForSequenceClassification.from_pretrained(
+            folder, num_labels=2
+        ),
+        LoraConfig(
+            task_type="SEQ_CLS",
+            r=2,
+            lora_alpha=4,
+            lora_dropout=0.0,
+            target_modules=["query", "value"],
+        ),
+    )
 
 
 def record(runner: Any) -> list[Any]:

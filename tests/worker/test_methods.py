@@ -1,27 +1,14 @@
 """What the methods come down to in special cases."""
 
 import torch
-from helpers import assert_close, start_of
-from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForSequenceClassification
+from helpers import assert_close, plain_model, start_of
 
 LR = 0.5
 
 
 def alone(folder, loader, start, steps, batch):
     """Plain fine-tuning of all trainable parameters on the same batches."""
-    model = get_peft_model(
-        AutoModelForSequenceClassification.from_pretrained(
-            folder, num_labels=2
-        ),
-        LoraConfig(
-            task_type="SEQ_CLS",
-            r=2,
-            lora_alpha=4,
-            lora_dropout=0.0,
-            target_modules=["query", "value"],
-        ),
-    )
+    model = plain_model(folder)
     model.load_state_dict(start, strict=False)
     trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
     optimizer = torch.optim.SGD(trained.values(), lr=LR)

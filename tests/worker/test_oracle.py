@@ -9,9 +9,8 @@ import copy
 
 import pytest
 import torch
-from helpers import assert_close, start_of
-from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from helpers import assert_close, plain_model, start_of
+from transformers import AutoTokenizer
 
 BATCH, STEPS, ROUNDS, LR = 4, 2, 3, 0.5
 
@@ -27,18 +26,7 @@ def oracle(folder, texts, start, shares, sampled):
         sampled: the clients of each round.
     """
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = get_peft_model(
-        AutoModelForSequenceClassification.from_pretrained(
-            folder, num_labels=2
-        ),
-        LoraConfig(
-            task_type="SEQ_CLS",
-            r=2,
-            lora_alpha=4,
-            lora_dropout=0.0,
-            target_modules=["query", "value"],
-        ),
-    )
+    model = plain_model(folder)
     trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
     assert trained.keys() == start.keys()
     server = {n: v.clone() for n, v in start.items() if shares(n)}

@@ -1,0 +1,98 @@
+"""The embedded host's language models, run as FederatedScope's are."""
+
+import pytest
+import torch
+import yaml
+
+from fs_plugins import HOST
+
+pytestmark = pytest.mark.skipif(
+    HOST.name != "embedded", reason="it is the embedded host that is tested"
+)
+
+
+@pytest.fixture
+def toy_causal(toy_model, tmp_path):
+    """The folder of a random GPT-2 with the toy tokenizer."""
+    import shutil
+
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    folder = tmp_path / "toy_causal"
+    shutil.copytree(toy_model, folder)
+    torch.manual_seed(3)
+    GPT2LMHeadModel(
+        GPT2Config(vocab_size=64, n_positions=64, n_embd=16, n_layer=2,
+                   n_head=2)
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonl"])
+@pytest.mark.parametrize("splitter", ["iid", "meta", "lda"])
+def test_fedavg_with_the_llm_trainer(toy_causal, tmp_path, kind, splitter):
+    import json
+
+    from federatedscope.main import main
+
+    examples = [
+        {
+            "instruction": f"w{i % 9} w{i % 7}",
+            "input": f"w{i % 5}" if i % 2 else "",
+            "output": f"w{i % 9}",
+            "category": f"c{i % 4}",
+        }
+        for i in range(60)
+    ]
+    text = (
+        json.dumps(examples)
+        if kind == "json"
+        else "\n".join(json.dumps(e) for e in examples)
+    )
+    (tmp_path / f"toy.{kind}").write_text(text)
+    settings = {
+        "use_gpu": False,
+        "outdir": str(tmp_path / "exp"),
+        "early_stop": {"patience": 0},
+        "federate": {
+            "mode": "standalone",
+            "client_num": 3,
+            "total_round_num": 2,
+            "share_local_model": True,
+            "online_aggr": False,
+            "save_to": str(tmp_path / "model.ckpt"),
+        },
+        "data": {
+            "root": str(tmp_path),
+            "type": f"toy.{kind}@llm",
+            "splits": [0.8, 0.1, 0.1],
+            "splitter": splitter,
+        },
+        "llm": {
+            "tok_len": 32,
+            "adapter": {
+                "use": True,
+                "args": [{"adapter_package": "peft", "adapter_method": "lora",
+                          "r": 2, "target_modules": ["c_attn"]}],
+            },
+        },
+        "dataloader": {"batch_size": 2},
+        "model": {"type": f"{toy_causal}@huggingface_llm"},
+        "train": {
+            "local_update_steps": 2,
+            "batch_or_epoch": "batch",
+            "optimizer": {"lr": 0.1},
+            "is_enable_half": False,
+        },
+        "criterion": {"type": "CrossEntropyLoss"},
+        "trainer": {"type": "llmtrainer"},
+        "eval": {"freq": 1, "metrics": ["loss"], "count_flops": False},
+    }  # fmt: skip
+    file = tmp_path / "llm.yaml"
+    file.write_text(yaml.safe_dump(settings))
+    main(["--cfg", str(file)])
+    (log,) = (tmp_path / "exp").rglob("eval_results.log")
+    assert log.read_text().count("Results_weighted_avg") == 2
+    state = torch.load(tmp_path / "final_model.ckpt")["model"]
+    moved = [v for n, v in state.items() if "lora_B" in n]
+    assert moved and all(v.any() for v in moved)
