@@ -17,6 +17,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what another library says, which is its point."""
+    return str(error).strip().split("\n")[0]
+
+
 def unknown(key: str, value: object, known: Iterable[str]) -> UserError:
     """The error for a name that isn't among those known."""
     names = sorted(known)

@@ -13,7 +13,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from fs_plugins.errors import UserError
+from fs_plugins.errors import UserError, first_line
 
 logger = logging.getLogger("federatedscope.fs_plugins")
 
@@ -166,7 +166,7 @@ def load_tokenizer(name: str, cache_dir: str) -> Any:
             name, cache_dir=cache_dir or None
         )
     except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().split("\n")[0]
+        reason = first_line(error)
         raise UserError(
             f"model.type: the tokenizer of {name!r} cannot be loaded: {reason}"
         ) from error

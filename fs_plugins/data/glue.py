@@ -9,7 +9,7 @@ import numpy as np
 
 from fs_plugins.data.examples import Examples
 from fs_plugins.data.sources import Row, find_file, read_rows
-from fs_plugins.errors import UserError, unknown
+from fs_plugins.errors import UserError, first_line, unknown
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def _from_hub(task: Task, folder: Path) -> tuple[Examples, Examples]:
 
         data = load_dataset("nyu-mll/glue", task.hub)
     except Exception as error:  # whatever stands between us and the hub
-        reason = str(error).strip().split("\n")[0]
+        reason = first_line(error)
         raise UserError(
             f"data.root: {folder} does not exist, and GLUE cannot be loaded "
             f"from the hub: {reason}"

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from fs_plugins.errors import UserError, unknown
+from fs_plugins.errors import UserError, first_line, unknown
 from fs_plugins.host.fit import AFTER_IMPORT, BEFORE_IMPORT, Adaptation, fit
 
 EMBEDDED = Path(__file__).parent / "embedded"
@@ -102,7 +102,7 @@ def _load() -> Host:
     except UserError:
         raise
     except Exception as error:  # whatever is wrong with the installation
-        reason = str(error).strip().split("\n")[0]
+        reason = first_line(error)
         raise UserError(
             f"FederatedScope is installed but cannot be imported ({reason}); "
             f"install what is missing, or set {VARIABLE}=embedded to do "

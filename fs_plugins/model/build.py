@@ -2,14 +2,13 @@
 
 import copy
 import warnings
-from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
 
-from fs_plugins.errors import UserError, did_you_mean
+from fs_plugins.errors import UserError, did_you_mean, first_line
 from fs_plugins.policy import check_peft_method
 
 CLASSIFICATION, REGRESSION = "SequenceClassification", "SequenceRegression"
@@ -109,8 +108,6 @@ def _base(model_config: Any) -> Any:
     from transformers.utils import logging
 
     name = model_config.type.rpartition("@")[0]
-    if name.startswith((".", "/", "~")) and not Path(name).is_dir():
-        raise UserError(f"model.type: the folder {name!r} does not exist")
     logging.set_verbosity_error()  # type: ignore  # the head is new; no need to be told
     logging.disable_progress_bar()  # type: ignore
     is_regression = model_config.task == REGRESSION
@@ -123,7 +120,7 @@ def _base(model_config: Any) -> Any:
             ignore_mismatched_sizes=True,  # a head of another task is redone
         )
     except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().split("\n")[0]
+        reason = first_line(error)
         raise UserError(
             f"model.type: {name!r} cannot be loaded: {reason}"
         ) from error
@@ -160,7 +157,7 @@ def _with_adapter(model: Any, model_config: Any) -> Any:
                 model, config_class(task_type=peft.TaskType.SEQ_CLS, **args)
             )
     except (ValueError, TypeError) as error:
-        reason = str(error).strip().split("\n")[0].split(". ")[0]
+        reason = first_line(error).split(". ")[0]
         raise UserError(
             f"llm.adapter.args: PEFT refuses {args}: {reason} (the linear "
             f"layers of this model are {', '.join(_linear(model))})"
