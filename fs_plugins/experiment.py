@@ -15,6 +15,7 @@ from fs_plugins import HOST
 from fs_plugins.config import (
     check_update_key,
     check_values,
+    is_client,
     is_ours,
     peft_method_of,
 )
@@ -39,10 +40,12 @@ def run(
         verbose: show the host's log.
 
     Returns:
-        What ``summary.json`` holds, and ``outdir``, the folder it is in.
+        ``outdir``, the folder of the results, and what ``summary.json`` in it
+        holds.  A client of a distributed run writes none: its server does.
 
     Raises:
         UserError: the input is wrong; no folder is left behind.
+        RunError: the run cannot go on; what it has trained is saved.
 
     """
     if not verbose:
@@ -52,12 +55,18 @@ def run(
     facts = _facts(cfg)
     with _new_folder(cfg, verbose) as folder:
         runner = build_runner(cfg)
-        name = Path(cfg_file).stem
-        with progress_for(name, facts["rounds"], quiet) as progress:
-            recorder = Recorder(runner, facts, progress)
+        if is_client(cfg):
             runner.run()
-        summary = recorder.finish(time.perf_counter() - begin)
-        save_adapters(runner, folder / "adapters")
+            save_adapters(runner, folder / "adapters")
+            return {"outdir": str(folder)}
+        name = Path(cfg_file).stem
+        try:
+            with progress_for(name, facts["rounds"], quiet) as progress:
+                recorder = Recorder(runner, facts, progress)
+                runner.run()
+            summary = recorder.finish(time.perf_counter() - begin)
+        finally:
+            save_adapters(runner, folder / "adapters")
     return summary | {"outdir": str(folder)}
 
 

@@ -1,9 +1,13 @@
 """What several tests do with a runner."""
 
+import socket
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+import trustme
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForSequenceClassification
 
@@ -51,3 +55,32 @@ def assert_close(
     assert found.keys() == expected.keys() and expected
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=0, atol=1e-6)
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def write_certificates(
+    folder: Path, ca: Any = None, name: str = "127.0.0.1"
+) -> tuple[str, str, str]:
+    """Certificate, key and CA of a participant at ``name``, as PEM files."""
+    folder.mkdir(exist_ok=True)
+    ca = ca or trustme.CA()
+    issued = ca.issue_cert(name)
+    files = [folder / f"{part}.pem" for part in ("certificate", "key", "ca")]
+    issued.cert_chain_pems[0].write_to_path(files[0])
+    issued.private_key_pem.write_to_path(files[1])
+    ca.cert_pem.write_to_path(files[2])
+    return str(files[0]), str(files[1]), str(files[2])
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 10) -> None:
+    """Return once the condition holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come true"
+        time.sleep(0.02)

@@ -35,6 +35,10 @@ class Aggregator(abc.ABC):
     def finish(self) -> None:
         """End the round: ``shared`` becomes the new global parameters."""
 
+    @abc.abstractmethod
+    def reset(self) -> None:
+        """Forget what ``add`` has taken in: the round is repeated."""
+
     def save_model(self, path: str, cur_round: int = -1) -> None:
         """Write the global parameters (``federate.save_to``)."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)

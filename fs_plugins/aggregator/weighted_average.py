@@ -16,7 +16,7 @@ class WeightedAverage(Aggregator):
     def __init__(self, shared: Tensors, ignore_weight: bool = False) -> None:
         super().__init__(shared, ignore_weight)
         self._weight = 0
-        self._sum: dict[str, torch.Tensor] = {}
+        self._sum: dict[str, torch.Tensor] = {}  # float64
 
     def add(self, update: Tensors, samples: int) -> None:
         """Add one client's parameters to the sum."""
@@ -33,5 +33,9 @@ class WeightedAverage(Aggregator):
             for name, total in self._sum.items():
                 dtype = self.shared[name].dtype
                 self.shared[name] = (total / self._weight).to(dtype)
+        self.reset()
+
+    def reset(self) -> None:
+        """Start with an empty sum."""
         self._weight = 0
         self._sum = {}

@@ -30,8 +30,10 @@ SPLITS = ("train", "val", "test")
 SPLIT_SEED = 12345
 
 
-def load(cfg: Any, client_cfgs: Any) -> tuple[StandaloneDataDict, Any]:
+def load(cfg: Any, client_cfgs: Any) -> tuple[Any, Any]:
     """The data of ``<task>@glue`` or ``<name>@demo``, and the config.
+
+    In distributed mode, those of this process's participant.
 
     Tells the model what it needs to know (``model.*``) and the monitor
     which metrics to compute, if none are given.
@@ -68,6 +70,9 @@ def load(cfg: Any, client_cfgs: Any) -> tuple[StandaloneDataDict, Any]:
             },
         )
     setup_seed(cfg.seed)  # the host doesn't, after a plugin's data
+    if cfg.federate.mode.lower() == "distributed":
+        is_server = cfg.distribute.role == "server"
+        return data[0 if is_server else cfg.distribute.data_idx], cfg
     return StandaloneDataDict(data, cfg), cfg
 
 

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fs_plugins.errors import UserError, first_line, unknown
-from fs_plugins.host.fit import AFTER_IMPORT, BEFORE_IMPORT, Adaptation, fit
+from fs_plugins.host.fit import (
+    AFTER_IMPORT,
+    BEFORE_IMPORT,
+    ON_ANY_HOST,
+    Adaptation,
+    fit,
+)
 
 EMBEDDED = Path(__file__).parent / "embedded"
 VARIABLE = "FS_PLUGINS_HOST"
@@ -98,6 +104,7 @@ def _load() -> Host:
                 f"install its llm branch, or set {VARIABLE}=embedded to do "
                 "without it"
             )
+        applied += fit(ON_ANY_HOST)
         applied += () if is_embedded else fit(AFTER_IMPORT)
     except UserError:
         raise

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from fs_plugins.errors import UserError
+
 
 @dataclass(frozen=True)
 class Adaptation:
@@ -85,6 +87,86 @@ def _no_pickling() -> bool:
     return True
 
 
+def _own_transport() -> bool:
+    """Put ours in the place of the host's, with the options of the run."""
+    from federatedscope.core import fed_runner
+    from federatedscope.core.configs.config import global_cfg
+
+    _use_transport(lambda: global_cfg.fedsa.transport)
+    runner: Any = fed_runner.DistributedRunner
+    set_up = runner._set_up
+
+    def with_transport(self: Any) -> None:
+        _use_transport(lambda: self.cfg.fedsa.transport)
+        set_up(self)
+
+    runner._set_up = with_transport
+    return True
+
+
+def _use_transport(options: Callable[[], Any]) -> None:
+    def manager(**kwargs: Any) -> Any:
+        try:
+            from fs_plugins.host.comm_manager import CommManager
+        except ImportError as error:
+            raise UserError(
+                "federate.mode: 'distributed' needs grpcio and msgpack: pip "
+                f"install 'fs_plugins[distributed]' ({error})"
+            ) from error
+        return CommManager(**kwargs, options=options())
+
+    for name in ("communication", "workers.client", "workers.server"):
+        module: Any = importlib.import_module(f"federatedscope.core.{name}")
+        module.gRPCCommManager = manager
+
+
+def _no_unpickling() -> bool:
+    from federatedscope.core.auxiliaries import utils
+
+    def refuse(text: str) -> Any:
+        raise ValueError("a parameter came as text; it is not unpickled")
+
+    module: Any = utils
+    module.b64deserializer = refuse
+    return True
+
+
+def _client_words() -> bool:
+    from federatedscope.core import cmd_args
+
+    # main.py may hold the function by name already: change it in its place.
+    parse: Any = cmd_args.parse_client_cfg
+    parse.__code__ = _split_pairs.__code__
+    return True
+
+
+def _split_pairs(arg_opts: list[str]) -> tuple[list[str], list[str]]:
+    """``key value`` pairs of the run, and those of ``client_<ID>``."""
+    own: list[str] = []
+    clients: list[str] = []
+    for i in range(0, len(arg_opts), 2):
+        group = clients if arg_opts[i].startswith("client_") else own
+        group.extend(arg_opts[i : i + 2])
+    return own, clients
+
+
+class _NumpyWithInt:
+    """numpy as it was before 1.24."""
+
+    int = int
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
+
+
+def _group_sampler() -> bool:
+    from federatedscope.core import sampler
+
+    module: Any = sampler
+    module.np = _NumpyWithInt()
+    return not hasattr(np, "int")
+
+
 def _plain_numbers() -> bool:
     from federatedscope.core.monitors import monitor
 
@@ -117,7 +199,30 @@ BEFORE_IMPORT = (
         _pure_python_protobuf,
     ),
 )
+ON_ANY_HOST = (
+    Adaptation(
+        "messages over a transport of our own",
+        "FederatedScope's takes messages from anyone, spins while it waits, "
+        "and sends tensors at 1.34 times their size",
+        _own_transport,
+    ),
+)
 AFTER_IMPORT = (
+    Adaptation(
+        "no unpickling of messages",
+        "FederatedScope unpickles text that comes from the network",
+        _no_unpickling,
+    ),
+    Adaptation(
+        "command-line words that begin with 'client'",
+        "FederatedScope loses 'distribute.role client'",
+        _client_words,
+    ),
+    Adaptation(
+        "numpy's int in the group sampler",
+        "numpy 1.24 removed it",
+        _group_sampler,
+    ),
     Adaptation(
         "all threads",
         "FederatedScope trains on one core in standalone mode",

@@ -8,7 +8,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ class Recorder:
     """Writes ``metrics.jsonl`` during a run, and ``summary.json`` after it.
 
     Args:
-        runner: a standalone runner, not yet run.
+        runner: a runner, not yet run, with the server in it.
         facts: what the summary begins with (method, model, ...).
         progress: is told what happens.
 
@@ -38,18 +38,19 @@ class Recorder:
         self.outdir = Path(self.cfg.outdir)
         self.bytes = {"uplink": 0, "downlink": 0}
         self._round_bytes = {"uplink": [0, 0], "downlink": [0, 0]}
-        self.seconds = {"train": 0.0, "eval": 0.0, "aggregate": 0.0}
+        self.seconds: dict[str, float] = {"aggregate": 0.0}
         self.last: dict[str, Any] | None = None
         self.best: dict[str, Any] | None = None
         self._key = selection_key(self.cfg.eval.best_res_update_round_wise_key)
-        self._waiting: dict[int, dict[int, dict[str, float]]] = {}
         self._shared = 0
         self._server = runner.server
-        self._clients = runner.client
-        self._watch(runner)
+        self._watch_server(runner.server)
+        if runner.mode == "standalone":
+            self._watch_clients(runner.client.values())
+        else:
+            self._watch_receiving(runner.server.comm_manager)
 
-    def _watch(self, runner: Any) -> None:
-        server = runner.server
+    def _watch_server(self, server: Any) -> None:
         self._watch_sending(server)
         server._perform_federated_aggregation = self._timed(
             "aggregate", server._perform_federated_aggregation
@@ -59,7 +60,11 @@ class Recorder:
                 "eval", server.trainer.evaluate
             )
             server.eval = self._recorded_eval(server.eval)
-        for client in runner.client.values():
+        else:
+            self._watch_merging(server)
+
+    def _watch_clients(self, clients: Iterable[Any]) -> None:
+        for client in clients:
             self._watch_sending(client)
             trainer = client.trainer
             trainer.train = self._timed("train", trainer.train)
@@ -68,6 +73,8 @@ class Recorder:
     def _timed(
         self, what: str, function: Callable[..., Any]
     ) -> Callable[..., Any]:
+        self.seconds.setdefault(what, 0.0)
+
         def timed(*args: Any, **kwargs: Any) -> Any:
             begin = time.perf_counter()
             try:
@@ -87,6 +94,30 @@ class Recorder:
 
         manager.send = watched
 
+    def _watch_receiving(self, manager: Any) -> None:
+        receive = manager.receive
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            message = receive(*args, **kwargs)
+            if message is not None:
+                self._see(message)
+            return message
+
+        manager.receive = watched
+
+    def _watch_merging(self, server: Any) -> None:
+        merge = server.merge_eval_results_from_all_clients
+
+        def watched() -> Any:
+            rnd = max(server.msg_buffer["eval"])
+            results = server.msg_buffer["eval"][rnd]
+            clients = {ID: dict(r) for ID, r in results.items() if r}
+            merged = merge()
+            self._write(rnd + 1, clients)
+            return merged
+
+        server.merge_eval_results_from_all_clients = watched
+
     def _see(self, message: Any) -> None:
         receivers = message.receiver
         number = len(receivers) if isinstance(receivers, list) else 1
@@ -101,20 +132,18 @@ class Recorder:
             self.progress.evaluation_begins(number)
         elif kind == "metrics":
             self.progress.client_evaluated(message.sender)
-            rnd = message.state + 1
-            results = self._waiting.setdefault(rnd, {})
-            results[message.sender] = message.content
-            if len(results) == len(self._clients):
-                self._write(rnd, self._waiting.pop(rnd))
 
     def _count(self, message: Any, receivers: int) -> None:
         """Add up a message's payload; that of a host's worker is encoded."""
         is_uplink = message.sender != 0
-        payload = message.content[1] if is_uplink else message.content
+        payload = message.content
+        if is_uplink:
+            is_pair = isinstance(payload, (tuple, list)) and len(payload) == 2
+            payload = payload[1] if is_pair else None
         if isinstance(payload, dict):
             size = len(encode(payload))
         else:
-            size = len(payload) if payload is not None else 0
+            size = len(payload) if isinstance(payload, bytes) else 0
         direction = "uplink" if is_uplink else "downlink"
         self.bytes[direction] += size * receivers
         if message.msg_type == "model_para":
@@ -169,7 +198,11 @@ class Recorder:
             "results": {"last": self.last, "best": best},
             "communication": self._communication(),
             "time": {"total_s": total_seconds}
-            | {f"{what}_s": s for what, s in self.seconds.items()},
+            | {
+                # None: that is spent in other processes
+                f"{what}_s": self.seconds.get(what)
+                for what in ("train", "eval", "aggregate")
+            },
             "memory": {
                 "peak_rss_bytes": _peak_rss(),
                 "peak_gpu_bytes": _peak_gpu() if self.cfg.use_gpu else None,
@@ -187,11 +220,11 @@ class Recorder:
             direction: round(size / number) if number else 0
             for direction, (size, number) in self._round_bytes.items()
         }
-        client = next(iter(self._clients.values()))
+        model = self._server.model
         trainable = sum(
-            p.numel() for p in client.model.parameters() if p.requires_grad
+            p.numel() for p in model.parameters() if p.requires_grad
         )
-        own = getattr(client, "parameters", None)
+        own = getattr(self._server, "parameters", None)
         if own is not None:
             self._shared = sum(p.numel() for p in own.shared.values())
         return {

@@ -6,6 +6,8 @@ from typing import Any
 import peft
 from safetensors.torch import save_file
 
+from fs_plugins.wire import decode
+
 
 def save_adapters(runner: Any, folder: Path) -> None:
     """Write what a run has trained.
@@ -18,9 +20,13 @@ def save_adapters(runner: Any, folder: Path) -> None:
 
     Args:
         runner: a runner that has run.
-        folder: gets one folder an adapter.
+        folder: gets one folder an adapter; in distributed mode, that of
+            this process's participant.
 
     """
+    if runner.mode == "distributed":
+        _save_own(runner, folder)
+        return
     server = runner.server
     own = getattr(server, "parameters", None)
     if own is None:
@@ -33,6 +39,26 @@ def save_adapters(runner: Any, folder: Path) -> None:
     for ID, client in runner.client.items():
         with client.parameters.lent(shared, client.kept.values):
             _save(client.model, folder / f"client_{ID}")
+
+
+def _save_own(runner: Any, folder: Path) -> None:
+    """Write the adapter of a distributed run's participant."""
+    is_server = runner.cfg.distribute.role == "server"
+    worker = runner.server if is_server else runner.client
+    name = "global" if is_server else f"client_{worker.ID}"
+    own = getattr(worker, "parameters", None)
+    if own is None:
+        _save(worker.model, folder / name)
+        return
+    if is_server:
+        values = [worker.aggregator.shared]
+    elif worker.final is not None:
+        values = [decode(worker.final, own.spec), worker.kept.values]
+    else:
+        return
+    if any(values):
+        with own.lent(*values):
+            _save(worker.model, folder / name)
 
 
 def _save(wrapper: Any, folder: Path) -> None:

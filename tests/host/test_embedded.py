@@ -25,7 +25,6 @@ def cfg():
 @pytest.mark.parametrize(
     "key, value",
     [
-        ("federate.mode", "distributed"),
         ("vertical.use", True),
         ("asyn.use", True),
         ("federate.use_ss", True),

@@ -20,11 +20,57 @@ def test_only_what_is_needed_is_applied():
     assert fit((needed, not_needed)) == (needed,)
 
 
-def test_the_embedded_host_needs_none():
+def test_the_embedded_host_needs_a_transport_only():
+    names = [each.name for each in HOST.adaptations]
     if HOST.name == "embedded":
-        assert HOST.adaptations == ()
+        assert names == ["messages over a transport of our own"]
     else:
-        assert len(HOST.adaptations) >= 2
+        assert len(names) > 3
+
+
+@needs_federatedscope
+def test_nothing_that_arrives_is_unpickled(tmp_path):
+    """FederatedScope's ``param2tensor`` would run what the text says."""
+    from federatedscope.core.aggregators import clients_avg_aggregator
+    from federatedscope.core.auxiliaries.utils import (
+        b64serializer,
+        param2tensor,
+    )
+
+    class Attack:
+        def __reduce__(self):
+            return open, (str(tmp_path / "hacked"), "w")
+
+    text = b64serializer(Attack())
+    for function in (param2tensor, clients_avg_aggregator.param2tensor):
+        with pytest.raises(ValueError, match="not unpickled"):
+            function(text)
+    assert not (tmp_path / "hacked").exists()
+    assert param2tensor([1.0]).tolist() == [1.0]
+
+
+@needs_federatedscope
+def test_the_group_sampler_runs():
+    from federatedscope.core.sampler import GroupSampler
+
+    sampler = GroupSampler(20, [float(i) for i in range(20)], bins=5)
+    assert len(set(sampler.sample(4))) == 4
+
+
+@pytest.mark.parametrize(
+    "words, own",
+    [
+        (["distribute.role", "client"], ["distribute.role", "client"]),
+        (["seed", "1", "client_2.train.lr", "0.1"], ["seed", "1"]),
+        (["expname", "client_run", "seed", "1"], None),
+    ],
+)
+def test_no_word_of_the_command_line_is_lost(words, own):
+    from federatedscope.core.cmd_args import parse_client_cfg
+
+    found, clients = parse_client_cfg(list(words))
+    assert found == (words if own is None else own)
+    assert sorted(found + clients) == sorted(words)
 
 
 @needs_federatedscope

@@ -6,6 +6,7 @@ from federatedscope.core.message import Message
 from helpers import record
 from safetensors.torch import load
 
+from fs_plugins.errors import RunError
 from fs_plugins.wire import encode
 
 
@@ -207,19 +208,71 @@ def test_late_and_repeated_updates_are_refused(lab):
     assert runner.server.is_finish
 
 
-def test_a_round_without_a_good_update_changes_nothing(lab):
-    runner = lab.runner(federate__total_round_num=1)
-    before = {n: v.clone() for n, v in runner.server.aggregator.shared.items()}
-    for client in runner.client.values():
+def spoil(runner, clients, rounds):
+    """These clients send NaN in the first so many rounds or repeats."""
+    asked = []
+    for ID in clients:
+        client = runner.client[ID]
         send = client.comm_manager.send
 
         def spoiled(message, send=send):
             if message.msg_type == "model_para":
-                message.content = bad("nan", message.content)
+                asked.append(message.state)
+                if len(asked) <= rounds * len(clients):
+                    message.content = bad("nan", message.content)
             send(message)
 
         client.comm_manager.send = spoiled
+    return asked
+
+
+def test_a_round_without_a_good_update_is_repeated(lab):
+    runner = lab.runner(federate__total_round_num=2)
+    asked = spoil(runner, [1, 2, 3], rounds=2)
     runner.run()
+    assert asked == [0] * 9 + [1] * 3
+    assert runner.server.rejected_updates == 6
+    assert runner.server.is_finish
+
+
+def test_with_nothing_but_bad_updates_the_run_stops(lab):
+    runner = lab.runner(federate__total_round_num=2)
+    before = {n: v.clone() for n, v in runner.server.aggregator.shared.items()}
+    spoil(runner, [1, 2, 3], rounds=1000)
+    with pytest.raises(RunError, match="round 1 was repeated 10 times"):
+        runner.run()
     after = runner.server.aggregator.shared
     assert all(torch.equal(before[n], after[n]) for n in before)
-    assert runner.server.rejected_updates == 3
+    assert runner.server.rejected_updates == 3 * 11
+
+
+def test_a_round_needs_min_received_updates(lab):
+    """The one good update of the first attempt is forgotten."""
+    runner = lab.runner(federate__total_round_num=1, fedsa__min_received=2)
+    asked = spoil(runner, [1, 2], rounds=1)
+    updates = []
+    send = runner.client[3].comm_manager.send
+
+    def recorded(message):
+        if message.msg_type == "model_para":
+            updates.append(message.content)
+        send(message)
+
+    runner.client[3].comm_manager.send = recorded
+    runner.run()
+    assert asked == [0] * 4 and len(updates) == 2
+    assert runner.server.rejected_updates == 2
+    assert list(runner.server.aggregator._sum) == []
+
+
+def test_what_a_stopped_run_has_trained_is_saved(lab, monkeypatch):
+    from fs_plugins.worker.server import FedSAServer
+
+    monkeypatch.setattr(FedSAServer, "_repeat_round", stop)
+    with pytest.raises(RunError, match="enough"):
+        lab.run(fedsa__min_received=3, train__optimizer__lr=1e30)
+    assert list(lab.folder.glob("exp/*/adapters/client_1/*.safetensors"))
+
+
+def stop(self):
+    raise RunError("enough")

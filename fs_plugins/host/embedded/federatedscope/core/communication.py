@@ -1,9 +1,12 @@
-"""Standalone communication: a queue that all workers share."""
+"""Communication: in standalone mode, a queue that all workers share."""
 
 from collections import deque
 from typing import Any
 
 from federatedscope.core.message import Message
+
+# For distributed mode; the plugins bring theirs, here and to FederatedScope.
+gRPCCommManager: Any = None
 
 
 class StandaloneCommManager:

@@ -1,4 +1,4 @@
-"""The standalone runner: one process, one queue of messages."""
+"""The runners: all participants in one process, or one in each."""
 
 from collections import deque
 from typing import Any
@@ -101,3 +101,71 @@ class StandaloneRunner:
             queue = self.shared_comm_queue
             while ID and queue and queue[-1].receiver == [0]:
                 self._deliver(queue.pop())
+
+
+class DistributedRunner:
+    """Builds the one participant of this process, ``distribute.role``.
+
+    Args:
+        data: its ``ClientData``.
+        server_class: the server's class.
+        client_class: the clients' class.
+        config: the configuration.
+        client_configs: not used in this mode.
+
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        server_class: type[Server] = Server,
+        client_class: type[Client] = Client,
+        config: Any = None,
+        client_configs: Any = None,
+    ) -> None:
+        if not config.is_ready_for_run:
+            config.ready_for_run()
+        self.cfg = config
+        self.data = data
+        self.server_class = server_class
+        self.client_class = client_class
+        self.mode = config.federate.mode.lower()
+        self.gpu_manager = GPUManager(config.use_gpu, config.device)
+        self._set_up()
+
+    def _set_up(self) -> None:
+        where = self.cfg.distribute
+        common = {
+            "config": self.cfg,
+            "data": self.data,
+            "model": get_model(self.cfg, self.data),
+            "device": self.gpu_manager.auto_choice(),
+        }
+        if where.role == "server":
+            self.server = self.server_class(
+                ID=0,
+                client_num=self.cfg.federate.client_num,
+                total_round_num=self.cfg.federate.total_round_num,
+                host=where.server_host,
+                port=where.server_port,
+                **common,
+            )
+        else:
+            self.client = self.client_class(
+                ID=-1,
+                server_id=0,
+                host=where.client_host,
+                port=where.client_port,
+                server_host=where.server_host,
+                server_port=where.server_port,
+                **common,
+            )
+
+    def run(self) -> dict[str, Any] | None:
+        """Take part; the server returns its best results."""
+        if self.cfg.distribute.role == "server":
+            self.server.run()
+            return self.server.best_results
+        self.client.join_in()
+        self.client.run()
+        return None

@@ -18,10 +18,12 @@ def get_data(config: Any, client_cfgs: Any = None) -> tuple[Any, Any]:
                 return answer  # type: ignore[no-any-return]
         if config.data.type.lower().endswith("@llm"):
             from federatedscope.core.data import BaseDataTranslator
+            from federatedscope.core.data.utils import convert_data_mode
             from federatedscope.llm.dataset import load_llm_dataset
 
             dataset, config = load_llm_dataset(config)
-            return BaseDataTranslator(config, client_cfgs)(dataset), config
+            data = BaseDataTranslator(config, client_cfgs)(dataset)
+            return convert_data_mode(data, config), config
     finally:
         setup_seed(config.seed)
     raise ValueError(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from federatedscope.core.fed_runner import StandaloneRunner
+from federatedscope.core.fed_runner import DistributedRunner, StandaloneRunner
 
 
 def get_runner(
@@ -11,12 +11,15 @@ def get_runner(
     config: Any,
     client_configs: Any = None,
     data: Any = None,
-) -> StandaloneRunner:
-    """The embedded host runs in standalone mode."""
-    return StandaloneRunner(
+) -> StandaloneRunner | DistributedRunner:
+    """All participants in this process, or the one that it is."""
+    is_standalone = config.federate.mode.lower() == "standalone"
+    runner: Any = StandaloneRunner if is_standalone else DistributedRunner
+    runner = runner(
         data=data,
         server_class=server_class,
         client_class=client_class,
         config=config,
         client_configs=client_configs,
     )
+    return runner  # type: ignore[no-any-return]

@@ -199,6 +199,13 @@ def _tree(defaults: dict[str, Any], prefix: str = "") -> CN:
 def _check_federate(cfg: CN) -> None:
     """Turn a sampling rate into a number; see who takes part."""
     fed = cfg.federate
+    if fed.mode not in ("standalone", "distributed"):
+        raise ValueError(
+            f"federate.mode is {fed.mode!r}; it must be 'standalone' or "
+            "'distributed'"
+        )
+    if fed.mode == "distributed" and fed.client_num == 0:
+        raise ValueError("federate.client_num must be set to distribute")
     rate, number, total = (
         fed.sample_client_rate,
         fed.sample_client_num,

@@ -8,7 +8,10 @@ from federatedscope.core.auxiliaries.utils import (
     add_prefix_to_path,
     merge_dict_of_results,
 )
-from federatedscope.core.communication import StandaloneCommManager
+from federatedscope.core.communication import (
+    StandaloneCommManager,
+    gRPCCommManager,
+)
 from federatedscope.core.message import Message
 from federatedscope.core.monitors import EarlyStopper
 from federatedscope.core.workers.base_worker import Worker
@@ -26,7 +29,9 @@ class Client(Worker):
         data: its ``ClientData``.
         model: its model; one object for all with ``share_local_model``.
         device: where to compute.
-        shared_comm_queue: the runner's queue.
+        shared_comm_queue: the runner's queue, in standalone mode.
+        host, port: where to listen, in distributed mode.
+        server_host, server_port: where the server listens.
 
     """
 
@@ -67,9 +72,26 @@ class Client(Worker):
             config.early_stop.improve_indicator_mode,
             self._monitor.the_larger_the_better,
         )
-        self.comm_manager = StandaloneCommManager(
-            comm_queue=kwargs["shared_comm_queue"], monitor=self._monitor
-        )
+        self.local_address = None
+        if self.mode == "distributed":
+            self.comm_manager = gRPCCommManager(
+                host=kwargs["host"],
+                port=kwargs["port"],
+                client_num=config.federate.client_num,
+                cfg=config.distribute,
+            )
+            self.comm_manager.add_neighbors(
+                self.server_id,
+                {"host": kwargs["server_host"], "port": kwargs["server_port"]},
+            )
+            self.local_address = {
+                "host": self.comm_manager.host,
+                "port": self.comm_manager.port,
+            }
+        else:
+            self.comm_manager = StandaloneCommManager(
+                comm_queue=kwargs["shared_comm_queue"], monitor=self._monitor
+            )
 
     def _register_default_handlers(self) -> None:
         self.register_handlers(
@@ -88,7 +110,17 @@ class Client(Worker):
 
     def join_in(self) -> None:
         """Tell the server that this client is there."""
-        self._send("join_in", [self.server_id], None, state=0)
+        address = self.local_address
+        self._send("join_in", [self.server_id], address, state=0)
+
+    def run(self) -> None:
+        """Handle what arrives until the end (distributed mode)."""
+        while True:
+            message = self.comm_manager.receive()
+            if self.state <= message.state:
+                self.msg_handlers[message.msg_type](message)
+            if message.msg_type == "finish":
+                break
 
     def callback_funcs_for_assign_id(self, message: Message) -> None:
         """Take the ID that the server gives."""

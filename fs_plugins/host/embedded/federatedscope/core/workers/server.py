@@ -10,7 +10,10 @@ from federatedscope.core.auxiliaries.utils import (
     add_prefix_to_path,
     merge_dict_of_results,
 )
-from federatedscope.core.communication import StandaloneCommManager
+from federatedscope.core.communication import (
+    StandaloneCommManager,
+    gRPCCommManager,
+)
 from federatedscope.core.message import Message
 from federatedscope.core.monitors import EarlyStopper
 from federatedscope.core.workers.base_worker import Worker
@@ -29,7 +32,8 @@ class Server(Worker):
         client_num: the number of clients.
         total_round_num: the number of rounds.
         device: where to compute.
-        shared_comm_queue: the runner's queue.
+        shared_comm_queue: the runner's queue, in standalone mode.
+        host, port: where to listen, in distributed mode.
 
     """
 
@@ -90,9 +94,23 @@ class Server(Worker):
             "train": {},
             "eval": {},
         }
-        self.comm_manager = StandaloneCommManager(
-            comm_queue=kwargs["shared_comm_queue"], monitor=self._monitor
-        )
+        if self.mode == "distributed":
+            self.comm_manager = gRPCCommManager(
+                host=kwargs["host"],
+                port=kwargs["port"],
+                client_num=client_num,
+                cfg=config.distribute,
+            )
+        else:
+            self.comm_manager = StandaloneCommManager(
+                comm_queue=kwargs["shared_comm_queue"], monitor=self._monitor
+            )
+
+    def run(self) -> None:
+        """Handle what arrives until the end (distributed mode)."""
+        while not self.is_finish:
+            message = self.comm_manager.receive()
+            self.msg_handlers[message.msg_type](message)
 
     def _register_default_handlers(self) -> None:
         self.register_handlers("join_in", self.callback_funcs_for_join_in)
@@ -106,12 +124,15 @@ class Server(Worker):
             self.join_in_info[message.sender] = message.content
         else:
             self.join_in_client_num += 1
-            self.comm_manager.add_neighbors(message.sender, message.content)
+            client = message.sender
+            if client == -1:  # distributed: it doesn't know its ID yet
+                client = self.join_in_client_num
+            self.comm_manager.add_neighbors(client, message.content)
+            if message.sender == -1:
+                self._send("assign_client_id", [client], str(client))
             wanted = self._cfg.federate.join_in_info
             if wanted:
-                self._send(
-                    "ask_for_join_in_info", [message.sender], list(wanted)
-                )
+                self._send("ask_for_join_in_info", [client], list(wanted))
         self.trigger_for_start()
 
     def check_client_join_in(self) -> bool:

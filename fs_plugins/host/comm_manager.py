@@ -1,0 +1,357 @@
+"""FederatedScope's distributed mode, over a transport that can be trusted.
+
+It takes the place of the host's ``gRPCCommManager``, which unpickles what
+arrives and takes it from anyone.
+"""
+
+import logging
+import queue
+import secrets
+import sys
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+from federatedscope.core.message import Message
+
+from fs_plugins.errors import RunError, UserError
+from fs_plugins.wire import WireError
+from fs_plugins.wire.channel import (
+    Listener,
+    Peer,
+    RefusedError,
+    Request,
+    Security,
+    UnreachableError,
+    is_loopback,
+)
+from fs_plugins.wire.envelope import pack, unpack
+
+logger = logging.getLogger("federatedscope.fs_plugins")
+_WAITING = 16  # messages of one sender; in a round it sends two
+
+
+class CommManager:
+    """Sends and receives the messages of one server or client.
+
+    Each client draws a session at its start, tells it to the server when it
+    joins, and both put it on all that they send each other: no participant
+    can speak for another.
+
+    Args:
+        host, port: where to listen.
+        client_num: how many clients there are.
+        cfg: the section ``distribute``.
+        options: the section ``fedsa.transport``.
+
+    Attributes:
+        neighbors: ID -> ``host:port``.
+        lost: IDs of neighbors that haven't answered for
+            ``fedsa.transport.lost_after`` seconds.
+
+    Raises:
+        UserError: the port is taken, or a file of the options can't be used.
+
+    """
+
+    def __init__(
+        self, host: str, port: int, client_num: int, cfg: Any, options: Any
+    ) -> None:
+        self.host, self.port = host, port
+        self.monitor: Any = None
+        self.neighbors: dict[int, str] = {}
+        self.lost: set[int] = set()
+        self._client_num = client_num
+        self._is_server = cfg.role == "server"
+        self._wait = float(options.wait)
+        self._lost_after = float(options.lost_after)
+        self._limit = (
+            cfg.grpc_max_send_message_length,
+            cfg.grpc_max_receive_message_length,
+        )
+        self._security = Security.load(
+            options.certificate, options.key, options.ca, options.token_file
+        )
+        self._own_session = secrets.token_hex(16)
+        self._joining = ""  # the session of the newest message
+        self._sessions: dict[int, str] = {}
+        self._claims: dict[int, tuple[str, str]] = {}
+        self._peers: dict[int, Peer] = {}
+        self._outboxes: dict[int, ThreadPoolExecutor] = {}
+        self._last_seen: dict[int, float] = {}
+        self._serial = 0
+        self._newest: dict[str, int] = {}  # session -> serial
+        self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._waiting: Counter[int] = Counter()
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._listener = Listener(
+            host,
+            port,
+            self._security,
+            self._limit[1],
+            self._take,
+            lambda session: session in self._sessions.values(),
+        )
+        if not self._security.is_tls and not is_loopback(host):
+            print(
+                f"fedsa: warning: {host}:{port} is open to other machines "
+                "without TLS; set fedsa.transport.certificate, key and ca",
+                file=sys.stderr,
+            )
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    # What FederatedScope's workers call.
+
+    def add_neighbors(self, neighbor_id: int, address: Any) -> None:
+        """Remember where a participant listens.
+
+        Args:
+            neighbor_id: its ID.
+            address: ``{'host': ..., 'port': ...}`` or ``host:port``.
+
+        """
+        if isinstance(address, dict):
+            address = f"{address['host']}:{address['port']}"
+        session = self._joining if self._is_server else self._own_session
+        if self._sessions.get(neighbor_id) == session:
+            return
+        if neighbor_id in self._peers:
+            self._outboxes.pop(neighbor_id).shutdown(
+                wait=False, cancel_futures=True
+            )
+            self._peers.pop(neighbor_id).close()
+        self.neighbors[neighbor_id] = address
+        self._peers[neighbor_id] = Peer(
+            address, self._security, session, self._limit[0]
+        )
+        self._outboxes[neighbor_id] = ThreadPoolExecutor(1)
+        self._sessions[neighbor_id] = session
+        with self._lock:
+            self._claims[neighbor_id] = (session, address)
+        self._seen(neighbor_id)
+
+    def get_neighbors(self, neighbor_id: Any = None) -> Any:
+        """The address of one participant, of several, or of all."""
+        if not neighbor_id:
+            return self.neighbors
+        if isinstance(neighbor_id, list):
+            return {each: self.neighbors[each] for each in neighbor_id}
+        return self.neighbors[neighbor_id]
+
+    def send(self, message: Any) -> None:
+        """Send a message to its receivers (None: to all).
+
+        It returns at once.  Each receiver gets its messages in order; one
+        that is slow or gone holds up nobody else.
+        """
+        receivers = message.receiver
+        if receivers is None:
+            receivers = list(self.neighbors)
+        elif not isinstance(receivers, list):
+            receivers = [receivers]
+        self._serial += 1
+        data = pack(
+            {
+                "msg_type": message.msg_type,
+                "serial": self._serial,
+                "sender": message.sender,
+                "state": message.state,
+                "timestamp": message.timestamp,
+                "content": message.content,
+            }
+        )
+        for ID in receivers:
+            if ID in self._peers:
+                self._outboxes[ID].submit(
+                    self._deliver, ID, self._peers[ID], data
+                )
+
+    def receive(self, timeout: float | None = None) -> Any:
+        """The next message; None if ``timeout`` seconds bring none.
+
+        Raises:
+            UserError: the server refuses this client.
+            RunError: the server is gone.
+
+        """
+        try:
+            item = self._inbox.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        if isinstance(item, Exception):
+            raise item
+        fields, session = item
+        with self._lock:
+            self._waiting[fields["sender"]] -= 1
+        self._joining = session
+        return Message(
+            msg_type=fields["msg_type"],
+            sender=fields["sender"],
+            receiver=[],
+            state=fields["state"],
+            content=fields["content"],
+            timestamp=fields["timestamp"],
+        )
+
+    def close(self) -> None:
+        """Deliver what is still to be sent, and stop listening."""
+        if self._closed.is_set():
+            return
+        for outbox in self._outboxes.values():
+            outbox.shutdown(wait=True)
+        self._closed.set()
+        self._listener.close()
+        for peer in self._peers.values():
+            peer.close()
+
+    # Requests, in threads of the listener.
+
+    def _take(self, request: Request) -> None:
+        try:
+            fields = unpack(request.data)
+        except WireError as error:
+            logger.warning("a message is refused: %s", error)
+            raise RefusedError(str(error)) from None
+        sender, session = fields["sender"], request.session
+        if fields["msg_type"] == "join_in":
+            self._admit(sender, session, fields["content"])
+        elif not session or self._sessions.get(sender) != session:
+            raise RefusedError(f"participant {sender} has not joined")
+        else:
+            self._seen(sender)
+        with self._lock:
+            if fields["serial"] <= self._newest.get(session, 0):
+                return  # sent again, because our answer was lost
+            if self._waiting[sender] >= _WAITING:
+                raise RefusedError("too many messages wait", is_final=False)
+            self._newest[session] = fields["serial"]
+            self._waiting[sender] += 1
+        self._inbox.put((fields, session))
+
+    def _admit(self, client: int, session: str, address: Any) -> None:
+        """Refuse a client that should not be, or is there already."""
+        if not self._is_server:
+            raise RefusedError("this is not the server")
+        if not session or not _is_address(address):
+            raise RefusedError("it does not say where it listens")
+        if client == -1:  # the host's own workers: the server gives the ID
+            if len(self._claims) >= self._client_num:
+                raise RefusedError(
+                    f"all {self._client_num} clients have joined"
+                )
+            return
+        if not 1 <= client <= self._client_num:
+            raise RefusedError(
+                f"there is no client {client}; federate.client_num is "
+                f"{self._client_num}"
+            )
+        with self._lock:
+            claim = self._claims.get(client)
+        if claim is not None and claim[0] != session:
+            other = Peer(claim[1], self._security, claim[0], self._limit[0])
+            try:
+                other.ping(self._lost_after)
+            except (RefusedError, UnreachableError):
+                pass  # it is gone: the new one takes its place
+            else:
+                raise RefusedError(f"client {client} has joined already")
+            finally:
+                other.close()
+        where = f"{address['host']}:{address['port']}"
+        with self._lock:
+            if self._claims.get(client) != claim:
+                raise RefusedError(f"client {client} has joined already")
+            self._claims[client] = (session, where)
+
+    # Deliveries, in the thread of the receiver's outbox.
+
+    def _deliver(self, ID: int, peer: Peer, data: bytes) -> None:
+        patience = self._lost_after if self._is_server else self._wait
+        end, pause = time.monotonic() + patience, 0.1
+        while self._peers.get(ID) is peer and not self._closed.is_set():
+            try:
+                peer.send(data, timeout=max(60.0, patience))
+            except RefusedError as error:
+                if error.is_final:
+                    self._fail(ID, peer, UserError, str(error))
+                    return
+                reason = str(error)
+            except UnreachableError as error:
+                reason = str(error)
+            else:
+                self._seen(ID)
+                return
+            if time.monotonic() > end:
+                self._fail(ID, peer, RunError, reason)
+                return
+            time.sleep(pause)
+            pause = min(2 * pause, 2.0)
+
+    def _fail(
+        self, ID: int, peer: Peer, kind: type[Exception], reason: str
+    ) -> None:
+        """A message can't be delivered: to a client, that is the client's
+        loss; to the server, the end.
+        """
+        if self._peers.get(ID) is not peer:
+            return  # it has joined again since
+        if self._is_server:
+            logger.warning("client %d does not get a message: %s", ID, reason)
+            self.lost.add(ID)
+        elif kind is UserError:
+            self._inbox.put(kind(f"the server {peer.address}: {reason}"))
+        else:
+            self._inbox.put(
+                kind(f"no server for {self._wait:g} seconds: {reason}")
+            )
+
+    # Who is still there, in a thread of its own.
+
+    def _seen(self, ID: int) -> None:
+        self._last_seen[ID] = time.monotonic()
+        self.lost.discard(ID)
+
+    def _watch(self) -> None:
+        period = self._lost_after / 5
+        with ThreadPoolExecutor(8) as pool:
+            while not self._closed.wait(period):
+                peers = dict(self._peers)
+                list(
+                    pool.map(
+                        partial(self._ping, period), peers, peers.values()
+                    )
+                )
+
+    def _ping(self, timeout: float, ID: int, peer: Peer) -> None:
+        try:
+            peer.ping(timeout)
+        except (RefusedError, UnreachableError) as error:
+            self._missed(ID, peer, str(error))
+        else:
+            if self._peers.get(ID) is peer:
+                self._seen(ID)
+
+    def _missed(self, ID: int, peer: Peer, reason: str) -> None:
+        gone = time.monotonic() - self._last_seen[ID]
+        if self._peers.get(ID) is not peer or ID in self.lost:
+            return
+        if self._is_server and gone > self._lost_after:
+            logger.warning("client %d is gone: %s", ID, reason)
+            self.lost.add(ID)
+        elif not self._is_server and gone > self._wait:
+            self.lost.add(ID)
+            self._inbox.put(
+                RunError(f"no server for {self._wait:g} seconds: {reason}")
+            )
+
+
+def _is_address(address: Any) -> bool:
+    return (
+        isinstance(address, dict)
+        and isinstance(address.get("host"), str)
+        and isinstance(address.get("port"), int)
+    )
