@@ -200,6 +200,16 @@ def get(cfg: Any, key: str, default: Any = None) -> Any:
 
 
 def _check_distributed(cfg: Any) -> None:
+    if not cfg.distribute.use:
+        raise UserError(
+            "distribute.use: must be True with federate.mode 'distributed'; "
+            "FederatedScope forgets the section otherwise"
+        )
+    if cfg.federate.share_local_model:
+        raise UserError(
+            "federate.share_local_model: must be False with federate.mode "
+            "'distributed', where each participant is a process of its own"
+        )
     role, own = cfg.distribute.role, cfg.distribute.data_idx
     if role not in ("server", "client"):
         raise unknown("distribute.role", role, ("server", "client"))

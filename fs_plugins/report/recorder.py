@@ -89,7 +89,9 @@ class Recorder:
         send = manager.send
 
         def watched(message: Any) -> None:
-            self._see(message)
+            receivers = message.receiver
+            number = len(receivers) if isinstance(receivers, list) else 1
+            self._see(message, number)
             send(message)
 
         manager.send = watched
@@ -100,7 +102,7 @@ class Recorder:
         def watched(*args: Any, **kwargs: Any) -> Any:
             message = receive(*args, **kwargs)
             if message is not None:
-                self._see(message)
+                self._see(message, 1)
             return message
 
         manager.receive = watched
@@ -118,9 +120,7 @@ class Recorder:
 
         server.merge_eval_results_from_all_clients = watched
 
-    def _see(self, message: Any) -> None:
-        receivers = message.receiver
-        number = len(receivers) if isinstance(receivers, list) else 1
+    def _see(self, message: Any, number: int) -> None:
         kind = message.msg_type
         if kind in ("model_para", "evaluate", "finish"):
             self._count(message, number)

@@ -8,6 +8,7 @@ has the wrong ones is refused before it is looked at.
 import asyncio
 import hashlib
 import hmac
+import os
 import ssl
 import threading
 from collections.abc import Callable
@@ -18,6 +19,8 @@ import grpc
 
 from fs_plugins.errors import UserError
 
+# Else its core writes to the screen what is told by an exception.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 _SERVICE, _SEND, _PING = "fs_plugins", "Send", "Ping"
 _LOOPBACK = ("127.", "localhost", "::1", "[::1]")
 

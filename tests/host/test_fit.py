@@ -41,7 +41,7 @@ def test_nothing_that_arrives_is_unpickled(tmp_path):
         def __reduce__(self):
             return open, (str(tmp_path / "hacked"), "w")
 
-    text = b64serializer(Attack())
+    text = b64serializer(Attack()).decode()
     for function in (param2tensor, clients_avg_aggregator.param2tensor):
         with pytest.raises(ValueError, match="not unpickled"):
             function(text)

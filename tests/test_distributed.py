@@ -1,0 +1,292 @@
+"""A distributed run as a user starts it: one process a participant."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from federatedscope.core.message import Message
+from helpers import free_port, wait_for, write_certificates
+from safetensors.torch import load_file, save_file
+
+from fs_plugins.errors import RunError, UserError
+from fs_plugins.state import KeptParameters
+from fs_plugins.wire.channel import Listener, Security
+
+CLIENTS = (1, 2, 3)
+
+
+class Federation:
+    """A server and its clients, on ports of their own."""
+
+    def __init__(self, lab, **changes):
+        self.lab = lab
+        self.changes = changes
+        self.ports = {ID: free_port() for ID in (0, *CLIENTS)}
+        self.processes = {}
+
+    def folder(self, ID):
+        return self.lab.folder / "exp" / f"participant_{ID}"
+
+    def start(self, ID, **changes):
+        own = {
+            "expname": f"participant_{ID}",
+            "federate__mode": "distributed",
+            "federate__share_local_model": False,
+            "distribute__use": True,
+            "distribute__role": "client" if ID else "server",
+            "distribute__server_host": "127.0.0.1",
+            "distribute__server_port": self.ports[0],
+            "distribute__client_host": "127.0.0.1",
+            "distribute__client_port": self.ports[ID],
+            "distribute__data_idx": ID or -1,
+        }
+        file = self.lab.file(**own | self.changes | changes)
+        self.processes[ID] = subprocess.Popen(
+            [sys.executable, "-m", "fs_plugins", "run", "--cfg", str(file)],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        return self.processes[ID]
+
+    def end(self, ID):
+        """(exit code, what it printed, what it complained)."""
+        process = self.processes[ID]
+        out, err = process.communicate(timeout=120)
+        return process.returncode, out, err
+
+    def rounds(self):
+        """How many evaluations the server has written."""
+        file = self.folder(0) / "metrics.jsonl"
+        return len(file.read_text().splitlines()) if file.exists() else 0
+
+
+@pytest.fixture
+def federation(lab):
+    started = []
+
+    def call(**changes):
+        started.append(Federation(lab, **changes))
+        return started[-1]
+
+    yield call
+    for each in started:
+        for process in each.processes.values():
+            process.kill()
+            process.communicate()
+
+
+@pytest.fixture
+def security(tmp_path):
+    """TLS certificates of one CA, and a token."""
+    token = tmp_path / "token"
+    token.write_text("a secret\n")
+    files = write_certificates(tmp_path / "pem")
+    names = ("certificate", "key", "ca", "token_file")
+    return dict(zip(names, (*files, str(token)), strict=True))
+
+
+def adapter(folder):
+    return load_file(folder / "adapter_model.safetensors")
+
+
+def test_it_ends_as_the_standalone_run_does(lab, federation, security):
+    """A, each B and head, every metric and every byte; with TLS and token."""
+    changes = {"federate__sample_client_num": 2}
+    alone = lab.run(expname="alone", **changes)
+    spread = federation(**changes, fedsa__transport=security)
+    for ID in (0, *CLIENTS):
+        spread.start(ID)
+    for ID in (0, *CLIENTS):
+        code, _, err = spread.end(ID)
+        assert (code, err) == (0, ""), err
+    for name in ("global", "client_1", "client_2", "client_3"):
+        ID = 0 if name == "global" else int(name[-1])
+        found = adapter(spread.folder(ID) / "adapters" / name)
+        expected = adapter(Path(alone["outdir"]) / "adapters" / name)
+        assert found.keys() == expected.keys()
+        for key, value in expected.items():
+            torch.testing.assert_close(found[key], value, rtol=0, atol=1e-6)
+    found = json.loads((spread.folder(0) / "summary.json").read_text())
+    assert found["results"]["last"]["clients"].keys() == {"1", "2", "3"}
+    for clients in ("weighted", "mean"):
+        for key, value in alone["results"]["last"][clients].items():
+            assert found["results"]["last"][clients][key] == pytest.approx(
+                value, abs=1e-6
+            )
+    assert found["communication"] == alone["communication"]
+    assert found["rejected_updates"] == 0
+    assert found["time"]["train_s"] is None  # it is spent at the clients
+
+
+def test_a_killed_client_finds_its_b_again(federation):
+    """SIGKILL in the middle: the others go on, and it comes back."""
+    spread = federation(
+        federate__total_round_num=400,
+        eval__freq=20,
+        fedsa__transport={"lost_after": 2.0},
+    )
+    for ID in (0, *CLIENTS):
+        spread.start(ID)
+    wait_for(lambda: spread.rounds() >= 2, 90)
+    spread.processes[2].send_signal(signal.SIGKILL)
+    spread.end(2)
+    kept = list(spread.folder(2).glob("state/*/client_2.safetensors"))
+    assert len(kept) == 1
+    left = kept[0].read_bytes()
+    spread.start(2)
+    for ID in (0, *CLIENTS):
+        code, _, err = spread.end(ID)
+        assert (code, err) == (0, ""), err
+    lines = (spread.folder(0) / "metrics.jsonl").read_text().splitlines()
+    clients = [set(json.loads(line)["clients"]) for line in lines]
+    assert len(clients) == 20 and {"1", "3"} in clients
+    assert clients[-1] == {"1", "2", "3"}
+    # It went on from the B that it found: one file, of the same run.
+    again = list(spread.folder(2).glob("state/*/client_2.safetensors"))
+    assert again == kept and kept[0].read_bytes() != left
+    log = (spread.folder(0) / "exp_print.log").read_text()
+    assert "client 2 is gone" in log or "client 2 has started again" in log
+    # The second process has its results beside those of the first.
+    assert list(spread.folder(2).glob("sub_exp*/adapters/client_2"))
+
+
+@pytest.fixture
+def client(lab):
+    """The one client of a process, with no server."""
+    runner = lab.runner(
+        federate__mode="distributed",
+        federate__share_local_model=False,
+        distribute__use=True,
+        distribute__role="client",
+        distribute__data_idx=2,
+        distribute__client_host="127.0.0.1",
+        distribute__client_port=free_port(),
+        fedsa__transport={"wait": 0.1, "lost_after": 0.1},
+    )
+    yield runner.client
+    runner.client.comm_manager.close()
+
+
+def assign(client, run):
+    """The server admits the client to a run."""
+    content = {"run": run}
+    client.callback_funcs_for_assign_id(Message(content=content))
+
+
+RUN, OTHER_RUN = "0123456789abcdef", "fedcba9876543210"
+
+
+def test_b_is_found_in_its_own_run_only(client):
+    assign(client, RUN)
+    for parameter in client.parameters.kept.values():
+        parameter.data.fill_(0.25)
+    client._keep()
+    client.kept = KeptParameters(client.kept._initial)
+    assign(client, OTHER_RUN)
+    start = client.parameters.initial
+    for name, value in client.kept.values.items():
+        assert torch.equal(value, start[name])
+    assign(client, RUN)
+    assert all((t == 0.25).all() for t in client.kept.values.values())
+
+
+@pytest.mark.parametrize("how", ["truncated", "not finite", "other rank"])
+def test_a_b_that_cannot_be_read_is_never_replaced(client, how):
+    assign(client, RUN)
+    client._keep()
+    file = client._file
+    if how == "truncated":
+        file.write_bytes(file.read_bytes()[:-9])
+    else:
+        tensors = load_file(file)
+        name = min(tensors)
+        if how == "not finite":
+            tensors[name][0] = float("nan")
+        else:
+            tensors[name] = torch.zeros(16, 3)
+        save_file(tensors, file)
+    before = file.read_bytes()
+    with pytest.raises(UserError, match="does not hold what this client"):
+        assign(client, RUN)
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("run", ["../../etc", "", "0" * 15, "0" * 16 + "/x"])
+def test_a_run_is_no_path(client, run):
+    with pytest.raises(RunError, match="no valid name"):
+        assign(client, run)
+
+
+@pytest.mark.parametrize(
+    "case, code, words",
+    [
+        ("token", 2, "the token is not the one of this run"),
+        ("certificate", 1, "certificates of one CA"),
+        ("port", 2, "cannot be listened on: the port is taken"),
+        ("number", 2, "distribute.data_idx: 4 is not the number of a client"),
+        ("key", 2, "fedsa.transport.key: /no/such/file cannot be read"),
+        ("server", 1, "no server for 1.5 seconds"),
+    ],
+)
+def test_a_failed_start_is_one_sentence(
+    lab, security, tmp_path, case, code, words
+):
+    own = security | {"wait": 1.5}
+    ports = {"server": free_port(), "client": free_port()}
+    if case == "token":
+        own["token_file"] = str(tmp_path / "other")
+        (tmp_path / "other").write_text("another secret")
+    elif case == "certificate":
+        files = write_certificates(tmp_path / "other")
+        own |= dict(zip(("certificate", "key", "ca"), files, strict=True))
+    elif case == "port":
+        ports["client"] = ports["server"]
+    elif case == "key":
+        own["key"] = "/no/such/file"
+    got = []
+    server = case != "server" and Listener(
+        "127.0.0.1",
+        ports["server"],
+        Security.load(**security),
+        1000,
+        got.append,
+        lambda session: True,
+    )
+    file = lab.file(
+        federate__mode="distributed",
+        federate__share_local_model=False,
+        distribute__use=True,
+        distribute__role="client",
+        distribute__data_idx=4 if case == "number" else 1,
+        distribute__server_host="127.0.0.1",
+        distribute__server_port=ports["server"],
+        distribute__client_host="127.0.0.1",
+        distribute__client_port=ports["client"],
+        fedsa__transport=own,
+    )
+    result = lab.command("run", "--cfg", file)
+    assert result.returncode == code, result.stderr
+    assert words in result.stderr and result.stderr.count("\n") == 1
+    assert got == []
+    if server:
+        server.close()
+
+
+def test_without_grpc_or_msgpack_it_says_what_to_install(lab, monkeypatch):
+    monkeypatch.setitem(sys.modules, "msgpack", None)
+    monkeypatch.delitem(sys.modules, "fs_plugins.wire.envelope", False)
+    monkeypatch.delitem(sys.modules, "fs_plugins.host.comm_manager", False)
+    with pytest.raises(UserError, match="needs grpcio and msgpack: pip inst"):
+        lab.runner(
+            federate__mode="distributed",
+            federate__share_local_model=False,
+            distribute__use=True,
+            distribute__role="server",
+        )
