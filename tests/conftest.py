@@ -102,10 +102,14 @@ def toy_glue(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def settings(toy_model, toy_glue, tmp_path) -> dict[str, Any]:
+    return settings_of(toy_model, toy_glue, tmp_path)
+
+
+def settings_of(model: Path, glue: Path, folder: Path) -> dict[str, Any]:
     """The configuration of a small experiment, as a YAML file has it."""
     return {
         "seed": 1,
-        "outdir": str(tmp_path / "exp"),
+        "outdir": str(folder / "exp"),
         "federate": {
             "method": "fedsa",
             "mode": "standalone",
@@ -114,13 +118,13 @@ def settings(toy_model, toy_glue, tmp_path) -> dict[str, Any]:
             "share_local_model": True,
         },
         "data": {
-            "root": str(toy_glue),
+            "root": str(glue),
             "type": "sst2@glue",
             "splitter": "lda",
             "splitter_args": [{"alpha": 1.0}],
         },
         "dataloader": {"batch_size": 4},
-        "model": {"type": f"{toy_model}@huggingface_llm"},
+        "model": {"type": f"{model}@huggingface_llm"},
         "llm": {
             "tok_len": 16,
             "adapter": {
@@ -148,7 +152,7 @@ def settings(toy_model, toy_glue, tmp_path) -> dict[str, Any]:
             "metrics": ["acc"],
             "best_res_update_round_wise_key": "val_acc",
         },
-        "fedsa": {"token_cache": str(tmp_path / "tokens")},
+        "fedsa": {"token_cache": str(folder / "tokens")},
     }
 
 

@@ -8,6 +8,7 @@ import json
 import resource
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,12 @@ class Recorder:
         self.facts = facts
         self.progress = progress
         self.outdir = Path(self.cfg.outdir)
-        self.bytes = {"uplink": 0, "downlink": 0}
+        # bytes by round: the next one may have begun before the results of
+        # this one's evaluation are in
+        self._bytes: dict[str, Counter[int]] = {
+            "uplink": Counter(),
+            "downlink": Counter(),
+        }
         self._round_bytes = {"uplink": [0, 0], "downlink": [0, 0]}
         self.seconds: dict[str, float] = {"aggregate": 0.0}
         self.last: dict[str, Any] | None = None
@@ -145,7 +151,7 @@ class Recorder:
         else:
             size = len(payload) if isinstance(payload, bytes) else 0
         direction = "uplink" if is_uplink else "downlink"
-        self.bytes[direction] += size * receivers
+        self._bytes[direction][message.state] += size * receivers
         if message.msg_type == "model_para":
             counted = self._round_bytes[direction]
             counted[0] += size * receivers
@@ -173,8 +179,10 @@ class Recorder:
     def _write(self, rnd: int, clients: dict[int, dict[str, float]]) -> None:
         self.last = evaluation(rnd, clients, self.cfg.eval.metrics)
         line = self.last | {
-            "uplink_bytes": self.bytes["uplink"],
-            "downlink_bytes": self.bytes["downlink"],
+            f"{direction}_bytes": sum(
+                size for state, size in by_round.items() if state < rnd
+            )
+            for direction, by_round in self._bytes.items()
         }
         with open(
             self.outdir / "metrics.jsonl", "a", encoding="utf-8"
@@ -228,8 +236,8 @@ class Recorder:
         if own is not None:
             self._shared = sum(p.numel() for p in own.shared.values())
         return {
-            "uplink_bytes": self.bytes["uplink"],
-            "downlink_bytes": self.bytes["downlink"],
+            "uplink_bytes": self._bytes["uplink"].total(),
+            "downlink_bytes": self._bytes["downlink"].total(),
             "uplink_bytes_per_client_round": each["uplink"],
             "downlink_bytes_per_client_round": each["downlink"],
             "shared_parameters": self._shared,

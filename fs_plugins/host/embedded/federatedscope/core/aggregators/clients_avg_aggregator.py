@@ -1,5 +1,6 @@
 """Federated averaging (McMahan et al., AISTATS 2017)."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +29,24 @@ class ClientsAvgAggregator(Aggregator):
     def aggregate(self, agg_info: dict[str, Any]) -> dict[str, Any]:
         """sum_i n_i x_i / sum_i n_i over ``agg_info['client_feedback']``.
 
-        The sum is kept in float64 and rounded once, at the end.
+        In the parameters' own type, one client after the other, so that it
+        rounds as FederatedScope does.
         """
         feedback = agg_info["client_feedback"]
         sizes = [
             1 if self.cfg.federate.ignore_weight else size
             for size, _ in feedback
         ]
+        weights = [size / sum(sizes) for size in sizes]
         average = {}
-        for name, like in feedback[0][1].items():
-            total = torch.zeros_like(like, dtype=torch.float64)
-            for size, (_, parameters) in zip(sizes, feedback, strict=True):
-                total.add_(parameters[name].double(), alpha=size)
-            average[name] = (total / sum(sizes)).to(like.dtype)
+        for name in feedback[0][1]:
+            terms = (
+                parameters[name] * weight
+                for weight, (_, parameters) in zip(
+                    weights, feedback, strict=True
+                )
+            )
+            average[name] = functools.reduce(torch.add, terms)
         return average
 
     def update(self, model_parameters: dict[str, Any]) -> None:

@@ -1,0 +1,134 @@
+"""FederatedScope and its stand-in compute the same numbers.
+
+The same YAML files run on both, each in a process of its own, from the same
+initial adapter, without shuffling and dropout.
+"""
+
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+METHODS = ("fedsa", "fedit", "local", "FedAvg")
+CASES = list(itertools.product(METHODS, (3, 2), (True, False)))
+
+
+def start(host, *words):
+    tests = Path(__file__).parent
+    path = os.pathsep.join([str(tests.parent), str(tests)])
+    return subprocess.run(
+        [sys.executable, *map(str, words)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"FS_PLUGINS_HOST": host, "PYTHONPATH": path},
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, toy_model, toy_glue):
+    """host -> case -> what was recorded."""
+    doctor = start("federatedscope", "-m", "fs_plugins", "doctor")
+    if "FederatedScope is not installed" in doctor.stderr:
+        pytest.skip(
+            "FederatedScope is not installed, so its stand-in is not compared "
+            "with it; 'fedsa doctor' says how to install it"
+        )
+    assert doctor.returncode == 0, doctor.stderr
+    from conftest import Lab, settings_of
+
+    folder = tmp_path_factory.mktemp("conformance")
+    lab = Lab(settings_of(toy_model, toy_glue, folder), folder)
+    files = [
+        lab.file(
+            federate__method=method,
+            federate__sample_client_num=sample,
+            federate__share_local_model=share,
+            federate__total_round_num=4,
+            eval__freq=2,
+            dataloader__shuffle=False,
+        )
+        for method, sample, share in CASES
+    ]
+    found = {}
+    for host in ("embedded", "federatedscope"):
+        out = folder / f"{host}.pt"
+        result = start(
+            host, Path(__file__).parent / "record_runs.py", out, *files
+        )
+        assert result.returncode == 0, result.stderr
+        recorded = torch.load(out)
+        found[host] = [recorded[file.name] for file in files]
+    return found
+
+
+def pair(runs, case):
+    index = CASES.index(case)
+    return runs["embedded"][index], runs["federatedscope"][index]
+
+
+def assert_equal(ours, theirs, atol):
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+        torch.testing.assert_close(ours[name], value, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+class TestBothHosts:
+    def test_start_from_the_same_adapter(self, runs, case):
+        ours, theirs = pair(runs, case)
+        assert_equal(ours["start"], theirs["start"], atol=0)
+
+    def test_have_the_same_parameters_after_every_round(self, runs, case):
+        ours, theirs = pair(runs, case)
+        assert len(ours["rounds"]) == len(theirs["rounds"]) == 4
+        for mine, other in zip(ours["rounds"], theirs["rounds"], strict=True):
+            assert_equal(mine["global"], other["global"], atol=1e-6)
+            assert mine["kept"].keys() == other["kept"].keys() == {1, 2, 3}
+            for ID, kept in other["kept"].items():
+                assert_equal(mine["kept"][ID], kept, atol=1e-6)
+
+    def test_move_what_they_train(self, runs, case):
+        """Or the comparison would say nothing."""
+        ours, _ = pair(runs, case)
+        last = ours["rounds"][-1]
+        tensors = last["global"] | last["kept"][1]
+        assert tensors.keys() == ours["start"].keys()
+        for name, value in tensors.items():
+            assert (value - ours["start"][name]).abs().max() > 1e-3, name
+
+    def test_measure_the_same(self, runs, case):
+        ours, theirs = pair(runs, case)
+        assert len(ours["metrics"]) == len(theirs["metrics"]) == 2
+        for mine, other in zip(
+            ours["metrics"], theirs["metrics"], strict=True
+        ):
+            assert flat(mine) == pytest.approx(flat(other), rel=0, abs=1e-6)
+
+    def test_send_the_same_messages(self, runs, case):
+        ours, theirs = pair(runs, case)
+        assert ours["communication"] == theirs["communication"]
+        assert kinds(ours) == kinds(theirs)
+
+
+def flat(tree, prefix=""):
+    """Every number of a line of metrics.jsonl, by its path."""
+    numbers = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            numbers |= flat(value, f"{prefix}{key}/")
+        else:
+            numbers[f"{prefix}{key}"] = value
+    return numbers
+
+
+def kinds(run):
+    """Who sent what to whom, without what only one host talks about."""
+    return [
+        (kind, sender, sorted(to) if isinstance(to, list) else to, state)
+        for kind, sender, to, state in run["messages"]
+    ]
