@@ -242,6 +242,11 @@ def _host_methods() -> set[str]:
 
 def _check_ours(cfg: Any) -> None:
     policy = policy_from(cfg)
+    if policy.in_turn and not cfg.federate.share_local_model:
+        raise UserError(
+            f"federate.share_local_model: must be True with federate.method "
+            f"{cfg.federate.method}, whose clients train one model in turn"
+        )
     fewest, most = cfg.fedsa.min_received, cfg.federate.sample_client_num
     if fewest > most > 0:
         raise UserError(

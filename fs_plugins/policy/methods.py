@@ -31,6 +31,8 @@ class Policy:
         rule: the method in one line.
         source: where it was published.
         A, B, HEAD, OTHER: the action for each role.
+        in_turn: what is kept is not each client's own: all clients train one
+            in turn, each from where the one before it left it.
 
     """
 
@@ -40,6 +42,7 @@ class Policy:
     B: Action
     HEAD: Action = KEEP
     OTHER: Action = KEEP
+    in_turn: bool = False
 
     def __getitem__(self, role: Role) -> Action:
         action: Action = getattr(self, role.value)
@@ -71,6 +74,14 @@ METHODS: dict[str, Policy] = {
         A=FREEZE,
         B=SHARE,
         OTHER=SHARE,
+    ),
+    "sequential_b": Policy(
+        "share A; all clients train one B and one head in turn: the leak of "
+        "the released FedSA-LoRA code, to measure what it does",
+        "the code released with arXiv 2410.01463, share_local_model: True",
+        A=SHARE,
+        B=KEEP,
+        in_turn=True,
     ),
     "local": Policy(
         "every client trains alone",

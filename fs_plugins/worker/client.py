@@ -10,7 +10,7 @@ from federatedscope.core.message import Message
 from federatedscope.core.workers import Client
 
 from fs_plugins.errors import RunError
-from fs_plugins.state import KeptParameters, read_tensors, write_tensors
+from fs_plugins.state import read_tensors, write_tensors
 from fs_plugins.wire import decode, encode, spec_of
 from fs_plugins.worker.parameters import parameters_of
 
@@ -36,9 +36,7 @@ class FedSAClient(Client):  # type: ignore[misc]
         if self._cfg is None:  # FederatedScope lists the handlers this way
             return
         self.parameters = parameters_of(self.model, self._cfg)
-        self.kept = KeptParameters(
-            self.parameters.initial_of(self.parameters.kept)
-        )
+        self.kept = self.parameters.kept_by_a_client()
         self.final: Any = None
         self._file: Path | None = None
         if self.mode == "distributed":

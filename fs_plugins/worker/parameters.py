@@ -10,6 +10,7 @@ from torch import nn
 
 from fs_plugins.config import peft_method_of, policy_from
 from fs_plugins.policy import Action, roles_of
+from fs_plugins.state import KeptParameters
 from fs_plugins.wire import Tensors, spec_of
 
 
@@ -53,6 +54,15 @@ class AdapterParameters:
             for name, parameter in (self.shared | self.kept).items()
         }
         self.spec = spec_of(self.shared)
+        self._in_turn = (
+            KeptParameters(self.initial_of(self.kept))
+            if policy.in_turn
+            else None
+        )
+
+    def kept_by_a_client(self) -> KeptParameters:
+        """A client's own; or, if the policy says so, the one of all."""
+        return self._in_turn or KeptParameters(self.initial_of(self.kept))
 
     def initial_of(self, group: Tensors) -> dict[str, torch.Tensor]:
         """The initial values of ``shared`` or ``kept``."""

@@ -3,6 +3,7 @@
 The clients here are played: they speak the protocol and train nothing.
 """
 
+import contextlib
 import copy
 import threading
 from types import SimpleNamespace
@@ -57,6 +58,11 @@ class Played:
         self.thread.start()
 
     def _live(self):
+        with contextlib.suppress(RunError):  # the server has ended before
+            self._take_part()
+        self.manager.close()
+
+    def _take_part(self):
         address = {"host": "127.0.0.1", "port": self.manager.port}
         self._say("join_in", address, 0)
         while not self.manager._closed.is_set():
@@ -73,7 +79,6 @@ class Played:
             if answer is not None:
                 kind = {"evaluate": "metrics"}.get(message.msg_type)
                 self._say(kind or "model_para", answer, message.state)
-        self.manager.close()
 
     def _say(self, msg_type, content, state):
         self.manager.send(

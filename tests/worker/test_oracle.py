@@ -15,7 +15,7 @@ from transformers import AutoTokenizer
 BATCH, STEPS, ROUNDS, LR = 4, 2, 3, 0.5
 
 
-def oracle(folder, texts, start, shares, sampled):
+def oracle(folder, texts, start, shares, sampled, in_turn=False):
     """FedSA, FedAvg, ...: ``shares(name)`` says what is averaged.
 
     Args:
@@ -24,6 +24,7 @@ def oracle(folder, texts, start, shares, sampled):
         start: the initial trainable parameters.
         shares: name -> whether it is shared.
         sampled: the clients of each round.
+        in_turn: what isn't shared goes from client to client.
     """
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = plain_model(folder)
@@ -57,7 +58,8 @@ def oracle(folder, texts, start, shares, sampled):
                 optimizer.step()
                 count += len(batch)
             now = {n: p.detach().clone() for n, p in trained.items()}
-            own[i] = {n: now[n] for n in own[i]}
+            for j in own if in_turn else [i]:
+                own[j] = {n: now[n] for n in own[i]}
             updates.append((count, {n: now[n] for n in server}))
         total = sum(count for count, _ in updates)
         server = {n: sum(c / total * u[n] for c, u in updates) for n in server}
@@ -136,6 +138,26 @@ def test_our_workers_compute_what_the_paper_says(
     assert_close(runner.server.aggregator.shared, server)
     for client in runner.client:
         assert_close(dict(runner.client[client].kept.values), own[client])
+
+
+@pytest.mark.parametrize("sample", [3, 2])
+def test_sequential_b_is_one_b_for_all_in_turn(lab, toy_model, sample):
+    runner = lab.runner(
+        federate__method="sequential_b",
+        federate__sample_client_num=sample,
+        federate__total_round_num=ROUNDS,
+        dataloader__shuffle=False,
+    )
+    texts, start = texts_of(runner, toy_model), start_of(runner)
+    rounds = sampled_of(runner)
+    runner.run()
+    server, own = oracle(toy_model, texts, start, is_a, rounds, in_turn=True)
+    assert_moved(own[1], start)
+    assert_close(runner.server.aggregator.shared, server)
+    for client in runner.client:
+        assert_close(dict(runner.client[client].kept.values), own[client])
+    private, _ = oracle(toy_model, texts, start, is_a, rounds)
+    assert any((private[n] - server[n]).abs().max() > 1e-4 for n in server)
 
 
 @pytest.mark.parametrize("share_model", [True, False])
