@@ -80,7 +80,9 @@ def doctor() -> None:
         print(f"{package} {metadata.version(package)}")
     if HOST.name == "embedded":
         print(
-            "FederatedScope is not in use; the README says how to install it"
+            "FederatedScope itself is not in use; to use it, take the llm "
+            "branch of github.com/alibaba/FederatedScope, then 'pip install "
+            "--no-deps <its folder>' and 'pip install grpcio protobuf pympler'"
         )
 
 

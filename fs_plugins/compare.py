@@ -38,8 +38,13 @@ def compare(
     files, overrides = _files_and_pairs([str(a) for a in arguments])
     runs = []
     for file in files:
-        own = load_config(file, overrides).seed  # refuse before running any
-        runs += [(file, seed) for seed in seeds or [own]]
+        cfg = load_config(file, overrides)  # refuse before running any
+        if cfg.federate.mode.lower() == "distributed":
+            raise UserError(
+                f"{file}: federate.mode is 'distributed'; start each "
+                "participant with 'fedsa run' instead"
+            )
+        runs += [(file, seed) for seed in seeds or [cfg.seed]]
     done: list[dict[str, Any]] = []
     for file, seed in runs:
         folder = _free_folder(out, f"{Path(file).stem}_seed{seed}")

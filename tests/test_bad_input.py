@@ -8,8 +8,52 @@ from fs_plugins.errors import UserError
 
 ARGS = {"r": 2, "target_modules": ["query"]}
 
+SPREAD = {
+    "federate__mode": "distributed",
+    "federate__share_local_model": False,
+    "distribute__use": True,
+}
+
 # what is changed, words that the sentence must have
 MISTAKES = {
+    "distributed, but not used": (
+        {
+            "federate__mode": "distributed",
+            "federate__share_local_model": False,
+        },
+        ["distribute.use", "True"],
+    ),
+    "one model for several processes": (
+        {"federate__mode": "distributed", "distribute__use": True},
+        ["federate.share_local_model", "False"],
+    ),
+    "role": (
+        {**SPREAD, "distribute__role": "sever"},
+        ["distribute.role", "'sever'", "'server'"],
+    ),
+    "number of a client": (
+        {**SPREAD, "distribute__role": "client"},
+        ["distribute.data_idx", "-1", "3"],
+    ),
+    "patience": (
+        {**SPREAD, "distribute__role": "server", "fedsa__transport__wait": 0},
+        ["fedsa.transport.wait", "0"],
+    ),
+    "mode": (
+        {"federate__mode": "distribute"},
+        ["federate.mode", "distribute"],
+    ),
+    "updates that a round needs": (
+        {"fedsa__min_received": 4},
+        ["fedsa.min_received", "4", "3"],
+    ),
+    "one B for several models": (
+        {
+            "federate__method": "sequential_b",
+            "federate__share_local_model": False,
+        },
+        ["federate.share_local_model", "sequential_b"],
+    ),
     "unknown key": (
         {"federate__methd": "fedsa"},
         ["federate.methd", "method"],

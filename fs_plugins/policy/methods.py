@@ -7,6 +7,7 @@ entry in ``METHODS``; its name is then a ``federate.method``.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Any
 
 from fs_plugins.errors import UserError, unknown
 from fs_plugins.policy.roles import Role
@@ -115,7 +116,8 @@ def policy_of(method: str, changes: Mapping[str, str]) -> Policy:
         actions = [each.value for each in Action]
         if action.lower() not in actions:
             raise unknown(f"fedsa.policy.{role}", action, actions)
-        policy = replace(policy, **{role: Action(action.lower())})
+        change: dict[str, Any] = {role: Action(action.lower())}
+        policy = replace(policy, **change)
     if all(policy[role] is FREEZE for role in Role):
         raise UserError("fedsa.policy: every role is frozen; nothing trains")
     return policy

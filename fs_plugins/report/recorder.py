@@ -117,10 +117,10 @@ class Recorder:
         merge = server.merge_eval_results_from_all_clients
 
         def watched() -> Any:
+            merged = merge()
             rnd = max(server.msg_buffer["eval"])
             results = server.msg_buffer["eval"][rnd]
             clients = {ID: dict(r) for ID, r in results.items() if r}
-            merged = merge()
             self._write(rnd + 1, clients)
             return merged
 

@@ -121,9 +121,10 @@ def server(lab):
         merge = runner.server.merge_eval_results_from_all_clients
 
         def recorded():
+            answer = merge()
             buffers = runner.server.msg_buffer["eval"]
             result.merged.append(copy.deepcopy(buffers[max(buffers)]))
-            return merge()
+            return answer
 
         runner.server.merge_eval_results_from_all_clients = recorded
 

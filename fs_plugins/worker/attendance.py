@@ -1,0 +1,230 @@
+"""Who is asked in a round, who has answered, and who is there at all."""
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Set
+from functools import partial
+from typing import Any
+
+from federatedscope.core.message import Message
+from federatedscope.core.workers import Server
+
+from fs_plugins.errors import RunError
+
+logger = logging.getLogger("federatedscope.fs_plugins")
+MAX_REPEATS = 10  # of one round; FederatedScope's own limit
+_HANDLED = ("join_in", "join_in_info", "model_para", "metrics")
+
+
+class AttendingServer(Server):  # type: ignore[misc]
+    """A server that knows from whom it awaits what.
+
+    A round, and an evaluation, go on until every client that was asked has
+    answered or, in distributed mode, is given up.  The host's own server
+    counts answers instead, and waits for a client that is gone.
+
+    Attributes:
+        absent: clients that have joined and are not there now.
+
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.absent: set[int] = set()
+        self._training: set[int] = set()  # asked, and not answered yet
+        self._evaluating: set[int] = set()
+        self._round_waits = False  # for the evaluation before it
+        self._repeats = 0
+        self._has_started = False
+        self._asked_at = time.monotonic()
+        self._ask_again: Callable[[], None] = lambda: None
+        self._run = secrets.token_hex(8)
+
+    def _choose(
+        self,
+        msg_type: str,
+        sample_client_num: int = -1,
+        filter_unseen_clients: bool = True,
+    ) -> list[int]:
+        """Whom to send a message: sampled clients, or (-1) all that are there.
+
+        From those, answers are awaited.
+        """
+        if filter_unseen_clients:
+            self.sampler.change_state(self.unseen_clients_id, "unseen")
+        if sample_client_num > 0:
+            idle = int(sum(self.sampler.client_state))
+            size = min(sample_client_num, idle)
+            receivers = self.sampler.sample(size=size) if size else []
+        else:
+            receivers = sorted(self._present)
+            if msg_type == "model_para":
+                self.sampler.change_state(receivers, "working")
+        if filter_unseen_clients:
+            self.sampler.change_state(self.unseen_clients_id, "seen")
+        if msg_type == "model_para":
+            self._has_started = True
+            self._training = set(receivers)
+        elif msg_type == "evaluate":
+            self._evaluating = set(receivers)
+        self._asked_at = time.monotonic()
+        self._ask_again = partial(
+            self.broadcast_model_para,
+            msg_type,
+            sample_client_num,
+            filter_unseen_clients,
+        )
+        return receivers
+
+    @property
+    def _present(self) -> set[int]:
+        return set(self.comm_manager.neighbors) - self.absent
+
+    def check_buffer(
+        self,
+        cur_round: int,
+        min_received_num: int,
+        check_eval_result: bool = False,
+    ) -> bool:
+        """Whether nothing more is to come, and there is enough."""
+        if check_eval_result:
+            results = self.msg_buffer["eval"].get(self.state - 1)
+            return bool(results) and not self._evaluating
+        answers = self.msg_buffer["train"].setdefault(self.state, {})
+        enough = len(answers) >= self._cfg.fedsa.min_received
+        return enough and not self._training
+
+    def check_and_move_on(
+        self, check_eval_result: bool = False, min_received_num: Any = None
+    ) -> Any:
+        """Aggregate, or merge results, if nothing more is to come."""
+        if self._evaluating if check_eval_result else self._training:
+            return False
+        if not check_eval_result and not self.check_buffer(self.state, 0):
+            self._repeat_round()
+            return False
+        has_moved = super().check_and_move_on(check_eval_result)
+        if self._round_waits and not self._evaluating and not self.is_finish:
+            self._start_new_training_round()
+        return has_moved
+
+    def _start_new_training_round(self, aggregated_num: int = 0) -> None:
+        """Begin a round, once the evaluation before it has ended."""
+        self._repeats = 0
+        self._round_waits = bool(self._evaluating)
+        if not self._round_waits:
+            super()._start_new_training_round(aggregated_num)
+
+    def _repeat_round(self) -> None:
+        """Ask again: the global parameters stay as they were."""
+        self._repeats += 1
+        if self._repeats > MAX_REPEATS:
+            raise RunError(
+                f"round {self.state + 1} was repeated {MAX_REPEATS} times "
+                f"without {self._cfg.fedsa.min_received} good update(s); "
+                "the log says why each was refused"
+            )
+        logger.warning("round %d is repeated", self.state)
+        self.aggregator.reset()
+        self.msg_buffer["train"][self.state].clear()
+        self.broadcast_model_para(
+            "model_para", sample_client_num=self.sample_client_num
+        )
+
+    # Distributed mode: clients come late, go, and come back.
+
+    def run(self) -> None:
+        """Take part in a distributed run, to its end.
+
+        Raises:
+            RunError: clients are missing at the start, or all of them later,
+                for ``fedsa.transport.wait`` seconds.
+
+        """
+        self._asked_at = time.monotonic()
+        try:
+            while not self.is_finish:
+                message = self.comm_manager.receive(timeout=1.0)
+                if message is not None and message.msg_type in _HANDLED:
+                    self.msg_handlers[message.msg_type](message)
+                self._look_after_clients()
+        finally:
+            self.comm_manager.close()
+
+    def callback_funcs_for_join_in(self, message: Message) -> None:
+        """Admit a client, perhaps again; with the last one, begin."""
+        if self.mode == "standalone" or message.msg_type != "join_in":
+            super().callback_funcs_for_join_in(message)
+            return
+        client = message.sender
+        is_known = client in self.comm_manager.neighbors
+        self.comm_manager.add_neighbors(client, message.content)
+        self.comm_manager.send(
+            Message(
+                msg_type="assign_client_id",
+                sender=self.ID,
+                receiver=[client],
+                state=self.state,
+                timestamp=self.cur_timestamp,
+                content={"run": self._run},
+            )
+        )
+        if not is_known:
+            super().callback_funcs_for_join_in(message)
+        elif self._has_started:
+            self._give_up({client}, "has started again")
+            self._welcome({client})
+
+    def _look_after_clients(self) -> None:
+        """Go on without those that are gone; ask again if nobody is left."""
+        patience = self._cfg.fedsa.transport.wait
+        if not self._has_started:
+            if self._waited_for(patience):
+                raise RunError(
+                    f"{len(self._present)} of {self.client_num} clients have "
+                    f"joined in {patience:g} seconds"
+                )
+            return
+        lost = self.comm_manager.lost & self.comm_manager.neighbors.keys()
+        self._welcome(self.absent - lost)
+        gone = lost - self.absent
+        self.absent |= gone
+        self.sampler.change_state(sorted(gone), "working")
+        self._give_up(gone, "is gone")
+        limit = self._cfg.fedsa.round_timeout
+        if limit and self._waited_for(limit):
+            self._give_up(self._training | self._evaluating, "is too slow")
+        if self._training or self._evaluating or self.is_finish:
+            return
+        if self._present:
+            self._ask_again()
+        elif self._waited_for(patience):
+            raise RunError(
+                f"no client has been there for {patience:g} seconds"
+            )
+
+    def _welcome(self, clients: set[int]) -> None:
+        self.absent -= clients
+        self.sampler.change_state(sorted(clients), "idle")
+
+    def _give_up(self, clients: Set[int], why: str) -> None:
+        """No longer wait for these clients' answers."""
+        training = self._training & clients
+        evaluating = self._evaluating & clients
+        for client in sorted(training | evaluating):
+            logger.warning(
+                "round %d: client %d %s; the others go on",
+                self.state,
+                client,
+                why,
+            )
+        self._training -= training
+        self._evaluating -= evaluating
+        if training:
+            self.check_and_move_on()
+        if evaluating:
+            self.check_and_move_on(check_eval_result=True)
+
+    def _waited_for(self, seconds: float) -> bool:
+        return time.monotonic() - self._asked_at > seconds
