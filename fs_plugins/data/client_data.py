@@ -9,6 +9,9 @@ from federatedscope.core.data import ClientData
 from torch.utils.data import DataLoader, Dataset
 
 from fs_plugins.data.examples import Tokens
+from fs_plugins.data.human_eval import Problem
+
+NO_LOSS = -100  # as torch's cross_entropy has it
 
 
 class TextDataset(Dataset[int]):
@@ -45,12 +48,14 @@ class Collator:
         self.pad = pad
 
     def __call__(self, numbers: list[int]) -> dict[str, torch.Tensor]:
-        """``input_ids``, ``attention_mask``, ... (batch x longest), labels."""
+        """``input_ids``, ``attention_mask``, ... (batch x longest), labels.
+
+        The labels of instructions are those of the tokens: -100, which is
+        no loss, in prompt and padding.
+        """
         tokens = self.tokens
         ends = tokens.ends[numbers]
-        starts = np.where(
-            np.equal(numbers, 0), 0, tokens.ends[np.subtract(numbers, 1)]
-        )
+        starts = [tokens.start(number) for number in numbers]
         shape = (len(numbers), int((ends - starts).max()))
         batch = {
             "input_ids": np.full(shape, self.pad, np.int64),
@@ -58,13 +63,20 @@ class Collator:
         }
         if tokens.types.size:
             batch["token_type_ids"] = np.zeros(shape, np.int64)
+        if tokens.prompts.size:
+            batch["labels"] = np.full(shape, NO_LOSS, np.int64)
+        else:
+            batch["labels"] = tokens.labels[numbers]
         for row, (start, end) in enumerate(zip(starts, ends, strict=True)):
             length = end - start
             batch["input_ids"][row, :length] = tokens.ids[start:end]
             batch["attention_mask"][row, :length] = 1
             if tokens.types.size:
                 batch["token_type_ids"][row, :length] = tokens.types[start:end]
-        batch["labels"] = tokens.labels[numbers]
+            if tokens.prompts.size:
+                prompt = tokens.prompts[numbers[row]]
+                response = tokens.ids[start + prompt : end]
+                batch["labels"][row, prompt:length] = response
         return {name: torch.from_numpy(value) for name, value in batch.items()}
 
 
@@ -73,21 +85,38 @@ class TextClientData(ClientData):  # type: ignore[misc]
 
     Args:
         client_cfg: ``dataloader`` is used.
-        pad: the number of the padding token.
+        tokenizer: pads, and reads what a model writes.
         train, val, test: ``TextDataset``s, or None.
 
+    Attributes:
+        problems: HumanEval's, if they are what a model is tried on.
+
     """
+
+    problems: Sequence[Problem] = ()
 
     def __init__(
         self,
         client_cfg: Any,
-        pad: int,
+        tokenizer: Any,
         train: TextDataset | None = None,
         val: TextDataset | None = None,
         test: TextDataset | None = None,
     ) -> None:
-        self.pad = pad
+        self.tokenizer = tokenizer
         super().__init__(client_cfg, train=train, val=val, test=test)
+
+    def pairs_of(self, split: str, most: int) -> list[tuple[str, ...]]:
+        """The first instructions of a split: (prompt, response).
+
+        Args:
+            split: train, val or test.
+            most: how many; below 0, all.
+
+        """
+        data = getattr(self, f"{split}_data")
+        index = data.index if most < 0 else data.index[:most]
+        return [data.tokens.texts[number] for number in index]
 
     def setup(self, new_client_cfg: Any = None) -> bool:
         """(Re)build the loaders if ``dataloader`` changed."""
@@ -108,6 +137,6 @@ class TextClientData(ClientData):  # type: ignore[misc]
                 drop_last=options.drop_last and split == "train",
                 num_workers=options.num_workers,
                 pin_memory=options.pin_memory,
-                collate_fn=Collator(data.tokens, self.pad),
+                collate_fn=Collator(data.tokens, self.tokenizer.pad_token_id),
             )
         return True

@@ -1,12 +1,24 @@
-"""The demo's data: BBC News (Greene and Cunningham, ICML 2006)."""
+"""The demo's data.
 
+``bbc``: topics of BBC News (Greene and Cunningham, ICML 2006).
+``gsm_symbolic``: word problems in the form of GSM8K, made from templates
+(Mirzadeh et al., arXiv 2410.05229), as reasoning-gym makes them.
+"""
+
+import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 from fs_plugins.data.assets import find_asset
 from fs_plugins.data.examples import Examples
+from fs_plugins.data.instructions import instructions
 from fs_plugins.errors import unknown
 
-DEMOS = ("bbc",)
+DEMOS = ("bbc", "gsm_symbolic")
+PROBLEMS = 6000  # of gsm_symbolic, before those that are there twice go
 
 
 def load_demo(name: str) -> Examples:
@@ -20,7 +32,8 @@ def load_demo(name: str) -> Examples:
         raise unknown(
             "data.type", f"{name}@demo", [f"{d}@demo" for d in DEMOS]
         )
-    return _bbc(find_asset(name, "data.type"))
+    folder = find_asset(name, "data.type")
+    return _bbc(folder) if name == "bbc" else _gsm_symbolic(folder)
 
 
 def _bbc(folder: Path) -> Examples:
@@ -38,3 +51,45 @@ def _bbc(folder: Path) -> Examples:
     return Examples(
         [(text,) for text in seen], list(seen.values()), tuple(topics)
     )
+
+
+def _gsm_symbolic(folder: Path) -> Examples:
+    """Word problems; the category is the template."""
+    with _bare_package("reasoning_gym", folder.parent.parent):
+        module = importlib.import_module(
+            "reasoning_gym.arithmetic.gsm_symbolic.gsm_symbolic"
+        )
+    made = module.GSMSymbolicDataset(
+        module.GSMSymbolicDatasetConfig(size=PROBLEMS, seed=0)
+    )
+    seen: dict[str, dict[str, str]] = {}
+    for i, template in enumerate(made.task_indices):
+        problem = made[i]
+        question = problem["question"]
+        seen[question] = {
+            "instruction": question,
+            "output": problem["metadata"]["answer_cot"],
+            "category": f"template {template:02}",
+        }
+    return instructions(list(seen.values()))
+
+
+@contextmanager
+def _bare_package(name: str, folder: Path) -> Iterator[None]:
+    """The package without what its ``__init__`` files import.
+
+    All of reasoning-gym needs a dozen packages, one of them to be compiled;
+    the part that we use needs none.
+    """
+    before = {m for m in sys.modules if m.partition(".")[0] == name}
+    if name not in before:
+        for part in ("", ".arithmetic", ".coaching"):
+            bare = ModuleType(name + part)
+            bare.__path__ = [str(folder / part[1:])]
+            sys.modules[name + part] = bare
+    try:
+        yield
+    finally:
+        for module in list(sys.modules):
+            if module.partition(".")[0] == name and module not in before:
+                del sys.modules[module]

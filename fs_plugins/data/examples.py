@@ -1,4 +1,4 @@
-"""Labelled text, before and after tokenising."""
+"""Text, before and after tokenising."""
 
 import contextlib
 import hashlib
@@ -20,18 +20,22 @@ logger = logging.getLogger("federatedscope.fs_plugins")
 
 @dataclass
 class Examples:
-    """Texts (one or two a piece) and their labels.
+    """Texts and their labels.
 
     Attributes:
-        texts: tuples of one or two strings.
-        labels: class numbers, or scores for regression.
-        names: the classes' names; empty for regression.
+        texts: tuples of one or two strings; (prompt, response) if they are
+            instructions.
+        labels: class numbers, or scores for regression; the number of the
+            category if they are instructions.
+        names: the classes' (categories') names; empty for regression.
+        are_instructions: a language model learns to answer them.
 
     """
 
     texts: list[tuple[str, ...]]
     labels: list[float]
     names: Sequence[str] = field(default_factory=tuple)
+    are_instructions: bool = False
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -43,6 +47,7 @@ class Examples:
             [self.texts[i] for i in index],
             [self.labels[i] for i in index],
             self.names,
+            self.are_instructions,
         )
 
 
@@ -54,17 +59,29 @@ class Tokens:
         ids: all token numbers (int32).
         types: all segment numbers (int8), empty if the model has none.
         ends: where each text ends in ``ids`` (int64).
+        prompts: how many of each text's tokens are its prompt (int64),
+            empty if they are not instructions.
         labels: one a text (int64, or float32 for regression).
+        texts: (prompt, response), if they are instructions; uncut.
 
     """
 
     ids: np.ndarray
     types: np.ndarray
     ends: np.ndarray
+    prompts: np.ndarray
     labels: np.ndarray
+    texts: list[tuple[str, ...]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.ends)
+
+    def start(self, number: int) -> int:
+        """Where a text begins in ``ids``."""
+        return int(self.ends[number - 1]) if number else 0
+
+
+_STORED = ("ids", "types", "ends", "prompts", "kept")
 
 
 def tokenise(
@@ -72,57 +89,107 @@ def tokenise(
 ) -> Tokens:
     """Tokenise once; the next time, read the cache.
 
+    Instructions are left out if ``max_length`` has no room for a response.
+
     Args:
         examples: what to tokenise.
         tokenizer: a tokenizer of transformers.
         max_length: tokens beyond it are cut off.
         cache: the folder; '' is ``fs_plugins`` in the user's cache.
 
+    Raises:
+        UserError: there is no room for any response.
+
     """
-    folder = Path(cache) if cache else _default_cache()
+    folder = Path(cache) if cache else default_cache() / "tokens"
     file = folder / f"{_key(examples, tokenizer, max_length)}.npz"
-    labels = np.asarray(
-        examples.labels, np.int64 if examples.names else np.float32
-    )
-    if file.is_file():
-        try:
-            with np.load(file, allow_pickle=False) as stored:
-                return Tokens(
-                    stored["ids"], stored["types"], stored["ends"], labels
-                )
-        except (OSError, ValueError, KeyError, BadZipFile) as error:
-            logger.warning("%s is unreadable (%s); made anew", file, error)
-    tokens = _tokenise(examples, tokenizer, max_length, labels)
-    _store(file, tokens)
-    return tokens
+    stored = _stored(file)
+    if stored is None:
+        encode = _instructions if examples.are_instructions else _texts
+        stored = encode(examples, tokenizer, max_length)
+        _store(file, stored)
+    kept = stored.pop("kept")
+    if not len(kept):
+        raise UserError(
+            f"llm.tok_len: {max_length} tokens leave no room for a response "
+            "after any prompt"
+        )
+    if len(kept) < len(examples):
+        logger.warning(
+            "%d of %d examples have prompts of %d tokens or more (llm.tok_len)"
+            "; they are left out",
+            len(examples) - len(kept),
+            len(examples),
+            max_length,
+        )
+    is_scored = not (examples.names or examples.are_instructions)
+    labels = np.asarray(examples.labels, np.float32 if is_scored else np.int64)
+    texts = examples.take(kept).texts if examples.are_instructions else []
+    return Tokens(**stored, labels=labels[kept], texts=texts)
 
 
-def _tokenise(
-    examples: Examples, tokenizer: Any, max_length: int, labels: np.ndarray
-) -> Tokens:
+def _texts(
+    examples: Examples, tokenizer: Any, max_length: int
+) -> dict[str, np.ndarray]:
     columns = [list(column) for column in zip(*examples.texts, strict=True)]
     encoded = tokenizer(*columns, truncation=True, max_length=max_length)
     ids = encoded["input_ids"]
     types = encoded.get("token_type_ids", [])
-    return Tokens(
-        np.concatenate([np.asarray(i, np.int32) for i in ids]),
-        np.concatenate([np.asarray(t, np.int8) for t in types])
-        if types
-        else np.empty(0, np.int8),
-        np.cumsum([len(i) for i in ids]),
-        labels,
-    )
+    return {
+        "ids": _joined(ids),
+        "types": _joined(types, np.int8),
+        "ends": np.cumsum([len(i) for i in ids]),
+        "prompts": np.empty(0, np.int64),
+        "kept": np.arange(len(ids)),
+    }
 
 
-def _store(file: Path, tokens: Tokens) -> None:
+def _instructions(
+    examples: Examples, tokenizer: Any, max_length: int
+) -> dict[str, np.ndarray]:
+    """Prompt and response are tokenised apart and joined.
+
+    So a prompt has the tokens in training that it has when it is answered.
+    """
+    columns = [list(column) for column in zip(*examples.texts, strict=True)]
+    prompts = tokenizer(columns[0])["input_ids"]
+    responses = tokenizer(columns[1], add_special_tokens=False)["input_ids"]
+    end = [tokenizer.eos_token_id]
+    kept = [i for i, prompt in enumerate(prompts) if len(prompt) < max_length]
+    ids = [(prompts[i] + responses[i] + end)[:max_length] for i in kept]
+    return {
+        "ids": _joined(ids),
+        "types": np.empty(0, np.int8),
+        "ends": np.cumsum([len(i) for i in ids], dtype=np.int64),
+        "prompts": np.array([len(prompts[i]) for i in kept], np.int64),
+        "kept": np.array(kept, np.int64),
+    }
+
+
+def _joined(parts: Sequence[Sequence[int]], dtype: Any = np.int32) -> Any:
+    if not parts:
+        return np.empty(0, dtype)
+    return np.concatenate([np.asarray(part, dtype) for part in parts])
+
+
+def _stored(file: Path) -> dict[str, np.ndarray] | None:
+    if not file.is_file():
+        return None
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            return {name: stored[name] for name in _STORED}
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        logger.warning("%s is unreadable (%s); made anew", file, error)
+        return None
+
+
+def _store(file: Path, tokens: dict[str, np.ndarray]) -> None:
     """Write the cache; without it the next run is slower, no more."""
     part = file.with_suffix(f".{os.getpid()}.part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with open(part, "wb") as stream:
-            np.savez(
-                stream, ids=tokens.ids, types=tokens.types, ends=tokens.ends
-            )
+            np.savez(stream, **tokens)  # type: ignore[arg-type]
         os.replace(part, file)
     except OSError as error:
         with contextlib.suppress(OSError):
@@ -130,9 +197,10 @@ def _store(file: Path, tokens: Tokens) -> None:
         logger.warning("tokens are not cached: %s", error)
 
 
-def _default_cache() -> Path:
+def default_cache() -> Path:
+    """``fs_plugins`` in the user's cache."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "fs_plugins" / "tokens"
+    return Path(base) / "fs_plugins"
 
 
 def _key(examples: Examples, tokenizer: Any, max_length: int) -> str:
@@ -144,7 +212,8 @@ def _key(examples: Examples, tokenizer: Any, max_length: int) -> str:
         rules = json.loads(backend.to_str())
         del rules["truncation"], rules["padding"]  # what it did last
     sha.update(json.dumps(rules).encode())
-    sha.update(f"{max_length} {len(examples)}".encode())
+    kind = "instructions" if examples.are_instructions else "texts"
+    sha.update(f"{kind} {max_length} {len(examples)}".encode())
     for texts in examples.texts:
         for text in texts:
             sha.update(text.encode())

@@ -10,28 +10,36 @@ from federatedscope.core.auxiliaries.utils import setup_seed
 from federatedscope.core.data import StandaloneDataDict
 
 from fs_plugins.config import adapter_args
-from fs_plugins.data.assets import find_asset
+from fs_plugins.data.assets import ASSETS, find_asset
 from fs_plugins.data.client_data import TextClientData, TextDataset
 from fs_plugins.data.demo import load_demo
 from fs_plugins.data.examples import (
     Examples,
     Tokens,
+    default_cache,
     load_tokenizer,
     tokenise,
 )
+from fs_plugins.data.gguf import from_gguf
 from fs_plugins.data.glue import load_glue, task_of
+from fs_plugins.data.human_eval import Problem, load_problems
+from fs_plugins.data.instructions import load_instructions
 from fs_plugins.data.split import Parts, split_like, split_train
 from fs_plugins.errors import UserError
-from fs_plugins.model.build import CLASSIFICATION, REGRESSION
+from fs_plugins.model.base import CAUSAL, CLASSIFICATION, REGRESSION
+from fs_plugins.trainer import TRAINERS
 
 logger = logging.getLogger("federatedscope.fs_plugins")
 SPLITS = ("train", "val", "test")
 # FederatedScope splits the same way whatever ``seed`` is; so do we.
 SPLIT_SEED = 12345
+# What answers are scored by, unless the user says otherwise: these data end
+# in a number.
+METRIC_OF = {"gsm8k": "exact_match", "gsm_symbolic": "exact_match"}
 
 
 def load(cfg: Any, client_cfgs: Any) -> tuple[Any, Any]:
-    """The data of ``<task>@glue`` or ``<name>@demo``, and the config.
+    """The data of ``<name>@glue``, ``@demo`` or ``@llm``, and the config.
 
     In distributed mode, those of this process's participant.
 
@@ -41,12 +49,18 @@ def load(cfg: Any, client_cfgs: Any) -> tuple[Any, Any]:
     name, _, family = cfg.data.type.rpartition("@")
     model = _resolve_model(cfg)
     train, val, test = _three_splits(cfg, name, family)
+    _check_trainer(cfg, train)
     if family == "glue" and not cfg.eval.metrics:
         cfg.eval.metrics = list(task_of(name).metrics)
-    elif not cfg.eval.metrics:
+    elif not cfg.eval.metrics and not train.are_instructions:
         cfg.eval.metrics = ["acc"]
-    cfg.model.task = CLASSIFICATION if train.names else REGRESSION
+    cfg.model.task = _task_of(train)
     cfg.model.num_labels = max(1, len(train.names))
+    generate = cfg.fedsa.eval.generate
+    generate.metric = generate.metric or METRIC_OF.get(name, "rouge_l")
+    problems: tuple[Problem, ...] = ()
+    if generate.problems:
+        problems = load_problems(generate.problems)
     tokenizer = load_tokenizer(model, cfg.llm.cache.model)
     tokens = [
         tokenise(part, tokenizer, cfg.llm.tok_len, cfg.fedsa.token_cache)
@@ -58,7 +72,7 @@ def load(cfg: Any, client_cfgs: Any) -> tuple[Any, Any]:
     for client in range(cfg.federate.client_num + 1):
         data[client] = TextClientData(
             _cfg_of(cfg, client_cfgs, client),
-            tokenizer.pad_token_id,
+            tokenizer,
             **{
                 split: TextDataset(
                     whole,
@@ -69,11 +83,27 @@ def load(cfg: Any, client_cfgs: Any) -> tuple[Any, Any]:
                 )
             },
         )
+        data[client].problems = problems
     setup_seed(cfg.seed)  # the host doesn't, after a plugin's data
     if cfg.federate.mode.lower() == "distributed":
         is_server = cfg.distribute.role == "server"
         return data[0 if is_server else cfg.distribute.data_idx], cfg
     return StandaloneDataDict(data, cfg), cfg
+
+
+def _check_trainer(cfg: Any, examples: Examples) -> None:
+    needed = "fedsa_llm" if examples.are_instructions else "fedsa_glue"
+    if cfg.trainer.type in TRAINERS and cfg.trainer.type != needed:
+        raise UserError(
+            f"trainer.type: data.type {cfg.data.type} needs {needed}, not "
+            f"{cfg.trainer.type}"
+        )
+
+
+def _task_of(examples: Examples) -> str:
+    if examples.are_instructions:
+        return CAUSAL
+    return CLASSIFICATION if examples.names else REGRESSION
 
 
 def _resolve_model(cfg: Any) -> str:
@@ -85,7 +115,7 @@ def _resolve_model(cfg: Any) -> str:
             "@huggingface_llm'"
         )
     if hub == "demo":
-        name = str(find_asset(name, "model.type"))
+        name = str(_demo_model(name))
     name = str(Path(name).expanduser()) if name.startswith("~") else name
     cfg.model.type = f"{name}@huggingface_llm"
     if not cfg.llm.adapter.use:
@@ -93,9 +123,24 @@ def _resolve_model(cfg: Any) -> str:
     cfg.model.adapter.args = [dict(adapter_args(cfg))]
     cfg.model.adapter.cache = cfg.llm.cache.model
     cfg.model.adapter.seed = cfg.seed
+    cfg.model.adapter.dtype = cfg.fedsa.adapter_dtype
+    for option, value in cfg.fedsa.base.items():
+        if option in cfg.model.adapter.base:
+            cfg.model.adapter.base[option] = value
+    cfg.model.adapter.base.device = (
+        f"cuda:{cfg.device}" if cfg.use_gpu else "cpu"
+    )
     if name.startswith((".", "/")) and not Path(name).is_dir():
         raise UserError(f"model.type: the folder {name!r} does not exist")
     return name
+
+
+def _demo_model(name: str) -> Path:
+    folder = find_asset(name, "model.type")
+    for file, digest in ASSETS[name].sha256.items():
+        if file.endswith(".gguf"):
+            return from_gguf(folder / file, digest, default_cache() / "models")
+    return folder
 
 
 def _three_splits(
@@ -103,9 +148,10 @@ def _three_splits(
 ) -> tuple[Examples, Examples, Examples]:
     """Training, validation and test examples.
 
-    GLUE's own test labels are secret: its dev set is our test set, and as
-    many examples as it has (at most ``data.splits[1]`` of the training set)
-    are taken from the training set for validation.
+    GLUE's own test labels are secret: its dev set is our test set.  Where
+    there is a test set, as many examples as it has (at most
+    ``data.splits[1]`` of the training set) are taken from the training set
+    for validation.
     """
     rng = np.random.default_rng(SPLIT_SEED)
     shares = cfg.data.splits
@@ -115,19 +161,29 @@ def _three_splits(
             f"data.splits: {shares} are not three shares above 0 that sum to "
             "at most 1"
         )
-    if family == "demo":
-        whole = load_demo(name)
+    whole, test = _load(cfg, name, family)
+    if cfg.data.subsample < 1:
+        number = max(1, int(cfg.data.subsample * len(whole)))
+        whole = whole.take(rng.permutation(len(whole))[:number])
+    if test is None:
         order = rng.permutation(len(whole))
         cuts = (np.cumsum(shares[:2]) * len(whole)).astype(int)
         parts = [whole.take(part) for part in np.split(order, cuts)]
         return parts[0], parts[1], parts[2]
-    whole, test = load_glue(name, cfg.data.root)
-    if cfg.data.subsample < 1:
-        number = max(1, int(cfg.data.subsample * len(whole)))
-        whole = whole.take(rng.permutation(len(whole))[:number])
     order = rng.permutation(len(whole))
     size = max(1, min(int(shares[1] * len(whole)), len(test)))
     return whole.take(order[size:]), whole.take(order[:size]), test
+
+
+def _load(
+    cfg: Any, name: str, family: str
+) -> tuple[Examples, Examples | None]:
+    """All examples, and the test set if the data have one of their own."""
+    if family.lower() == "glue":
+        return load_glue(name, cfg.data.root)
+    if family.lower() == "llm":
+        return load_instructions(name, cfg.data.root)
+    return load_demo(name), None
 
 
 def _split(cfg: Any, tokens: list[Tokens]) -> list[Parts]:

@@ -1,6 +1,7 @@
-"""Reading tables of text: tsv, csv, jsonl, parquet."""
+"""Reading tables of text: tsv, csv, json, jsonl, parquet."""
 
 import csv
+import gzip
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,7 +29,8 @@ def read_rows(
     """(line, row) for each row of a table.
 
     Args:
-        file: a tsv (without quoting, as GLUE has it), csv, jsonl or parquet.
+        file: a tsv (without quoting, as GLUE has it), csv, parquet, json (a
+            list of objects) or jsonl, which may be gzipped.
         header: the columns' names, if the file doesn't begin with them.
 
     Raises:
@@ -37,7 +39,9 @@ def read_rows(
     """
     if file.suffix == ".parquet":
         yield from enumerate(_parquet(file), 1)
-    elif file.suffix == ".jsonl":
+    elif file.suffix == ".json":
+        yield from enumerate(_json(file), 1)
+    elif file.name.endswith((".jsonl", ".jsonl.gz")):
         yield from _jsonl(file)
     else:
         yield from _table(file, header)
@@ -53,20 +57,38 @@ def _parquet(file: Path) -> list[Row]:
     return rows
 
 
+def _json(file: Path) -> list[Row]:
+    try:
+        rows = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} is not JSON: {error}") from None
+    if not isinstance(rows, list) or not all(
+        isinstance(r, dict) for r in rows
+    ):
+        raise UserError(f"{file} is not a list of JSON objects")
+    return rows
+
+
 def _jsonl(file: Path) -> Iterator[tuple[int, Row]]:
-    with open(file, encoding="utf-8") as stream:
-        for number, line in enumerate(stream, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UserError(
-                    f"{file}, line {number}: not JSON ({error.msg})"
-                ) from None
-            if not isinstance(row, dict):
-                raise UserError(f"{file}, line {number}: not a JSON object")
-            yield number, row
+    opened = gzip.open if file.suffix == ".gz" else open
+    number = 0
+    try:
+        with opened(file, "rt", encoding="utf-8") as stream:
+            for number, line in enumerate(stream, 1):
+                if line.strip():
+                    yield number, _object(line)
+    except (OSError, EOFError, ValueError) as error:
+        raise UserError(f"{file}, line {number or 1}: {error}") from None
+
+
+def _object(line: str) -> Row:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON ({error.msg})") from None
+    if not isinstance(row, dict):
+        raise ValueError("not a JSON object")
+    return row
 
 
 def _table(

@@ -4,8 +4,10 @@ from fs_plugins.policy.methods import METHODS, Action, Policy, policy_of
 from fs_plugins.policy.roles import (
     PEFT_METHODS,
     Role,
+    canonical,
     check_peft_method,
     roles_of,
+    variant_of,
 )
 
 __all__ = [
@@ -14,7 +16,9 @@ __all__ = [
     "Action",
     "Policy",
     "Role",
+    "canonical",
     "check_peft_method",
     "policy_of",
     "roles_of",
+    "variant_of",
 ]

@@ -7,6 +7,7 @@ policy (``methods.py``).  A PEFT method is added by an entry in
 
 from collections.abc import Iterable, Mapping
 from enum import Enum
+from typing import Any
 
 from fs_plugins.errors import UserError, unknown
 
@@ -29,14 +30,61 @@ PEFT_METHODS: dict[str, Mapping[Role, tuple[str, ...]]] = {
         Role.B: (".lora_B.", ".lora_embedding_B."),
         Role.OTHER: (".lora_magnitude_vector.",),
     },
+    # Kopiczko et al., ICLR 2024: W + diag(b) B_0 diag(d) A_0.  A_0 and B_0
+    # are frozen and drawn from projection_prng_key: the same everywhere.
+    "vera": {
+        Role.A: (".vera_lambda_d.",),
+        Role.B: (".vera_lambda_b.",),
+    },
+}
+# Variants that PEFT knows as arguments of a method, by their own names.
+VARIANTS: dict[str, tuple[str, Mapping[str, Any]]] = {
+    "rslora": ("lora", {"use_rslora": True}),
+    "dora": ("lora", {"use_dora": True}),  # Liu et al., ICML 2024
+    # Meng et al., NeurIPS 2024
+    "pissa": ("lora", {"init_lora_weights": "pissa"}),
+    # Buyukakyuz, arXiv 2406.01775
+    "olora": ("lora", {"init_lora_weights": "olora"}),
 }
 HEAD_NAMES = (".modules_to_save.",)
 
 
 def check_peft_method(name: str) -> None:
     """Raise a ``UserError`` if the roles of a PEFT method are not known."""
-    if name not in PEFT_METHODS:
-        raise unknown("llm.adapter.args: adapter_method", name, PEFT_METHODS)
+    if name in PEFT_METHODS:
+        return
+    from peft import PeftType
+
+    key = "llm.adapter.args: adapter_method"
+    if name.upper() in PeftType.__members__:
+        raise UserError(
+            f"{key}: PEFT has {name!r}, but which of its parameters are A "
+            f"and B is not known; add an entry {name!r} to PEFT_METHODS in "
+            "fs_plugins/policy/roles.py"
+        )
+    raise unknown(key, name, [*PEFT_METHODS, *VARIANTS])
+
+
+def canonical(args: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The PEFT method and its arguments; a variant's name is resolved.
+
+    Args:
+        args: an entry of ``llm.adapter.args``.
+
+    """
+    rest = dict(args)
+    name = str(rest.pop("adapter_method", "lora")).lower()
+    method, implied = VARIANTS.get(name, (name, {}))
+    return method, {**rest, **implied}
+
+
+def variant_of(args: Mapping[str, Any]) -> str:
+    """The name that a reader knows the adapter by, ``rslora`` say."""
+    method, rest = canonical(args)
+    for name, (base, implied) in VARIANTS.items():
+        if base == method and implied.items() <= rest.items():
+            return name
+    return method
 
 
 def roles_of(peft_method: str, names: Iterable[str]) -> dict[str, Role]:

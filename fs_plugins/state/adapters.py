@@ -1,12 +1,14 @@
 """The trained adapters, in the form that PEFT loads."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import peft
+import torch
 from safetensors.torch import save_file
 
-from fs_plugins.wire import decode
+from fs_plugins.wire import Tensors, decode
 
 
 def save_adapters(runner: Any, folder: Path) -> None:
@@ -67,10 +69,63 @@ def _save(wrapper: Any, folder: Path) -> None:
     if not isinstance(model, peft.PeftModel):
         return
     folder.mkdir(parents=True, exist_ok=True)
-    model.active_peft_config.save_pretrained(folder)
-    tensors = peft.get_peft_model_state_dict(model)
+    config = model.active_peft_config
+    # The base model is frozen, its embeddings too: they are not saved.
+    tensors = peft.get_peft_model_state_dict(
+        model, save_embedding_layers=False
+    )
+    if _changes_base(config):
+        initial = peft.get_peft_model_state_dict(
+            model,
+            state_dict=model.state_dict() | wrapper.initial,
+            save_embedding_layers=False,
+        )
+        config, tensors = _on_unchanged_base(config, tensors, initial)
+    config.save_pretrained(folder)
     save_file(
         {name: t.detach().cpu().contiguous() for name, t in tensors.items()},
         folder / "adapter_model.safetensors",
         metadata={"format": "pt"},
     )
+
+
+def _changes_base(config: Any) -> bool:
+    """Whether the adapter's start was taken out of the base model."""
+    start = getattr(config, "init_lora_weights", True)
+    return isinstance(start, str) and start.startswith(("pissa", "olora"))
+
+
+def _on_unchanged_base(
+    config: Any, tensors: Tensors, initial: Tensors
+) -> tuple[Any, dict[str, torch.Tensor]]:
+    """The same update as LoRA of twice the rank, on the pretrained model.
+
+    PiSSA and OLoRA train W - s B_0 A_0 + s B A, which is
+    W + s [B, B_0] [A; -A_0].  (Meng et al., NeurIPS 2024, appendix)
+
+    Args:
+        config: the adapter's configuration, of scale s.
+        tensors: what was trained.
+        initial: what it started from.
+
+    """
+    config = copy.deepcopy(config)
+    # s is alpha / r, or alpha / sqrt(r)
+    factor = 2**0.5 if config.use_rslora else 2
+    config.init_lora_weights = True
+    config.r *= 2
+    config.lora_alpha *= factor
+    config.rank_pattern = {k: 2 * r for k, r in config.rank_pattern.items()}
+    config.alpha_pattern = {
+        k: factor * alpha for k, alpha in config.alpha_pattern.items()
+    }
+    doubled = {}
+    for name, trained in tensors.items():
+        start = initial[name].to(trained)
+        if ".lora_A." in name:
+            doubled[name] = torch.cat([trained, -start], dim=0)
+        elif ".lora_B." in name:
+            doubled[name] = torch.cat([trained, start], dim=1)
+        else:
+            doubled[name] = trained
+    return config, doubled

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from fs_plugins.config import peft_method_of, policy_from
-from fs_plugins.policy import Action, roles_of
+from fs_plugins.errors import UserError
+from fs_plugins.policy import Action, Role, roles_of
 from fs_plugins.state import KeptParameters
 from fs_plugins.wire import Tensors, spec_of
 
@@ -48,6 +49,7 @@ class AdapterParameters:
             elif policy[role] is Action.KEEP:
                 self.kept[name] = trainable[name]
             else:
+                _refuse_zero(name, trainable[name], role)
                 trainable[name].requires_grad_(False)
         self.initial = {
             name: parameter.detach().cpu().clone()
@@ -89,6 +91,19 @@ class AdapterParameters:
         for name, value in tensors.items():
             group = self.shared if name in self.shared else self.kept
             group[name].copy_(value)
+
+
+def _refuse_zero(name: str, frozen: nn.Parameter, role: Role) -> None:
+    """One factor frozen at zero: the other has no gradient, for ever.
+
+    LoRA's B starts at zero, and so does A on an embedding.
+    """
+    if role in (Role.A, Role.B) and not frozen.any():
+        raise UserError(
+            f"fedsa.policy.{role.value}: freeze leaves {name!r} at zero, so "
+            "that its layer learns nothing; freeze the other factor, or "
+            "target other layers"
+        )
 
 
 _of_model: "WeakKeyDictionary[nn.Module, AdapterParameters]" = (

@@ -9,13 +9,15 @@ import copy
 
 import pytest
 import torch
-from helpers import assert_close, plain_model, start_of
+from helpers import ADAPTERS, args_of, assert_close, plain_model, start_of
 from transformers import AutoTokenizer
 
 BATCH, STEPS, ROUNDS, LR = 4, 2, 3, 0.5
 
 
-def oracle(folder, texts, start, shares, sampled, in_turn=False):
+def oracle(
+    folder, texts, start, shares, sampled, in_turn=False, adapter="lora"
+):
     """FedSA, FedAvg, ...: ``shares(name)`` says what is averaged.
 
     Args:
@@ -25,9 +27,10 @@ def oracle(folder, texts, start, shares, sampled, in_turn=False):
         shares: name -> whether it is shared.
         sampled: the clients of each round.
         in_turn: what isn't shared goes from client to client.
+        adapter: one of ``ADAPTERS``.
     """
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = plain_model(folder)
+    model = plain_model(folder, adapter)
     trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
     assert trained.keys() == start.keys()
     server = {n: v.clone() for n, v in start.items() if shares(n)}
@@ -138,6 +141,57 @@ def test_our_workers_compute_what_the_paper_says(
     assert_close(runner.server.aggregator.shared, server)
     for client in runner.client:
         assert_close(dict(runner.client[client].kept.values), own[client])
+
+
+@pytest.mark.parametrize("share_model", [True, False])
+@pytest.mark.parametrize("method", ["fedsa", "fedit"])
+@pytest.mark.parametrize("adapter", sorted(ADAPTERS.keys() - {"lora"}))
+def test_the_paradigm_carries_over_to_other_adapters(
+    lab, toy_model, adapter, method, share_model
+):
+    """A's side travels, B's side stays, whatever they are called."""
+    runner = lab.runner(
+        federate__method=method,
+        federate__share_local_model=share_model,
+        federate__total_round_num=ROUNDS,
+        federate__sample_client_num=2,
+        llm__adapter__args=args_of(adapter),
+        dataloader__shuffle=False,
+    )
+    texts = texts_of(runner, toy_model)
+    start, rounds = start_of(runner), sampled_of(runner)
+    runner.run()
+    part = ADAPTERS[adapter][2]
+
+    def shares(name):
+        return part in name if method == "fedsa" else all_but_head(name)
+
+    server, own = oracle(
+        toy_model, texts, start, shares, rounds, adapter=adapter
+    )
+    assert server and all(each.keys() for each in own.values())
+    assert_close(runner.server.aggregator.shared, server)
+    moved = {n: (server[n] - start[n]).abs().max() for n in server}
+    assert max(moved.values()) > 1e-4
+    for client in runner.client:
+        assert_close(dict(runner.client[client].kept.values), own[client])
+
+
+@pytest.mark.parametrize("adapter", ["rslora", "vera"])
+def test_the_hosts_fedavg_averages_other_adapters_too(lab, toy_model, adapter):
+    runner = lab.runner(
+        federate__method="FedAvg",
+        federate__total_round_num=ROUNDS,
+        llm__adapter__args=args_of(adapter),
+        dataloader__shuffle=False,
+    )
+    texts, start = texts_of(runner, toy_model), start_of(runner)
+    rounds = sampled_of(runner)
+    runner.run()
+    server, _ = oracle(
+        toy_model, texts, start, everything, rounds, adapter=adapter
+    )
+    assert_close(runner.server.model.state_dict(), server)
 
 
 @pytest.mark.parametrize("sample", [3, 2])

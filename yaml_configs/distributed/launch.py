@@ -19,10 +19,10 @@ def main(pairs: list[str]) -> int:
     # Clients that train at the same time would fight for the cores.
     cores = max(1, (os.cpu_count() or 1) // (len(files) - 1))
     environment = {"OMP_NUM_THREADS": str(cores)} | os.environ
+    command = [sys.executable, "-m", "fs_plugins", "run"]
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "fs_plugins", "run", "--cfg", str(file)]
-            + pairs,
+            [*command, "--cfg", str(file), *pairs],
             env=environment,
         )
         for file in files

@@ -1,0 +1,56 @@
+"""HumanEval's problems (Chen et al., arXiv 2107.03374)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fs_plugins.data.sources import read_rows
+from fs_plugins.errors import UserError
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A function to complete, and the program that checks it.
+
+    Attributes:
+        prompt: signature and docstring.
+        test: defines ``check(candidate)``, which raises if it is wrong.
+        entry_point: the function's name.
+
+    """
+
+    prompt: str
+    test: str
+    entry_point: str
+
+    def program(self, completion: str) -> str:
+        """Exits with code 0 if the completion solves the problem."""
+        check = f"check({self.entry_point})"
+        return f"{self.prompt}{completion}\n\n{self.test}\n\n{check}\n"
+
+
+def load_problems(file: str) -> tuple[Problem, ...]:
+    """The problems of ``fedsa.eval.generate.problems``.
+
+    Raises:
+        UserError: the file is missing or is not HumanEval's.
+
+    """
+    key = "fedsa.eval.generate.problems"
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise UserError(
+            f"{key}: there is no file {file!r}; HumanEval.jsonl.gz is in "
+            "github.com/openai/human-eval, folder data"
+        )
+    problems = []
+    for line, row in read_rows(path):
+        try:
+            problems.append(
+                Problem(row["prompt"], row["test"], row["entry_point"])
+            )
+        except KeyError as error:
+            raise UserError(
+                f"{key}: {file}, line {line}: no {error}, so it is not "
+                "HumanEval's"
+            ) from None
+    return tuple(problems)

@@ -1,0 +1,87 @@
+"""The PEFT adapter on a base model."""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import peft
+import torch
+from torch import nn
+
+from fs_plugins.errors import UserError, did_you_mean, first_line, unknown
+from fs_plugins.model.base import CAUSAL
+from fs_plugins.policy import canonical, check_peft_method
+
+# What LoRA can start from without looking at data.  EVA, CorDA, LoRA-GA and
+# LoftQ need a pass of their own before the first round.
+_STARTS = ("gaussian", "orthogonal", "olora", "pissa")
+
+
+def put_adapter(model: Any, model_config: Any) -> Any:
+    """The PEFT model of ``llm.adapter.args``.
+
+    Raises:
+        UserError: PEFT has no such method or argument, or refuses it.
+
+    """
+    args = model_config.adapter.args[0]
+    config_class, kwargs = _resolve(args)
+    is_causal = model_config.task == CAUSAL
+    task = peft.TaskType.CAUSAL_LM if is_causal else peft.TaskType.SEQ_CLS
+    try:
+        with warnings.catch_warnings():
+            # of one library about another
+            warnings.simplefilter("ignore", FutureWarning)
+            # of GPT-2's Conv1D, which PEFT then treats as it should
+            warnings.filterwarnings("ignore", "fan_in_fan_out")
+            adapted: Any = peft.get_peft_model(
+                model, config_class(task_type=task, **kwargs)
+            )
+    except (ValueError, TypeError) as error:
+        reason = first_line(error).split(". ")[0]
+        raise UserError(
+            f"llm.adapter.args: PEFT refuses {kwargs}: {reason} (the linear "
+            f"layers of this model are {', '.join(_linear(model))})"
+        ) from error
+    dtype = getattr(torch, model_config.adapter.dtype)
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(dtype)
+    return adapted
+
+
+def _resolve(args: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The configuration's class, and its arguments."""
+    method, kwargs = canonical(args)
+    package = kwargs.pop("adapter_package", "peft")
+    if package != "peft":
+        raise UserError(
+            f"llm.adapter.args: adapter_package {package!r} is not 'peft'"
+        )
+    check_peft_method(method)
+    kind = peft.PeftType[method.upper()]
+    config_class = peft.PEFT_TYPE_TO_CONFIG_MAPPING[kind]
+    known = set(config_class.__dataclass_fields__)
+    for name in kwargs:
+        if name not in known:
+            raise UserError(
+                f"llm.adapter.args: {config_class.__name__} has no "
+                f"{name!r}{did_you_mean(name, known)}"
+            )
+    start = kwargs.get("init_lora_weights", True)
+    if isinstance(start, str) and not start.startswith(_STARTS):
+        raise unknown(
+            "llm.adapter.args: init_lora_weights", start, ["true", *_STARTS]
+        )
+    return config_class, kwargs
+
+
+def _linear(model: nn.Module) -> list[str]:
+    """The last part of the names of linear layers: what can be targeted."""
+    return sorted(
+        {
+            name.rpartition(".")[2]
+            for name, module in model.named_modules()
+            if isinstance(module, nn.Linear)
+        }
+    )

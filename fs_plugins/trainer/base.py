@@ -1,0 +1,189 @@
+"""Local training of an adapter, whatever the task."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from federatedscope.core.auxiliaries.optimizer_builder import get_optimizer
+from federatedscope.core.trainers import GeneralTorchTrainer
+from federatedscope.core.trainers.context import CtxVar
+from federatedscope.core.trainers.enums import LIFECYCLE, MODE
+
+from fs_plugins.config import peft_method_of
+from fs_plugins.errors import UserError
+from fs_plugins.policy import Role, roles_of
+from fs_plugins.trainer.schedule import schedule
+
+
+class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
+    """Trains on the model's own loss, with any optimizer of torch.
+
+    A trainer of a task is derived from it and says what a forward pass is.
+
+    What a client draws at random in a round (order of batches, dropout)
+    depends on ``seed``, the client and the round alone: not on the method,
+    on who trained before, or on whether the run was resumed.
+    """
+
+    def train(
+        self, target_data_split_name: str = "train", hooks_set: Any = None
+    ) -> Any:
+        """Train for a round; see ``GeneralTorchTrainer.train``."""
+        with random_state(self.cfg.seed, self._client, self._round):
+            return super().train(target_data_split_name, hooks_set)
+
+    @property
+    def _client(self) -> int:
+        return int(self.ctx.monitor.monitored_object.ID)
+
+    @property
+    def _round(self) -> int:
+        return max(0, int(self.ctx.monitor.monitored_object.state))
+
+    def get_model_para(self) -> dict[str, torch.Tensor]:
+        """The trained parameters, where they are (the host moves a model)."""
+        state: dict[str, torch.Tensor] = self._param_filter(
+            self.ctx.model.state_dict()
+        )
+        return state
+
+    def discharge_model(self) -> None:
+        """The base model stays where it is (the host moves it to the CPU)."""
+
+    def _hook_on_fit_start_numerical_precision(self, ctx: Any) -> None:
+        """The host would cast all weights, the trained ones too.
+
+        With ``train.is_enable_half`` the forward pass computes in
+        ``fedsa.half`` and the trained parameters stay in float32.
+        """
+
+    def _hook_on_fit_start_init(self, ctx: Any) -> None:
+        ctx.model.to(ctx.device)
+        if ctx.cur_mode in (MODE.TRAIN, MODE.FINETUNE):
+            section = ctx.cfg[ctx.cur_mode]
+            groups = self._groups(ctx, section.optimizer.lr)
+            ctx.trained = [p for g in groups for p in g["params"]]
+            ctx.optimizer = _optimizer(groups, section.optimizer)
+            ctx.scaler = self._scaler(ctx)
+            ctx.rates = self._rates(ctx, section.scheduler)
+            ctx.batches = CtxVar(0, LIFECYCLE.ROUTINE)
+        ctx.loss_batch_total = CtxVar(0.0, LIFECYCLE.ROUTINE)
+        ctx.loss_regular_total = CtxVar(0.0, LIFECYCLE.ROUTINE)
+        ctx.num_samples = CtxVar(0, LIFECYCLE.ROUTINE)
+        ctx.ys_true = CtxVar([], LIFECYCLE.ROUTINE)
+        ctx.ys_prob = CtxVar([], LIFECYCLE.ROUTINE)
+
+    def _groups(self, ctx: Any, rate: float) -> list[dict[str, Any]]:
+        """What is trained, by learning rate: one group, or one a role.
+
+        ``fedsa.lr`` gives roles their own: with a larger one for B it is
+        LoRA+ (Hayou et al., ICML 2024).
+        """
+        inner = getattr(ctx.model, "model", ctx.model)
+        trained = {
+            n: p for n, p in inner.named_parameters() if p.requires_grad
+        }
+        own = {role: self.cfg.fedsa.lr[role.value] for role in Role}
+        if not any(own.values()):
+            return [{"params": list(trained.values()), "lr": rate}]
+        groups: dict[float, list[torch.nn.Parameter]] = {}
+        for name, role in roles_of(peft_method_of(self.cfg), trained).items():
+            groups.setdefault(own[role] or rate, []).append(trained[name])
+        return [{"params": p, "lr": rate} for rate, p in groups.items()]
+
+    def _rates(self, ctx: Any, scheduler: Any) -> Any:
+        """Learning rates of the current round: step x parameter group."""
+        accumulate = ctx.cfg.grad.grad_accum_count
+        steps = -(-ctx.num_total_train_batch // accumulate)
+        table = schedule(
+            dict(scheduler),
+            tuple(group["lr"] for group in ctx.optimizer.param_groups),
+            steps * ctx.cfg.federate.total_round_num,
+        )
+        return table[self._round * steps :]
+
+    def _forward(self, ctx: Any, batch: dict[str, torch.Tensor]) -> Any:
+        """The model's output, in the precision that was asked for."""
+        with self._autocast():
+            return ctx.model(**batch)
+
+    def _autocast(self) -> Any:
+        """Reduced precision with ``train.is_enable_half``.
+
+        Also where the base model is not of the adapter's type.
+        """
+        own = self.cfg.fedsa
+        half = getattr(torch, own.half)
+        mixed = own.base.quantize or own.base.dtype != own.adapter_dtype
+        return torch.autocast(
+            torch.device(self.ctx.device).type,
+            half,
+            enabled=bool(self.cfg.train.is_enable_half or mixed),
+        )
+
+    def _scaler(self, ctx: Any) -> torch.amp.GradScaler:
+        """Keeps float16 gradients from vanishing; else it does nothing.
+
+        It is made anew in each round, so it starts at a factor that few
+        models overflow at (PyTorch's own start skips a round's first steps).
+        """
+        is_half = self.cfg.train.is_enable_half
+        is_float16 = is_half and self.cfg.fedsa.half == "float16"
+        return torch.amp.GradScaler(
+            torch.device(ctx.device).type,
+            init_scale=2.0**10,
+            enabled=is_float16 and self.cfg.fedsa.adapter_dtype == "float32",
+        )
+
+    def _hook_on_batch_forward_flop_count(self, ctx: Any) -> None:
+        """Not counted."""
+
+    def _hook_on_batch_backward(self, ctx: Any) -> None:
+        accumulate = ctx.cfg.grad.grad_accum_count
+        ctx.scaler.scale(ctx.loss_task / accumulate).backward()
+        ctx.batches += 1
+        is_last = ctx.batches == ctx.num_total_train_batch
+        if ctx.batches % accumulate and not is_last:
+            return
+        if ctx.grad_clip > 0:
+            ctx.scaler.unscale_(ctx.optimizer)
+            torch.nn.utils.clip_grad_norm_(ctx.trained, ctx.grad_clip)
+        step = (ctx.batches - 1) // accumulate
+        for group, rate in zip(
+            ctx.optimizer.param_groups, ctx.rates[step], strict=True
+        ):
+            group["lr"] = rate
+        ctx.scaler.step(ctx.optimizer)
+        ctx.scaler.update()
+        ctx.optimizer.zero_grad()
+
+    def _hook_on_fit_end(self, ctx: Any) -> None:
+        super()._hook_on_fit_end(ctx)
+        self._release(ctx)
+
+    def _release(self, ctx: Any) -> None:
+        """A client that waits for its turn holds on to none of these."""
+        ctx.optimizer = ctx.trained = ctx.rates = ctx.scaler = None
+        name = f"{ctx.cur_split}_loader"
+        setattr(ctx, name, ctx.get(name).loader)
+
+
+def _optimizer(parameters: Any, section: Any) -> Any:
+    try:
+        return get_optimizer(parameters, **section)
+    except TypeError as error:
+        raise UserError(
+            f"train.optimizer: {section.type} refuses its arguments: {error}"
+        ) from error
+
+
+@contextmanager
+def random_state(*key: object) -> Iterator[None]:
+    """Torch's random state as the key decides; then as it was."""
+    text = " ".join(map(str, key))
+    digest = hashlib.sha256(text.encode()).digest()
+    with torch.random.fork_rng():
+        torch.manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+        yield

@@ -1,0 +1,120 @@
+"""What a language model answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fs_plugins.data.instructions import HEADING
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How answers are chosen.
+
+    Attributes:
+        max_new_tokens: the longest answer.
+        batch_size: prompts that are answered together.
+        temperature: 0 takes the likeliest token; else one is drawn.
+        top_p: from the likeliest tokens that have this probability.
+        samples: answers a prompt.
+
+    """
+
+    max_new_tokens: int
+    batch_size: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    samples: int = 1
+
+    @classmethod
+    def of(cls, options: Any) -> "Decoding":
+        """What ``fedsa.eval.generate`` asks for."""
+        return cls(
+            **{name: options[name] for name in cls.__dataclass_fields__}
+        )
+
+
+def few_shot(prompt: str, shots: Sequence[tuple[str, ...]]) -> str:
+    """The prompt after worked examples (prompt, response)."""
+    return "".join(f"{p}{r}\n\n" for p, r in shots) + prompt
+
+
+def respond(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    decoding: Decoding,
+    device: Any = "cpu",
+) -> list[list[str]]:
+    """Answers to prompts; prompts of similar length go together.
+
+    A prompt too long for the model loses its beginning.  An answer ends
+    where the next instruction would begin.
+
+    Args:
+        model: has ``generate`` and ``config``, as transformers' have.
+        tokenizer: the model's.
+        prompts: texts.
+        decoding: how answers are chosen.
+        device: where the model is.
+
+    Returns:
+        ``decoding.samples`` answers for each prompt, in their order.
+
+    """
+    ids = tokenizer(list(prompts))["input_ids"]
+    room = _positions(model) - decoding.max_new_tokens
+    ids = [each[-room:] for each in ids]
+    order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
+    answers: list[list[str]] = [[] for _ in ids]
+    for begin in range(0, len(order), decoding.batch_size):
+        batch = order[begin : begin + decoding.batch_size]
+        texts = _generate(
+            model, tokenizer, [ids[i] for i in batch], decoding, device
+        )
+        for place, i in enumerate(batch):
+            first = place * decoding.samples
+            answers[i] = texts[first : first + decoding.samples]
+    return answers
+
+
+def _generate(
+    model: Any,
+    tokenizer: Any,
+    ids: list[list[int]],
+    decoding: Decoding,
+    device: Any,
+) -> list[str]:
+    from transformers import GenerationConfig
+
+    padded = tokenizer.pad(
+        {"input_ids": ids}, padding_side="left", return_tensors="pt"
+    ).to(device)
+    is_drawn = decoding.temperature > 0
+    drawing: dict[str, Any] = {
+        "temperature": decoding.temperature,
+        "top_p": decoding.top_p,
+        "top_k": 0,
+    }
+    output = model.generate(
+        input_ids=padded["input_ids"],
+        attention_mask=padded["attention_mask"],
+        generation_config=GenerationConfig(  # type: ignore[no-untyped-call]
+            max_new_tokens=decoding.max_new_tokens,
+            do_sample=is_drawn,
+            num_return_sequences=decoding.samples,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            use_cache=True,
+            **(drawing if is_drawn else {}),
+        ),
+    )
+    new = output[:, padded["input_ids"].shape[1] :]
+    texts = tokenizer.batch_decode(new, skip_special_tokens=True)
+    return [text.partition(HEADING)[0] for text in texts]
+
+
+def _positions(model: Any) -> int:
+    inner = getattr(model, "model", model)
+    longest = getattr(inner.config, "max_position_embeddings", None)
+    return int(longest or 1 << 20)

@@ -1,0 +1,123 @@
+"""Local training and evaluation of a causal language model."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from federatedscope.core.trainers.context import CtxVar
+from federatedscope.core.trainers.enums import LIFECYCLE
+
+from fs_plugins.trainer.base import AdapterTrainer, random_state
+from fs_plugins.trainer.generate import Decoding, few_shot, respond
+from fs_plugins.trainer.sandbox import passes
+from fs_plugins.trainer.scores import (
+    exact_match,
+    function_body,
+    pass_at_k,
+    rouge_l,
+)
+
+
+class LanguageTrainer(AdapterTrainer):
+    """Learns the responses to instructions; the prompts carry no loss.
+
+    ``<split>_avg_loss`` is the mean over batches of the batch's mean loss a
+    token, weighted by the batches' examples, as FederatedScope has it.  With
+    ``fedsa.eval.generate`` the test examples are also answered.
+    """
+
+    def evaluate(
+        self, target_data_split_name: str = "test", hooks_set: Any = None
+    ) -> Any:
+        """The loss; for the test split perhaps also scores of answers."""
+        results = super().evaluate(target_data_split_name, hooks_set)
+        if target_data_split_name == "test" and self._is_time_to_generate():
+            # added last: one set of names from every client of a round
+            results = {**results, **self._scores()}
+        return results
+
+    def _is_time_to_generate(self) -> bool:
+        options = self.cfg.fedsa.eval.generate
+        is_last = self._round >= self.cfg.federate.total_round_num
+        return bool(
+            options.examples and (is_last or not self._round % options.every)
+        )
+
+    def _hook_on_batch_forward(self, ctx: Any) -> None:
+        batch = {k: v.to(ctx.device) for k, v in ctx.data_batch.items()}
+        output = self._forward(ctx, batch)
+        ctx.loss_batch = CtxVar(output.loss, LIFECYCLE.BATCH)
+        ctx.batch_size = CtxVar(len(batch["labels"]), LIFECYCLE.BATCH)
+
+    def _hook_on_batch_end(self, ctx: Any) -> None:
+        ctx.num_samples += ctx.batch_size
+        ctx.loss_batch_total += ctx.loss_batch.item() * ctx.batch_size
+
+    def _hook_on_fit_end(self, ctx: Any) -> None:
+        split, samples = ctx.cur_split, int(ctx.num_samples)
+        total = float(ctx.loss_batch_total)
+        ctx.eval_metrics = {
+            f"{split}_loss": total,
+            f"{split}_total": samples,
+            f"{split}_avg_loss": total / samples if samples else 0.0,
+        }
+        self._release(ctx)
+
+    def _scores(self) -> dict[str, float]:
+        """What generation is scored by, over this client's test examples."""
+        metric = self.cfg.fedsa.eval.generate.metric
+        with random_state(
+            self.cfg.seed, self._client, self._round, "generate"
+        ):
+            if metric == "pass_at_1":
+                return self._pass_rates()
+            references, answers = self._answers()
+        score = exact_match if metric == "exact_match" else rouge_l
+        values = [
+            score(answer, reference)
+            for reference, each in zip(references, answers, strict=True)
+            for answer in each
+        ]
+        return {f"test_{metric}": sum(values) / len(values)}
+
+    def _answers(self) -> tuple[list[str], list[list[str]]]:
+        """References and answers of the test examples asked for."""
+        data, options = self.ctx.data, self.cfg.fedsa.eval.generate
+        pairs = data.pairs_of("test", options.examples)
+        shots = data.pairs_of("train", options.shots)
+        prompts = [few_shot(prompt, shots) for prompt, _ in pairs]
+        answers = self._respond(prompts)
+        return [response for _, response in pairs], answers
+
+    def _pass_rates(self) -> dict[str, float]:
+        """Shares of HumanEval's problems that are solved."""
+        options = self.cfg.fedsa.eval.generate
+        problems = self.ctx.data.problems
+        if options.examples > 0:
+            problems = problems[: options.examples]
+        answers = self._respond([problem.prompt for problem in problems])
+        solved = [
+            sum(
+                passes(problem.program(function_body(a)), options.timeout)
+                for a in each
+            )
+            for problem, each in zip(problems, answers, strict=True)
+        ]
+        return {
+            f"test_pass_at_{k}": sum(
+                pass_at_k(options.samples, right, k) for right in solved
+            )
+            / len(solved)
+            for k in sorted({1, options.samples})
+        }
+
+    def _respond(self, prompts: Sequence[str]) -> list[list[str]]:
+        self.ctx.model.eval()
+        with torch.no_grad(), self._autocast():
+            return respond(
+                self.ctx.model,
+                self.ctx.data.tokenizer,
+                prompts,
+                Decoding.of(self.cfg.fedsa.eval.generate),
+                self.ctx.device,
+            )
