@@ -81,6 +81,88 @@ def toy_model(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def toy_llama(tmp_path_factory) -> Path:
+    """The folder of a random Llama: 2 layers, hidden 16; letters as tokens."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import (
+        LlamaConfig,
+        LlamaForCausalLM,
+        PreTrainedTokenizerFast,
+    )
+
+    folder = tmp_path_factory.mktemp("toy_llama")
+    letters = [chr(i) for i in range(32, 127)] + ["\n"]
+    vocab = {word: i for i, word in enumerate(["<unk>", "</s>", *letters])}
+    tokenizer = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="</s>", unk_token="<unk>"
+    ).save_pretrained(folder)
+    torch.manual_seed(7)
+    LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(vocab),
+            hidden_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            intermediate_size=32,
+            max_position_embeddings=256,
+            initializer_range=0.3,
+            eos_token_id=1,
+            pad_token_id=None,
+        )
+    ).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy_sums(tmp_path_factory) -> Path:
+    """A folder with sums.jsonl: 60 sums of small numbers, 3 categories."""
+    import json
+    import random
+
+    rng = random.Random(5)
+    root = tmp_path_factory.mktemp("sums")
+    lines = []
+    for i in range(60):
+        a, b = rng.randrange(9), rng.randrange(9)
+        lines.append(
+            {
+                "instruction": f"{a}+{b}?",
+                "output": "so " * rng.randrange(3) + f"#### {a + b}",
+                "category": f"c{i % 3}",
+            }
+        )
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (root / "sums.jsonl").write_text(text)
+    return root
+
+
+@pytest.fixture
+def language_lab(toy_llama, toy_sums, tmp_path) -> "Lab":
+    """Experiments with a causal language model."""
+    settings = settings_of(toy_llama, toy_sums, tmp_path)
+    settings["data"] |= {
+        "type": "sums.jsonl@llm",
+        "splitter": "meta",
+        "splitter_args": [],
+        "splits": [0.6, 0.2, 0.2],
+    }
+    settings["trainer"] = {"type": "fedsa_llm"}
+    settings["eval"] = {
+        "freq": 1,
+        "best_res_update_round_wise_key": "val_avg_loss",
+    }
+    settings["llm"]["tok_len"] = 64
+    args = settings["llm"]["adapter"]["args"][0]
+    args["target_modules"] = ["q_proj", "v_proj"]
+    return Lab(settings, tmp_path)
+
+
+@pytest.fixture(scope="session")
 def toy_glue(tmp_path_factory) -> Path:
     """A GLUE folder with an SST-2 of 60 + 30 sentences of toy words."""
     import random

@@ -11,7 +11,6 @@ import trustme
 from peft import LoraConfig, VeraConfig, get_peft_model
 from transformers import AutoModelForSequenceClassification
 
-
 LORA = {
     "r": 2,
     "lora_alpha": 4,

@@ -39,7 +39,13 @@ def load_base(model_config: Any) -> Any:
     if model.config.pad_token_id is None:  # a decoder without padding
         model.config.pad_token_id = _first(model.config.eos_token_id)
     if model_config.adapter.base.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        # its name in transformers 6, or before
+        enable = getattr(
+            model,
+            "activation_checkpointing_enable",
+            model.gradient_checkpointing_enable,
+        )
+        enable({"use_reentrant": False})
     return model
 
 

@@ -38,10 +38,10 @@ class LanguageTrainer(AdapterTrainer):
 
     def _is_time_to_generate(self) -> bool:
         options = self.cfg.fedsa.eval.generate
-        is_last = self._round >= self.cfg.federate.total_round_num
-        return bool(
-            options.examples and (is_last or not self._round % options.every)
-        )
+        # A client is asked in the round, the server asks itself after it.
+        done = self._round + (1 if self._client else 0)
+        is_last = done >= self.cfg.federate.total_round_num
+        return bool(options.examples and (is_last or not done % options.every))
 
     def _hook_on_batch_forward(self, ctx: Any) -> None:
         batch = {k: v.to(ctx.device) for k, v in ctx.data_batch.items()}

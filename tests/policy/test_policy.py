@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fs_plugins.errors import UserError
-from fs_plugins.policy import METHODS, Action, Role, policy_of, roles_of
+from fs_plugins.policy import (
+    METHODS,
+    Action,
+    Role,
+    canonical,
+    policy_of,
+    roles_of,
+    variant_of,
+)
 
 SHARE, KEEP, FREEZE = Action.SHARE, Action.KEEP, Action.FREEZE
 
@@ -100,3 +108,33 @@ def test_changes_change_what_they_name_and_nothing_else(method, changes):
 def test_bad_policies_are_refused(method, changes, words):
     with pytest.raises(UserError, match=words):
         policy_of(method, changes)
+
+
+def test_a_peft_method_without_an_entry_is_named():
+    with pytest.raises(UserError, match="add an entry 'ia3' to PEFT_METHODS"):
+        roles_of("ia3", [])
+
+
+@pytest.mark.parametrize(
+    "args, method, name",
+    [
+        ({}, "lora", "lora"),
+        ({"adapter_method": "LoRA", "r": 4}, "lora", "lora"),
+        ({"use_rslora": True}, "lora", "rslora"),
+        ({"adapter_method": "rslora"}, "lora", "rslora"),
+        ({"adapter_method": "dora", "r": 4}, "lora", "dora"),
+        ({"init_lora_weights": "pissa"}, "lora", "pissa"),
+        ({"adapter_method": "vera"}, "vera", "vera"),
+    ],
+)
+def test_variants_have_names(args, method, name):
+    assert canonical(args)[0] == method
+    assert variant_of(args) == name
+    # the name alone asks for the same
+    assert canonical({"adapter_method": name})[0] == method
+
+
+def test_roles_of_vera():
+    names = {"layer.vera_lambda_d.default": Role.A}
+    names |= {"layer.vera_lambda_b.default": Role.B}
+    assert roles_of("vera", names) == names

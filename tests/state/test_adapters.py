@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import ADAPTERS, args_of
 from peft import PeftModel
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -61,8 +62,15 @@ def test_peft_loads_each_clients_model(lab, toy_model, method, share_model):
         assert found == results[str(ID)]["test_acc"]
 
 
-def test_the_logits_are_those_of_the_run(lab, toy_model, tmp_path):
-    runner = lab.runner()
+@pytest.mark.parametrize("share_model", [True, False])
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_the_logits_are_those_of_the_run(
+    lab, toy_model, tmp_path, adapter, share_model
+):
+    runner = lab.runner(
+        llm__adapter__args=args_of(adapter),
+        federate__share_local_model=share_model,
+    )
     runner.run()
     save_adapters(runner, tmp_path / "saved")
     batch = next(iter(runner.data[2]["test"]))
@@ -76,6 +84,10 @@ def test_the_logits_are_those_of_the_run(lab, toy_model, tmp_path):
     ).eval()
     with torch.no_grad():
         found = loaded(**batch).logits
+        bare = loaded.get_base_model()
+        with loaded.disable_adapter():
+            without = bare(**batch).logits
+    assert (without - expected).abs().max() > 1e-3
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 
 

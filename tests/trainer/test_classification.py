@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers import start_of
 
 
 @pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop"])
@@ -137,3 +138,48 @@ def test_half_precision_computes_in_bfloat16_and_trains_float32(lab):
         assert value.dtype == torch.float32
         assert not torch.equal(value, exact[name])
         torch.testing.assert_close(value, exact[name], rtol=0, atol=0.1)
+
+
+def test_roles_have_learning_rates_of_their_own(lab):
+    """LoRA+'s two rates; each parameter moves by its own (SGD, one step)."""
+    moves = {}
+    for b, head in ((0.0, 0.0), (0.5, 0.01)):
+        runner = lab.runner(
+            fedsa__lr={"B": b, "HEAD": head},
+            train__optimizer__lr=0.1,
+            train__local_update_steps=1,
+            federate__total_round_num=1,
+            dataloader__shuffle=False,
+        )
+        start = {n: v.clone() for n, v in start_of(runner).items()}
+        runner.run()
+        kept = runner.client[1].kept.values
+        moves[b] = {n: (kept[n] - start[n]) for n in kept}
+    for name, move in moves[0.0].items():
+        factor = 5.0 if "lora_B" in name else 0.1
+        torch.testing.assert_close(
+            moves[0.5][name], factor * move, rtol=1e-3, atol=1e-6
+        )
+
+
+def test_a_schedule_scales_every_roles_rate(lab):
+    rates = []
+    runner = lab.runner(
+        fedsa__lr={"HEAD": 0.001},
+        train__optimizer__lr=0.1,
+        train__scheduler={"type": "linear", "warmup_ratio": 0.0},
+        federate__total_round_num=2,
+    )
+    trainer = runner.client[1].trainer
+    backward = trainer._hook_on_batch_backward
+
+    def watched(ctx):
+        backward(ctx)
+        rates.append([g["lr"] for g in ctx.optimizer.param_groups])
+
+    trainer.replace_hook_in_train(
+        watched, "on_batch_backward", "_hook_on_batch_backward"
+    )
+    runner.run()
+    expected = [[r * 0.1, r * 0.001] for r in (1.0, 0.75, 0.5, 0.25)]
+    assert rates == [pytest.approx(sorted(e)[::-1]) for e in expected]

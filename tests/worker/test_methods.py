@@ -1,7 +1,18 @@
 """What the methods come down to in special cases."""
 
+import pytest
 import torch
-from helpers import assert_close, plain_model, start_of
+from helpers import (
+    ADAPTERS,
+    args_of,
+    assert_close,
+    plain_model,
+    record,
+    start_of,
+)
+from safetensors.torch import load
+
+from fs_plugins.errors import UserError
 
 LR = 0.5
 
@@ -112,3 +123,61 @@ def test_the_base_model_is_never_written_to(lab):
     for parameter, before, version in base.values():
         assert torch.equal(parameter, before)
         assert parameter._version == version
+
+
+def test_vera_sends_d_and_nothing_else(lab):
+    """Not b, not the frozen projections; they are one pair for all."""
+    runner = lab.runner(
+        llm__adapter__args=args_of("vera"), federate__share_local_model=False
+    )
+    payloads = record(runner)
+    runner.run()
+    sent = [
+        load(m.content[1])
+        for m in payloads
+        if m.msg_type == "model_para" and m.sender
+    ]
+    assert len(sent) == 9
+    for tensors in sent:
+        assert all("vera_lambda_d" in name for name in tensors)
+        assert sum(t.numel() for t in tensors.values()) == 4 * 8
+    projections = {
+        id(buffer)
+        for worker in (runner.server, *runner.client.values())
+        for name, buffer in worker.model.named_buffers()
+        if ".vera_A." in name or ".vera_B." in name
+    }
+    assert len(projections) == 2
+
+
+@pytest.mark.parametrize("adapter", ["lora", "rslora", "vera", "dora"])
+def test_ffa_leaves_a_as_it_was(lab, adapter):
+    runner = lab.runner(
+        federate__method="ffa", llm__adapter__args=args_of(adapter)
+    )
+    a_name = ADAPTERS[adapter][2]
+    runner.run()
+    shared = runner.server.aggregator.shared
+    assert shared and not any(a_name in name for name in shared)
+    state = dict(runner.server.model.model.named_parameters())
+    frozen = [name for name in state if a_name in name]
+    assert frozen
+    full = lab.runner(llm__adapter__args=args_of(adapter))
+    start = start_of(full)
+    for name in frozen:
+        assert torch.equal(state[name], start[name])
+
+
+def test_a_factor_frozen_at_zero_is_refused(lab):
+    """A of an embedding starts at zero: frozen there, nothing would learn."""
+    with pytest.raises(UserError, match=r"lora_embedding_A.* at zero"):
+        lab.runner(
+            federate__method="ffa", llm__adapter__args=args_of("embedding")
+        )
+
+
+def test_dora_keeps_its_magnitude_with_b(lab):
+    runner = lab.runner(llm__adapter__args=args_of("dora"))
+    names = [n for n in runner.server.parameters.kept if "magnitude" in n]
+    assert len(names) == 4
+    assert not any("magnitude" in n for n in runner.server.parameters.shared)

@@ -1,0 +1,66 @@
+"""Answers do not depend on what else is in the batch."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM
+
+from fs_plugins.data.examples import load_tokenizer
+from fs_plugins.trainer.generate import Decoding, few_shot, respond
+
+texts = st.text("ab1+? ", min_size=1, max_size=30)
+
+
+@pytest.fixture(scope="module")
+def llama(toy_llama):
+    model = AutoModelForCausalLM.from_pretrained(toy_llama).eval()
+    return model, load_tokenizer(str(toy_llama), "")
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(texts, min_size=1, max_size=5), st.integers(1, 4))
+def test_a_batch_answers_as_each_alone(llama, prompts, size):
+    model, tokenizer = llama
+    with torch.no_grad():
+        together = respond(model, tokenizer, prompts, Decoding(6, size))
+        alone = [
+            respond(model, tokenizer, [p], Decoding(6, 1))[0] for p in prompts
+        ]
+    assert together == alone
+
+
+def test_a_long_prompt_loses_its_beginning(llama):
+    model, tokenizer = llama  # 256 positions
+    prompt = "a1b " * 100
+    with torch.no_grad():
+        found = respond(model, tokenizer, [prompt], Decoding(6, 1))
+        tail = respond(model, tokenizer, [prompt[-250:]], Decoding(6, 1))
+    assert found == tail
+
+
+def test_several_drawn_answers_a_prompt(llama):
+    model, tokenizer = llama
+    torch.manual_seed(0)
+    decoding = Decoding(8, 2, temperature=1.0, top_p=0.95, samples=4)
+    with torch.no_grad():
+        answers = respond(model, tokenizer, ["a", "b", "1"], decoding)
+    assert [len(each) for each in answers] == [4, 4, 4]
+    assert all(len(set(each)) > 1 for each in answers)
+
+
+def test_top_p_keeps_the_likeliest(llama):
+    """A tiny nucleus holds one token: the greedy one."""
+    model, tokenizer = llama
+    with torch.no_grad():
+        drawn = respond(
+            model, tokenizer, ["a1"], Decoding(6, 1, 1.0, top_p=1e-6)
+        )
+        greedy = respond(model, tokenizer, ["a1"], Decoding(6, 1))
+    assert drawn == greedy
+
+
+def test_worked_examples_come_first():
+    assert few_shot("Q3:", [("Q1:", "1"), ("Q2:", "2")]) == (
+        "Q1:1\n\nQ2:2\n\nQ3:"
+    )
