@@ -24,7 +24,8 @@ CLIENTS, STEPS, BATCH, LENGTH = 4, 5, 16, 64
 def build(folder: Path, rounds: int) -> Any:
     """The federation, not yet run."""
     import fs_plugins  # noqa: F401  makes federatedscope importable
-    from fs_plugins.experiment import build_runner, load_config
+    from fs_plugins.config_file import load_config
+    from fs_plugins.experiment import build_runner
 
     demo = Path(__file__).parent.parent / "yaml_configs/demo/fedsa.yaml"
     cfg = load_config(

@@ -30,7 +30,8 @@ CLIENT_ROUNDS, SAMPLED, BATCH, LENGTH = 100, 20, 8, 64
 def run(clients: int, folder: Path) -> dict[str, float]:
     """Run one federation in this process; returns what it took."""
     import fs_plugins  # noqa: F401  makes federatedscope importable
-    from fs_plugins.experiment import build_runner, load_config
+    from fs_plugins.config_file import load_config
+    from fs_plugins.experiment import build_runner
 
     sampled = min(clients, SAMPLED)
     rounds = CLIENT_ROUNDS // sampled

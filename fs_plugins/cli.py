@@ -22,7 +22,13 @@ _PAIRS = {"allow_extra_args": True}
 @app.command(context_settings=_PAIRS)
 def run(
     context: typer.Context,
-    cfg: Annotated[Path, typer.Option(help="A YAML file of FederatedScope.")],
+    cfg: Annotated[
+        str,
+        typer.Option(
+            help="A YAML file of FederatedScope; 'a.yaml+ffa+vera' is a.yaml "
+            "with two variations."
+        ),
+    ],
     quiet: Annotated[bool, typer.Option(help="Show no progress.")] = False,
     verbose: Annotated[
         bool, typer.Option(help="Show the host's log.")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fs_plugins.config_file import load_config, name_of
 from fs_plugins.errors import UserError
-from fs_plugins.experiment import load_config
 from fs_plugins.report.plots import plot_curves
 from fs_plugins.report.tables import comparison_table, markdown, show
 
@@ -22,7 +22,8 @@ def compare(
     """Run every file with every seed, each in a process of its own.
 
     Args:
-        arguments: YAML files, then perhaps ``key value`` pairs for all.
+        arguments: YAML files (``a.yaml+ffa`` too), then perhaps
+            ``key value`` pairs for all.
         seeds: by default, each file's own.
         out: gets a folder a run, ``comparison.json``, ``comparison.md`` and
             ``curves.png``.
@@ -47,9 +48,9 @@ def compare(
         runs += [(file, seed) for seed in seeds or [cfg.seed]]
     done: list[dict[str, Any]] = []
     for file, seed in runs:
-        folder = _free_folder(out, f"{Path(file).stem}_seed{seed}")
+        folder = _free_folder(out, f"{name_of(file)}_seed{seed}")
         if _run(file, seed, overrides, folder, quiet):
-            done.append(_read(Path(file).stem, folder))
+            done.append(_read(name_of(file), folder))
     if done:
         _report(done, out)
     missing = len(runs) - len(done)
@@ -60,11 +61,15 @@ def compare(
 
 def _files_and_pairs(words: list[str]) -> tuple[list[str], list[str]]:
     number = 0
-    while number < len(words) and words[number].endswith((".yaml", ".yml")):
+    while number < len(words) and _is_experiment(words[number]):
         number += 1
     if not number:
         raise UserError("compare: name at least one .yaml file")
     return words[:number], words[number:]
+
+
+def _is_experiment(word: str) -> bool:
+    return word.partition("+")[0].endswith((".yaml", ".yml"))
 
 
 def _free_folder(out: Path, name: str) -> Path:

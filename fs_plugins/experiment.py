@@ -9,17 +9,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fs_plugins import HOST
 from fs_plugins.config import (
     adapter_args,
     check_update_key,
-    check_values,
     is_client,
     is_ours,
 )
-from fs_plugins.errors import UserError, did_you_mean
+from fs_plugins.config_file import load_config, name_of, one_line
+from fs_plugins.errors import UserError
 from fs_plugins.policy import variant_of
 from fs_plugins.report.progress import progress_for
 from fs_plugins.report.recorder import Recorder
@@ -27,7 +25,7 @@ from fs_plugins.state.adapters import save_adapters
 
 
 def run(
-    cfg_file: str | Path,
+    experiment: str | Path,
     overrides: Sequence[str] = (),
     quiet: bool = False,
     verbose: bool = False,
@@ -35,7 +33,8 @@ def run(
     """Run an experiment on the host.
 
     Args:
-        cfg_file: a YAML file of FederatedScope.
+        experiment: a YAML file of FederatedScope, perhaps with variations;
+            see ``load_config``.
         overrides: ``key value`` pairs.
         quiet: show no progress.
         verbose: show the host's log.
@@ -51,7 +50,7 @@ def run(
     """
     if not verbose:
         _silence()
-    cfg = load_config(cfg_file, overrides)
+    cfg = load_config(experiment, overrides)
     begin = time.perf_counter()
     facts = _facts(cfg)
     with _new_folder(cfg, verbose) as folder:
@@ -60,7 +59,7 @@ def run(
             runner.run()
             save_adapters(runner, folder / "adapters")
             return {"outdir": str(folder)}
-        name = Path(cfg_file).stem
+        name = name_of(experiment)
         try:
             with progress_for(name, facts["rounds"], quiet) as progress:
                 recorder = Recorder(runner, facts, progress)
@@ -69,88 +68,6 @@ def run(
         finally:
             save_adapters(runner, folder / "adapters")
     return summary | {"outdir": str(folder)}
-
-
-def load_config(cfg_file: str | Path, overrides: Sequence[str] = ()) -> Any:
-    """The configuration of an experiment, complete and checked.
-
-    Raises:
-        UserError: the file is missing or broken, a key is unknown, a value
-            is of the wrong type or not allowed.
-
-    """
-    from federatedscope.core.configs.config import global_cfg
-
-    cfg = global_cfg.clone()
-    pairs = list(_flatten(_read_yaml(Path(cfg_file))))
-    if len(overrides) % 2:
-        raise UserError(
-            f"{overrides[-1]!r} has no value; after the file come pairs "
-            "'key value'"
-        )
-    pairs += zip(overrides[::2], overrides[1::2], strict=True)
-    for key, value in pairs:
-        _set(cfg, key, value)
-    if not cfg.expname:
-        cfg.expname = f"{cfg.federate.method.lower()}_{Path(cfg_file).stem}"
-    try:
-        cfg.assert_cfg()
-    except UserError:
-        raise
-    except (ValueError, AssertionError) as error:
-        raise UserError(f"{cfg_file}: {_one_line(error)}") from error
-    check_values(cfg)
-    return cfg
-
-
-def _read_yaml(file: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is not YAML: {_one_line(error)}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{file} holds no configuration keys")
-    return content
-
-
-def _flatten(
-    tree: dict[str, Any], prefix: str = ""
-) -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _set(cfg: Any, key: str, value: Any) -> None:
-    """Merge one key, so that an error can name it."""
-    try:
-        cfg.merge_from_other_cfg(_nested(key, value), check_cfg=False)
-    except (KeyError, AttributeError, AssertionError) as error:
-        known = [k for k, _ in _flatten(cfg) if "__" not in k]
-        raise UserError(
-            f"{key}: there is no such key{did_you_mean(key, known)}"
-        ) from error
-    except ValueError as error:
-        if "FederatedScope" in str(error):
-            raise UserError(_one_line(error)) from error
-        now = dict(_flatten(cfg)).get(key)
-        kind = type(now).__name__ if now is not None else "section"
-        raise UserError(
-            f"{key}: {value!r} is of the wrong type; expected: {kind}"
-        ) from error
-
-
-def _nested(key: str, value: Any) -> Any:
-    """A configuration with one key in it."""
-    from federatedscope.core.configs.config import CN
-
-    for part in reversed(key.split(".")):
-        value = {part: value}
-    return CN(value)
 
 
 def _silence() -> None:
@@ -246,7 +163,7 @@ def build_runner(cfg: Any) -> Any:
     except UserError:
         raise
     except (ValueError, AssertionError, FileNotFoundError) as error:
-        raise UserError(_one_line(error)) from error
+        raise UserError(one_line(error)) from error
 
 
 def _facts(cfg: Any) -> dict[str, Any]:
@@ -264,7 +181,3 @@ def _facts(cfg: Any) -> dict[str, Any]:
         "rounds": cfg.federate.total_round_num,
         "seed": cfg.seed,
     }
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())

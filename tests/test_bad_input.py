@@ -194,7 +194,7 @@ def test_a_mistake_is_one_sentence_and_leaves_nothing(lab, mistake):
     ],
 )
 def test_a_file_that_is_no_configuration(tmp_path, text, words):
-    from fs_plugins.experiment import load_config
+    from fs_plugins.config_file import load_config
 
     file = tmp_path / "broken.yaml"
     file.write_text(text)

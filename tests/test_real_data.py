@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fs_plugins.experiment import build_runner, load_config, run
+from fs_plugins.config_file import load_config
+from fs_plugins.experiment import build_runner, run
 
 DEMO = Path(__file__).parent.parent / "yaml_configs" / "demo"
 GLUE = "FS_PLUGINS_DATA"

@@ -156,7 +156,8 @@ class Recorder:
             counted = self._round_bytes[direction]
             counted[0] += size * receivers
             counted[1] += receivers
-        if isinstance(payload, dict):
+        # FederatedScope broadcasts more than it aggregates, a kept head say
+        if is_uplink and isinstance(payload, dict):
             self._shared = sum(t.numel() for t in payload.values())
 
     def _recorded_eval(self, server_eval: Any) -> Any:

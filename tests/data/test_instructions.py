@@ -114,7 +114,7 @@ def test_a_broken_line_is_named(tmp_path):
     folder.mkdir(parents=True)
     cut = gzip.compress(b'{"docstring": "d"}')[:20]
     (folder / "go_train_0.jsonl.gz").write_bytes(cut)
-    with pytest.raises(UserError, match="go_train_0.jsonl.gz, line 1"):
+    with pytest.raises(UserError, match=r"go_train_0\.jsonl\.gz, line 1"):
         load_instructions("code_search_net", str(tmp_path))
 
 
@@ -127,7 +127,7 @@ def test_human_eval(tmp_path):
     file.write_text(lines([row]))
     with pytest.raises(UserError, match="line 1: no 'entry_point'"):
         load_problems(str(file))
-    with pytest.raises(UserError, match="github.com/openai/human-eval"):
+    with pytest.raises(UserError, match=r"github\.com/openai/human-eval"):
         load_problems(str(tmp_path / "none"))
 
 
@@ -152,7 +152,7 @@ def test_prompt_and_padding_carry_no_loss(
     cache = str(tmp_path_factory.mktemp("cache"))
     fit = [pair for pair in pairs if len(pair[0]) < most]
     if not fit:
-        with pytest.raises(UserError, match="llm.tok_len"):
+        with pytest.raises(UserError, match=r"llm\.tok_len"):
             tokenise(examples, tokenizer, most, cache)
         return
     for _ in range(2):  # made, then read from the cache

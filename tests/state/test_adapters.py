@@ -9,7 +9,8 @@ from helpers import ADAPTERS, args_of
 from peft import PeftModel
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from fs_plugins.experiment import build_runner, load_config
+from fs_plugins.config_file import load_config
+from fs_plugins.experiment import build_runner
 from fs_plugins.state.adapters import save_adapters
 
 

@@ -1,0 +1,138 @@
+"""From YAML files and ``key value`` pairs to a checked configuration."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fs_plugins.config import check_values
+from fs_plugins.errors import UserError, did_you_mean, unknown
+
+
+def load_config(experiment: str | Path, overrides: Sequence[str] = ()) -> Any:
+    """The configuration of an experiment, complete and checked.
+
+    Args:
+        experiment: a YAML file, perhaps with variations: ``a.yaml+ffa+vera``
+            is a.yaml with what ``variations/ffa.yaml`` and then
+            ``variations/vera.yaml`` set in its place.
+        overrides: ``key value`` pairs, which come last.
+
+    Raises:
+        UserError: the file is missing or broken, a key is unknown, a value
+            is of the wrong type or not allowed.
+
+    """
+    from federatedscope.core.configs.config import global_cfg
+
+    cfg = global_cfg.clone()
+    pairs: list[tuple[str, Any]] = []
+    for file in files_of(experiment):
+        pairs += _flatten(_read_yaml(file))
+    if len(overrides) % 2:
+        raise UserError(
+            f"{overrides[-1]!r} has no value; after the file come pairs "
+            "'key value'"
+        )
+    pairs += zip(overrides[::2], overrides[1::2], strict=True)
+    for key, value in pairs:
+        _set(cfg, key, value)
+    if not cfg.expname:
+        cfg.expname = f"{cfg.federate.method.lower()}_{name_of(experiment)}"
+    try:
+        cfg.assert_cfg()
+    except UserError:
+        raise
+    except (ValueError, AssertionError) as error:
+        raise UserError(f"{experiment}: {one_line(error)}") from error
+    check_values(cfg)
+    return cfg
+
+
+def files_of(experiment: str | Path) -> list[Path]:
+    """The base file of ``a.yaml+ffa+vera``, and those of its variations.
+
+    A variation is in a folder ``variations`` beside the base file, or beside
+    the base file's folder; or it is a file of its own (``+my.yaml``).
+
+    Raises:
+        UserError: there is no such variation.
+
+    """
+    if Path(experiment).exists():
+        return [Path(experiment)]
+    first, *names = str(experiment).split("+")
+    base = Path(first)
+    folders = [
+        folder / "variations" for folder in (base.parent, base.parent.parent)
+    ]
+    files = [base]
+    for name in names:
+        places = [folder / f"{name}.yaml" for folder in folders]
+        found = [f for f in (*places, Path(name)) if f.is_file()]
+        if not found:
+            known = {f.stem for d in folders for f in d.glob("*.yaml")}
+            raise unknown(f"variation of {base}", name, known)
+        files.append(found[0])
+    return files
+
+
+def name_of(experiment: str | Path) -> str:
+    """A short name: ``rte+ffa`` for ``yaml_configs/glue/rte.yaml+ffa``."""
+    return "+".join(file.stem for file in files_of(experiment))
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} is not YAML: {one_line(error)}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{file} holds no configuration keys")
+    return content
+
+
+def _flatten(
+    tree: dict[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _set(cfg: Any, key: str, value: Any) -> None:
+    """Merge one key, so that an error can name it."""
+    try:
+        cfg.merge_from_other_cfg(_nested(key, value), check_cfg=False)
+    except (KeyError, AttributeError, AssertionError) as error:
+        known = [k for k, _ in _flatten(cfg) if "__" not in k]
+        raise UserError(
+            f"{key}: there is no such key{did_you_mean(key, known)}"
+        ) from error
+    except ValueError as error:
+        if "FederatedScope" in str(error):
+            raise UserError(one_line(error)) from error
+        now = dict(_flatten(cfg)).get(key)
+        kind = type(now).__name__ if now is not None else "section"
+        raise UserError(
+            f"{key}: {value!r} is of the wrong type; expected: {kind}"
+        ) from error
+
+
+def _nested(key: str, value: Any) -> Any:
+    """A configuration with one key in it."""
+    from federatedscope.core.configs.config import CN
+
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return CN(value)
+
+
+def one_line(error: BaseException) -> str:
+    """An error's text, without line breaks."""
+    return " ".join(str(error).split())
