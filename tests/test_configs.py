@@ -116,7 +116,7 @@ def _write_task(root, task):
     folder.mkdir(parents=True, exist_ok=True)
     columns = [names[0] for names in task.texts]
     header = "\t".join([*columns, task.label[0]])
-    for name, size in (("train", 300), (task.dev[0], 120)):
+    for name, size in (("train", 1200), (task.dev[0], 120)):
         rows = [
             "\t".join(
                 [f"w{i % 50} w{(i * 7) % 50}"] * len(columns)
