@@ -65,10 +65,19 @@ def compare(
 
 @app.command()
 def methods() -> None:
-    """List the federated methods and what they do with A, B and the head."""
-    from fs_plugins.report.tables import methods_table, show
+    """List the federated methods, the adapters and the experiments."""
+    from fs_plugins.report.tables import (
+        adapters_table,
+        experiments_table,
+        methods_table,
+        show,
+    )
 
     show(methods_table())
+    show(adapters_table())
+    folder = Path("yaml_configs")
+    if folder.is_dir():
+        show(experiments_table(folder))
 
 
 @app.command()

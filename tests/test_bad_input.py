@@ -92,6 +92,58 @@ MISTAKES = {
         {"llm__adapter__args": [{**ARGS, "lora_alhpa": 4}]},
         ["lora_alhpa", "lora_alpha"],
     ),
+    "PEFT method without roles": (
+        {"llm__adapter__args": [{"adapter_method": "ia3"}]},
+        ["adapter_method", "'ia3'", "PEFT_METHODS"],
+    ),
+    "start that needs data": (
+        {"llm__adapter__args": [{**ARGS, "init_lora_weights": "eva"}]},
+        ["init_lora_weights", "'eva'", "pissa"],
+    ),
+    "VeRA's argument": (
+        {"llm__adapter__args": [{"adapter_method": "vera", "lora_alpha": 16}]},
+        ["VeraConfig", "'lora_alpha'"],
+    ),
+    "a role's learning rate": (
+        {"fedsa__lr__B": -1.0},
+        ["fedsa.lr.B", "-1.0"],
+    ),
+    "type of the base model": (
+        {"fedsa__base__dtype": "float8"},
+        ["fedsa.base.dtype", "'float8'", "bfloat16"],
+    ),
+    "quantization": (
+        {"fedsa__base__quantize": "3bit"},
+        ["fedsa.base.quantize", "'3bit'", "4bit"],
+    ),
+    "trainer of other data": (
+        {"trainer__type": "fedsa_llm"},
+        ["trainer.type", "sst2@glue", "fedsa_glue"],
+    ),
+    "score": (
+        {"fedsa__eval": {"generate": {"metric": "rouge"}}},
+        ["fedsa.eval.generate.metric", "'rouge'", "rouge_l"],
+    ),
+    "equal answers": (
+        {"fedsa__eval": {"generate": {"samples": 5}}},
+        ["fedsa.eval.generate.samples", "temperature"],
+    ),
+    "programs unasked for": (
+        {"fedsa__eval": {"generate": {"metric": "pass_at_1"}}},
+        ["fedsa.eval.generate.run_code", "True"],
+    ),
+    "no problems": (
+        {
+            "fedsa__eval": {
+                "generate": {"metric": "pass_at_1", "run_code": True}
+            }
+        },
+        ["fedsa.eval.generate.problems", "HumanEval"],
+    ),
+    "instructions that are not there": (
+        {"data__type": "gsm8k@llm", "trainer__type": "fedsa_llm"},
+        ["gsm8k@llm", "gsm8k_train.jsonl", "data.root"],
+    ),
     "no adapter": ({"llm__adapter__use": False}, ["llm.adapter.use"]),
     "target modules": (
         {"llm__adapter__args": [{"target_modules": ["q_proj"]}]},

@@ -55,22 +55,22 @@ def _bbc(folder: Path) -> Examples:
 
 def _gsm_symbolic(folder: Path) -> Examples:
     """Word problems; the category is the template."""
+    seen: dict[str, dict[str, str]] = {}
     with _bare_package("reasoning_gym", folder.parent.parent):
         module = importlib.import_module(
             "reasoning_gym.arithmetic.gsm_symbolic.gsm_symbolic"
         )
-    made = module.GSMSymbolicDataset(
-        module.GSMSymbolicDatasetConfig(size=PROBLEMS, seed=0)
-    )
-    seen: dict[str, dict[str, str]] = {}
-    for i, template in enumerate(made.task_indices):
-        problem = made[i]
-        question = problem["question"]
-        seen[question] = {
-            "instruction": question,
-            "output": problem["metadata"]["answer_cot"],
-            "category": f"template {template:02}",
-        }
+        made = module.GSMSymbolicDataset(
+            module.GSMSymbolicDatasetConfig(size=PROBLEMS, seed=0)
+        )
+        for i, template in enumerate(made.task_indices):
+            problem = made[i]
+            question = problem["question"]
+            seen[question] = {
+                "instruction": question,
+                "output": problem["metadata"]["answer_cot"],
+                "category": f"template {template:02}",
+            }
     return instructions(list(seen.values()))
 
 

@@ -3,6 +3,7 @@
 from fs_plugins.policy.methods import METHODS, Action, Policy, policy_of
 from fs_plugins.policy.roles import (
     PEFT_METHODS,
+    VARIANTS,
     Role,
     canonical,
     check_peft_method,
@@ -13,6 +14,7 @@ from fs_plugins.policy.roles import (
 __all__ = [
     "METHODS",
     "PEFT_METHODS",
+    "VARIANTS",
     "Action",
     "Policy",
     "Role",

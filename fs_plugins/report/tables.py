@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from fs_plugins.policy import METHODS
+from fs_plugins.policy import METHODS, PEFT_METHODS, VARIANTS, Role
 from fs_plugins.report.progress import leading_metric
 
 
@@ -27,6 +28,58 @@ def methods_table() -> Table:
             for name, p in METHODS.items()
         ],
     )
+
+
+def adapters_table() -> Table:
+    """The PEFT methods, and what A and B are in them."""
+    variants = {name: base for name, (base, _) in VARIANTS.items()}
+    rows = []
+    for name in (*PEFT_METHODS, *variants):
+        roles = PEFT_METHODS[variants.get(name, name)]
+        parts = [
+            ", ".join(p.strip(".") for p in roles[r]) for r in (Role.A, Role.B)
+        ]
+        rows.append((name, *parts))
+    return Table(
+        "adapters (llm.adapter.args: adapter_method)", ("name", "A", "B"), rows
+    )
+
+
+def experiments_table(folder: Path) -> Table:
+    """The YAML files of the project, by their first lines."""
+    files = sorted(folder.rglob("*.yaml"), key=_variations_last)
+    return Table(
+        f"experiments in {folder}; a variation is added with '+'",
+        ("file", "what it does"),
+        [
+            (_shown(file, folder), _first_line(file))
+            for file in files
+            if file.parent.name != "distributed" or file.stem == "server"
+        ],
+    )
+
+
+def _variations_last(file: Path) -> tuple[bool, Path]:
+    return file.parent.name == "variations", file
+
+
+def _shown(file: Path, folder: Path) -> str:
+    if file.parent.name != "variations":
+        return str(file.relative_to(folder))
+    of = file.parent.parent.relative_to(folder)
+    return f"+{file.stem}" + (f" ({of})" if of.name else "")
+
+
+def _first_line(file: Path) -> str:
+    """The first sentence of the header."""
+    words = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("# "):
+            break
+        words += line[2:].split()
+        if line.endswith("."):
+            break
+    return " ".join(words)
 
 
 def comparison_table(runs: Sequence[dict[str, Any]]) -> Table:

@@ -4,6 +4,7 @@ import gc
 
 import pytest
 import torch
+from helpers import args_of
 
 
 @pytest.fixture
@@ -88,3 +89,64 @@ def test_rslora_scales_by_the_root_of_the_rank(lab):
         assert layers
         assert all(m.scaling["default"] == scale for m in layers)
         runner.run()
+
+
+def test_quantization_without_its_package_is_one_sentence(lab, monkeypatch):
+    from fs_plugins.errors import UserError
+    from fs_plugins.model import base
+
+    monkeypatch.setattr(base.importlib.util, "find_spec", lambda _: None)
+    gc.collect()
+    with pytest.raises(UserError, match=r"4bit.*bitsandbytes.*not installed"):
+        lab.runner(fedsa__base={"quantize": "4bit"})
+
+
+@pytest.mark.parametrize("adapter", ["pissa", "olora"])
+def test_the_residual_base_is_one_for_all(lab, adapter):
+    """What PiSSA takes out of the base model is taken out once."""
+    runner = lab.runner(
+        llm__adapter__args=args_of(adapter),
+        federate__share_local_model=False,
+    )
+    models = [w.model for w in (runner.server, *runner.client.values())]
+    residual = {
+        id(p)
+        for m in models
+        for n, p in m.model.named_parameters()
+        if "base_layer.weight" in n
+    }
+    assert len({id(m) for m in models}) == 4 and len(residual) == 4
+    states = [m.state_dict() for m in models]
+    assert any(v.any() for n, v in states[0].items() if "lora_B" in n)
+    for state in states[1:]:
+        assert all(torch.equal(v, states[0][n]) for n, v in state.items())
+
+
+def test_conv1d_of_gpt2(language_lab, tmp_path, toy_llama):
+    """LoRA on layers whose weight is in x out."""
+    import shutil
+
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    shutil.copytree(toy_llama, tmp_path / "gpt2")
+    GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=98,
+            n_embd=16,
+            n_layer=1,
+            n_head=2,
+            n_positions=64,
+            bos_token_id=1,
+            eos_token_id=1,
+        )
+    ).save_pretrained(tmp_path / "gpt2")
+    runner = language_lab.runner(
+        model__type=f"{tmp_path / 'gpt2'}@huggingface_llm",
+        llm__adapter__args=[{"r": 2, "target_modules": ["c_attn"]}],
+    )
+    (a,) = runner.server.parameters.shared.values()
+    (b,) = runner.server.parameters.kept.values()
+    assert (a.shape, b.shape) == ((2, 16), (48, 2))
+    runner.run()
+    (b,) = runner.client[1].kept.values.values()
+    assert b.any()
