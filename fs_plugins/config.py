@@ -10,8 +10,7 @@ from federatedscope.register import register_config
 from fs_plugins.aggregator import AGGREGATORS
 from fs_plugins.errors import UserError, unknown
 from fs_plugins.policy import METHODS, Policy, Role, canonical, policy_of
-
-GENERATION_METRICS = ("exact_match", "rouge_l", "pass_at_1")
+from fs_plugins.trainer.scores import GENERATION_METRICS
 
 # key, default, description
 OPTIONS: tuple[tuple[str, Any, str], ...] = (

@@ -144,7 +144,14 @@ def toy_sums(tmp_path_factory) -> Path:
 @pytest.fixture
 def language_lab(toy_llama, toy_sums, tmp_path) -> "Lab":
     """Experiments with a causal language model."""
-    settings = settings_of(toy_llama, toy_sums, tmp_path)
+    return Lab(language_settings_of(toy_llama, toy_sums, tmp_path), tmp_path)
+
+
+def language_settings_of(
+    model: Path, data: Path, folder: Path
+) -> dict[str, Any]:
+    """As ``settings_of``, for a causal language model."""
+    settings = settings_of(model, data, folder)
     settings["data"] |= {
         "type": "sums.jsonl@llm",
         "splitter": "meta",
@@ -159,7 +166,7 @@ def language_lab(toy_llama, toy_sums, tmp_path) -> "Lab":
     settings["llm"]["tok_len"] = 64
     args = settings["llm"]["adapter"]["args"][0]
     args["target_modules"] = ["q_proj", "v_proj"]
-    return Lab(settings, tmp_path)
+    return settings
 
 
 @pytest.fixture(scope="session")

@@ -69,7 +69,8 @@ def run(file: Path, outdir: Path) -> dict[str, Any]:
 
 
 def main(out: Path, files: list[Path]) -> None:
-    runs = {f.name: run(f, out.parent / out.stem / f.stem) for f in files}
+    folder = out.parent / out.stem
+    runs = {str(f): run(f, folder / str(i)) for i, f in enumerate(files)}
     torch.save(runs, out)
 
 

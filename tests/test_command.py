@@ -32,7 +32,7 @@ def test_the_hosts_log_goes_to_its_file(fedsa, lab):
 def test_methods(fedsa):
     result = fedsa("methods")
     assert result.returncode == 0
-    for word in ("fedsa", "fedit", "ffa", "local", "share A, keep B"):
+    for word in ("fedsa", "fedit", "ffa", "local", "share A, keep B", "vera"):
         assert word in result.stdout
 
 

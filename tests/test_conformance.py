@@ -12,9 +12,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import args_of
 
 METHODS = ("fedsa", "fedit", "local", "FedAvg")
-CASES = list(itertools.product(METHODS, (3, 2), (True, False)))
+CASES = [
+    *itertools.product(METHODS, (3, 2), (True, False), ("lora",)),
+    *(("fedsa", 2, share, "vera") for share in (True, False)),
+    *(("FedAvg", 3, share, "vera") for share in (True, False)),
+    ("fedsa", 2, True, "language"),
+    ("FedAvg", 3, False, "language"),
+]
 
 
 def start(host, *words):
@@ -30,7 +37,7 @@ def start(host, *words):
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, toy_model, toy_glue):
+def runs(tmp_path_factory, toy_model, toy_glue, toy_llama, toy_sums):
     """host -> case -> what was recorded."""
     doctor = start("federatedscope", "-m", "fs_plugins", "doctor")
     if "FederatedScope is not installed" in doctor.stderr:
@@ -39,20 +46,35 @@ def runs(tmp_path_factory, toy_model, toy_glue):
             "with it; 'fedsa doctor' says how to install it"
         )
     assert doctor.returncode == 0, doctor.stderr
-    from conftest import Lab, settings_of
+    from conftest import Lab, language_settings_of, settings_of
 
     folder = tmp_path_factory.mktemp("conformance")
-    lab = Lab(settings_of(toy_model, toy_glue, folder), folder)
+    classes = Lab(settings_of(toy_model, toy_glue, folder), folder)
+    language = language_settings_of(toy_llama, toy_sums, folder)
+    language["fedsa"]["eval"] = {
+        "generate": {"examples": 2, "max_new_tokens": 6}
+    }
+    changes = {
+        "lora": {},
+        "vera": {
+            "llm__adapter__args": args_of("vera"),
+            "train__optimizer__lr": 4.0,
+        },
+        "language": {"train__optimizer__lr": 0.1},
+    }
+    labs = {"language": Lab(language, folder / "language")}
+    labs["language"].folder.mkdir()
     files = [
-        lab.file(
+        labs.get(what, classes).file(
             federate__method=method,
             federate__sample_client_num=sample,
             federate__share_local_model=share,
             federate__total_round_num=4,
             eval__freq=2,
             dataloader__shuffle=False,
+            **changes[what],
         )
-        for method, sample, share in CASES
+        for method, sample, share, what in CASES
     ]
     found = {}
     for host in ("embedded", "federatedscope"):
@@ -62,7 +84,7 @@ def runs(tmp_path_factory, toy_model, toy_glue):
         )
         assert result.returncode == 0, result.stderr
         recorded = torch.load(out)
-        found[host] = [recorded[file.name] for file in files]
+        found[host] = [recorded[str(file)] for file in files]
     return found
 
 

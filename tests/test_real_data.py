@@ -13,7 +13,7 @@ DEMO = Path(__file__).parent.parent / "yaml_configs" / "demo"
 GLUE = "FS_PLUGINS_DATA"
 needs_glue = pytest.mark.skipif(
     GLUE not in os.environ,
-    reason=f"{GLUE} does not name a folder with glue/RTE and glue/SST-2",
+    reason=f"{GLUE} does not name a folder with glue/RTE, glue/SST-2, gsm8k",
 )
 
 
@@ -74,3 +74,27 @@ def test_glue(tmp_path, task, examples):
     last = summary["results"]["last"]
     assert last["weighted"]["test_total"] == examples
     assert 0.3 < last["weighted"]["test_acc"] < 1
+
+
+@needs_glue
+def test_gsm8k(tmp_path):
+    """The official files: SmolLM2 learns to answer, and is asked."""
+    summary = run(
+        DEMO / "smollm2.yaml",
+        [
+            *("outdir", str(tmp_path)),
+            *("data.type", "gsm8k@llm"),
+            *("data.root", str(Path(os.environ[GLUE]) / "gsm8k")),
+            *("data.splitter", "iid"),
+            *("eval.split", "['val']"),
+            *("data.splits", "[0.99, 0.001, 0.009]"),
+            *("llm.tok_len", "160"),
+            *("federate.total_round_num", "1"),
+            *("train.local_update_steps", "2"),
+        ],
+        quiet=True,
+    )
+    last = summary["results"]["last"]
+    assert last["weighted"]["val_total"] == 7  # of 7473
+    # knowing nothing would be log(49152) = 10.8
+    assert 0.2 < last["weighted"]["val_avg_loss"] < 2.5

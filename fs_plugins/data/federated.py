@@ -28,6 +28,7 @@ from fs_plugins.data.split import Parts, split_like, split_train
 from fs_plugins.errors import UserError
 from fs_plugins.model.base import CAUSAL, CLASSIFICATION, REGRESSION
 from fs_plugins.trainer import TRAINERS
+from fs_plugins.trainer.scores import score_names
 
 logger = logging.getLogger("federatedscope.fs_plugins")
 SPLITS = ("train", "val", "test")
@@ -58,6 +59,10 @@ def load(cfg: Any, client_cfgs: Any) -> tuple[Any, Any]:
     cfg.model.num_labels = max(1, len(train.names))
     generate = cfg.fedsa.eval.generate
     generate.metric = generate.metric or METRIC_OF.get(name, "rouge_l")
+    if train.are_instructions and generate.examples:
+        # the host wants to know which results are to be expected
+        scores = score_names(generate.metric, generate.samples)
+        cfg.eval.metrics = sorted({*cfg.eval.metrics, *scores})
     problems: tuple[Problem, ...] = ()
     if generate.problems:
         problems = load_problems(generate.problems)

@@ -49,7 +49,8 @@ def split_train(labels: Sequence[int], cfg: Any) -> Parts:
             f"data.splitter: {name!r} with splitter_args "
             f"{cfg.data.splitter_args} fails: {error}"
         ) from error
-    index = [[int(i) for i, _ in part] for part in parts]
+    # FederatedScope's 'meta' returns what it has merged into these, too
+    index = [[int(i) for i, _ in part] for part in parts[:clients]]
     _check_batches(index, cfg)
     return index
 

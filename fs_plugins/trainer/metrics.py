@@ -1,10 +1,14 @@
-"""Metrics that GLUE needs and the host lacks."""
+"""Metrics that the host lacks: GLUE's, and those of generation."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from federatedscope.register import register_metric
+
+from fs_plugins.errors import UserError
+from fs_plugins.trainer.scores import GENERATION_METRICS
 
 Metric = Callable[..., float]
 
@@ -63,5 +67,28 @@ def _register(name: str, metric: Metric) -> None:
     register_metric(name, call_metric)
 
 
+def _by_generation(**_: Any) -> float:
+    """What ``fedsa_llm`` computes itself; the host asks for its direction.
+
+    Raises:
+        UserError: another trainer was asked to compute it.
+
+    """
+    raise UserError(
+        f"eval.metrics: {', '.join(GENERATION_METRICS)} are computed by "
+        "trainer.type fedsa_llm, when fedsa.eval.generate asks for them"
+    )
+
+
+def _call_pass_at(types: Any) -> tuple[str, Metric, bool] | None:
+    """``pass_at_<k>`` for a k other than 1."""
+    known = re.compile(r"pass_at_(?!1$)\d+")
+    found = next((name for name in types if known.fullmatch(name)), None)
+    return (found, _by_generation, True) if found else None
+
+
 for _name, _metric in METRICS.items():
     _register(_name, _metric)
+for _name in GENERATION_METRICS:
+    _register(_name, _by_generation)
+register_metric("pass_at_k", _call_pass_at)

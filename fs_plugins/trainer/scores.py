@@ -5,6 +5,8 @@ import re
 from collections.abc import Sequence
 from decimal import Decimal
 
+# What answers may be scored by (fedsa.eval.generate.metric).
+GENERATION_METRICS = ("exact_match", "rouge_l", "pass_at_1")
 _NUMBER = re.compile(r"-?\$?\d[\d,]*(?:\.\d+)?|-?\$?\.\d+")
 _MARKS = ("####", "answer is")
 # Where a function's body is over (Chen et al., arXiv 2107.03374, section 3).
@@ -87,3 +89,10 @@ def pass_at_k(samples: int, right: int, k: int) -> float:
 
     """
     return 1.0 - math.comb(samples - right, k) / math.comb(samples, k)
+
+
+def score_names(metric: str, samples: int) -> list[str]:
+    """The metrics that come of one: with several answers, two pass rates."""
+    if metric != "pass_at_1":
+        return [metric]
+    return [f"pass_at_{k}" for k in sorted({1, samples})]

@@ -46,6 +46,19 @@ def test_dirichlet_too(labels, seed, alpha):
     assert min(map(len, parts)) >= 1
 
 
+@settings(deadline=None)
+@given(labels_of, st.integers(0, 2**32 - 1))
+def test_by_category_a_category_goes_to_one_client(labels, seed):
+    import random
+
+    random.seed(seed)
+    labels = [*labels, 0, 1, 2]  # as many as there are clients, at least
+    parts = split_train(labels, config("meta"))
+    assert len(parts) == 3 and is_partition(parts, len(labels))
+    owners = [{labels[i] for i in part} for part in parts]
+    assert sum(map(len, owners)) == len(set(labels))
+
+
 def test_a_small_alpha_is_skewed_and_a_large_one_is_not():
     labels = [0, 1] * 2000
 
