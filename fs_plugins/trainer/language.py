@@ -26,7 +26,9 @@ class LanguageTrainer(AdapterTrainer):
     ``fedsa.eval.generate`` the test examples are also answered.
     """
 
-    def evaluate(self, target_data_split_name: str = "test") -> Any:
+    def evaluate(  # type: ignore[override]
+        self, target_data_split_name: str = "test"
+    ) -> Any:
         """The loss; for the test split perhaps also scores of answers."""
         results = super().evaluate(target_data_split_name)
         if target_data_split_name == "test" and self._is_time_to_generate():

@@ -50,12 +50,12 @@ class GeneralTorchTrainer(Trainer):
         """The parameters that leave the client."""
         return self._param_filter(self.ctx.model.state_dict())
 
-    def evaluate(
-        self, target_data_split_name: str = "test", hooks_set: Any = None
+    def evaluate(  # type: ignore[override]
+        self, target_data_split_name: str = "test"
     ) -> dict[str, Any]:
         """Evaluate without gradients."""
         with torch.no_grad():
-            return super().evaluate(target_data_split_name, hooks_set)
+            return super().evaluate(target_data_split_name)
 
     def save_model(self, path: str, cur_round: int = -1) -> None:
         """Write ``{'cur_round', 'model'}`` to ``path``."""
