@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from fs_plugins.config import check_values
+from fs_plugins.checks import check_values
 from fs_plugins.errors import UserError, did_you_mean, unknown
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from fs_plugins import HOST
+from fs_plugins.checks import check_update_key
 from fs_plugins.config import (
     adapter_args,
-    check_update_key,
     is_client,
     is_ours,
 )
