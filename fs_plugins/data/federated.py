@@ -22,7 +22,7 @@ from fs_plugins.data.examples import (
 )
 from fs_plugins.data.gguf import from_gguf
 from fs_plugins.data.glue import load_glue, task_of
-from fs_plugins.data.human_eval import Problem, load_problems
+from fs_plugins.data.human_eval import load_problems
 from fs_plugins.data.instructions import load_instructions
 from fs_plugins.data.split import Parts, split_like, split_train
 from fs_plugins.errors import UserError
@@ -51,21 +51,9 @@ def load(cfg: Any, client_cfgs: Any) -> tuple[Any, Any]:
     model = _resolve_model(cfg)
     train, val, test = _three_splits(cfg, name, family)
     _check_trainer(cfg, train)
-    if family == "glue" and not cfg.eval.metrics:
-        cfg.eval.metrics = list(task_of(name).metrics)
-    elif not cfg.eval.metrics and not train.are_instructions:
-        cfg.eval.metrics = ["acc"]
+    _tell_monitor(cfg, name, train)
     cfg.model.task = _task_of(train)
     cfg.model.num_labels = max(1, len(train.names))
-    generate = cfg.fedsa.eval.generate
-    generate.metric = generate.metric or METRIC_OF.get(name, "rouge_l")
-    if train.are_instructions and generate.examples:
-        # the host wants to know which results are to be expected
-        scores = score_names(generate.metric, generate.samples)
-        cfg.eval.metrics = sorted({*cfg.eval.metrics, *scores})
-    problems: tuple[Problem, ...] = ()
-    if generate.problems:
-        problems = load_problems(generate.problems)
     tokenizer = load_tokenizer(model, cfg.llm.cache.model)
     tokens = [
         tokenise(part, tokenizer, cfg.llm.tok_len, cfg.fedsa.token_cache)
@@ -73,6 +61,8 @@ def load(cfg: Any, client_cfgs: Any) -> tuple[Any, Any]:
     ]
     parts = _split(cfg, tokens)
     _save_counts(cfg, tokens, parts, train.names)
+    file = cfg.fedsa.eval.generate.problems
+    problems = load_problems(file) if file else ()
     data: dict[int, Any] = {}
     for client in range(cfg.federate.client_num + 1):
         data[client] = TextClientData(
@@ -103,6 +93,20 @@ def _check_trainer(cfg: Any, examples: Examples) -> None:
             f"trainer.type: data.type {cfg.data.type} needs {needed}, not "
             f"{cfg.trainer.type}"
         )
+
+
+def _tell_monitor(cfg: Any, name: str, examples: Examples) -> None:
+    """Which results are to be expected, if the user hasn't said."""
+    metrics = set(cfg.eval.metrics)
+    generate = cfg.fedsa.eval.generate
+    generate.metric = generate.metric or METRIC_OF.get(name.lower(), "rouge_l")
+    if examples.are_instructions and generate.examples:
+        metrics |= {*score_names(generate.metric, generate.samples)}
+        cfg.eval.metrics = sorted(metrics)
+    elif cfg.data.type.lower().endswith("@glue") and not metrics:
+        cfg.eval.metrics = list(task_of(name).metrics)
+    elif not examples.are_instructions and not metrics:
+        cfg.eval.metrics = ["acc"]
 
 
 def _task_of(examples: Examples) -> str:
