@@ -1,5 +1,6 @@
 """What a language model answers."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -111,7 +112,15 @@ def _generate(
     )
     new = output[:, padded["input_ids"].shape[1] :]
     texts = tokenizer.batch_decode(new, skip_special_tokens=True)
-    return [text.partition(HEADING)[0] for text in texts]
+    return [until_heading(text) for text in texts]
+
+
+def until_heading(text: str) -> str:
+    """The text before the first line that is a heading of a prompt.
+
+    GSM8K's own mark, ``#### 72``, is none.
+    """
+    return re.split(f"^{HEADING}", text, maxsplit=1, flags=re.MULTILINE)[0]
 
 
 def _positions(model: Any) -> int:

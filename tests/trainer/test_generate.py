@@ -7,7 +7,12 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
 from fs_plugins.data.examples import load_tokenizer
-from fs_plugins.trainer.generate import Decoding, few_shot, respond
+from fs_plugins.trainer.generate import (
+    Decoding,
+    few_shot,
+    respond,
+    until_heading,
+)
 
 texts = st.text("ab1+? ", min_size=1, max_size=30)
 
@@ -64,3 +69,16 @@ def test_worked_examples_come_first():
     assert few_shot("Q3:", [("Q1:", "1"), ("Q2:", "2")]) == (
         "Q1:1\n\nQ2:2\n\nQ3:"
     )
+
+
+@pytest.mark.parametrize(
+    "text, answer",
+    [
+        ("12 + 60 = 72\n#### 72", "12 + 60 = 72\n#### 72"),
+        ("#### 72\n### Instruction:\nNext?", "#### 72\n"),
+        ("### Response:\n7", ""),
+        ("a ### b", "a ### b"),
+    ],
+)
+def test_an_answer_ends_at_the_next_prompt(text, answer):
+    assert until_heading(text) == answer

@@ -10,6 +10,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from fs_plugins.trainer.generate import until_heading
+
 BATCH, STEPS, ROUNDS, LR = 4, 2, 3, 0.1
 
 
@@ -123,7 +125,7 @@ def greedy(model, tokenizer, prompt, most):
             if token == tokenizer.eos_token_id:
                 break
             new.append(token)
-    return tokenizer.decode(new).partition("### ")[0]
+    return until_heading(tokenizer.decode(new))
 
 
 def test_each_client_answers_with_its_own_b(
