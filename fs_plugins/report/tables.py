@@ -7,6 +7,7 @@ from typing import Any
 
 from fs_plugins.policy import METHODS, PEFT_METHODS, VARIANTS, Role
 from fs_plugins.report.progress import leading_metric
+from fs_plugins.trainer.scores import GENERATION_METRICS
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ def comparison_table(runs: Sequence[dict[str, Any]]) -> Table:
 
     """
     seeds = {run["summary"]["seed"] for run in runs}
+    with_loss = any(_generates(run["summary"]["results"]) for run in runs)
     return Table(
         "test results, weighted by examples | mean over clients",
         (
@@ -97,6 +99,7 @@ def comparison_table(runs: Sequence[dict[str, Any]]) -> Table:
             *(("seed",) if len(seeds) > 1 else ()),
             "last round",
             "best round by validation",
+            *(("test loss, last round",) if with_loss else ()),
             "up",
             "down",
             "seconds",
@@ -107,6 +110,7 @@ def comparison_table(runs: Sequence[dict[str, Any]]) -> Table:
                 *((str(run["summary"]["seed"]),) if len(seeds) > 1 else ()),
                 _result(run["summary"]["results"]["last"]),
                 _result(run["summary"]["results"]["best"], with_round=True),
+                *((_loss(run["summary"]["results"]),) if with_loss else ()),
                 size(run["summary"]["communication"]["uplink_bytes"]),
                 size(run["summary"]["communication"]["downlink_bytes"]),
                 f"{run['summary']['time']['total_s']:.0f}",
@@ -114,6 +118,21 @@ def comparison_table(runs: Sequence[dict[str, Any]]) -> Table:
             for run in runs
         ],
     )
+
+
+def _generates(results: dict[str, Any]) -> bool:
+    """Few answers are scored; the loss says more of a language model."""
+    last = (results["last"] or {}).get("weighted", {})
+    leading = (leading_metric(last, "test") or "test_").removeprefix("test_")
+    return leading in ("", *GENERATION_METRICS)
+
+
+def _loss(results: dict[str, Any]) -> str:
+    last = results["last"] or {"weighted": {}, "mean": {}}
+    weighted = last["weighted"].get("test_avg_loss")
+    if weighted is None:
+        return "-"
+    return f"{weighted:.4f} | {last['mean']['test_avg_loss']:.4f}"
 
 
 def _result(results: dict[str, Any] | None, with_round: bool = False) -> str:
