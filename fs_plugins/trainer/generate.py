@@ -64,7 +64,7 @@ def respond(
 
     """
     ids = tokenizer(list(prompts))["input_ids"]
-    room = _positions(model) - decoding.max_new_tokens
+    room = max(1, _positions(model) - decoding.max_new_tokens)
     ids = [each[-room:] for each in ids]
     order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
     answers: list[list[str]] = [[] for _ in ids]

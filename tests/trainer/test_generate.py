@@ -41,7 +41,10 @@ def test_a_long_prompt_loses_its_beginning(llama):
     with torch.no_grad():
         found = respond(model, tokenizer, [prompt], Decoding(6, 1))
         tail = respond(model, tokenizer, [prompt[-250:]], Decoding(6, 1))
+        none_left = respond(model, tokenizer, [prompt], Decoding(256, 1))
+        last = respond(model, tokenizer, [prompt[-1]], Decoding(256, 1))
     assert found == tail
+    assert none_left == last
 
 
 def test_several_drawn_answers_a_prompt(llama):
