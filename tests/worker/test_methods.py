@@ -125,6 +125,24 @@ def test_the_base_model_is_never_written_to(lab):
         assert parameter._version == version
 
 
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_only_as_side_travels_whatever_the_adapter(lab, adapter):
+    """Up and down, in training, in evaluation and at the end."""
+    runner = lab.runner(llm__adapter__args=args_of(adapter))
+    sent = record(runner)
+    runner.run()
+    part, payloads = ADAPTERS[adapter][2], 0
+    a_names = {n for n in start_of(runner) if part in n}
+    for message in sent:
+        content = message.content
+        if message.msg_type == "model_para" and message.sender:
+            content = content[1]
+        if isinstance(content, bytes):
+            payloads += 1
+            assert load(content).keys() == a_names
+    assert payloads > 9 and a_names
+
+
 def test_vera_sends_d_and_nothing_else(lab):
     """Not b, not the frozen projections; they are one pair for all."""
     runner = lab.runner(
