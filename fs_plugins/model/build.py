@@ -78,12 +78,15 @@ def build(model_config: Any) -> AdapterModel:
     key += repr(dict(model_config.adapter))
     first = _built.get(key)
     if first is not None:
-        return _twin(first)
-    with torch.random.fork_rng():
-        torch.manual_seed(model_config.adapter.seed)
-        model = AdapterModel(
-            put_adapter(load_base(model_config), model_config)
-        )
+        model = _twin(first)
+    else:
+        with torch.random.fork_rng():
+            torch.manual_seed(model_config.adapter.seed)
+            model = AdapterModel(
+                put_adapter(load_base(model_config), model_config)
+            )
+    # The newest one: the first may be garbage of a run that is over, and
+    # once it is collected the next model would get a base of its own.
     _built[key] = model
     return model
 

@@ -34,6 +34,20 @@ def test_models_of_a_configuration_share_the_base_and_nothing_else(build):
         assert (one is other) == (name not in own)
 
 
+def test_the_base_is_shared_when_the_first_model_is_gone(build):
+    first = build()
+    second = build()
+    del first
+    gc.collect()
+    third, own = build(), trained(second).keys()
+    for (name, one), (_, other) in zip(
+        second.model.named_parameters(),
+        third.model.named_parameters(),
+        strict=True,
+    ):
+        assert (one is other) == (name not in own)
+
+
 def test_what_one_trains_or_freezes_is_nothing_to_the_next(build):
     first = build()
     start = {n: p.detach().clone() for n, p in trained(first).items()}
