@@ -8,6 +8,7 @@ from federatedscope.register import register_config
 
 from fs_plugins.policy import METHODS, Policy, canonical, policy_of
 
+_BASE = {"dtype": "float32", "quantize": "", "gradient_checkpointing": False}
 # key, default, description
 OPTIONS: tuple[tuple[str, Any, str], ...] = (
     (
@@ -53,7 +54,7 @@ OPTIONS: tuple[tuple[str, Any, str], ...] = (
     ),
     (
         "fedsa.base",
-        {"dtype": "float32", "quantize": "", "gradient_checkpointing": False},
+        _BASE,
         "the frozen base model: float32, bfloat16 or float16; 4bit or 8bit "
         "(bitsandbytes); recompute activations in place of keeping them",
     ),
@@ -104,12 +105,7 @@ OPTIONS: tuple[tuple[str, Any, str], ...] = (
             "cache": "",
             "seed": 0,
             "dtype": "float32",
-            "base": {
-                "dtype": "float32",
-                "quantize": "",
-                "gradient_checkpointing": False,
-                "device": "cpu",
-            },
+            "base": {**_BASE, "device": "cpu"},
         },
         "filled in from llm.adapter, llm.cache, seed and fedsa.base; not to "
         "be set",

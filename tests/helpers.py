@@ -74,6 +74,12 @@ def record(runner: Any) -> list[Any]:
     return sent
 
 
+def payload_of(message: Any) -> Any:
+    """A message's content; an update's, without its number of samples."""
+    is_update = message.msg_type == "model_para" and message.sender != 0
+    return message.content[1] if is_update else message.content
+
+
 def start_of(runner: Any) -> dict[str, torch.Tensor]:
     """The trainable parameters that a run starts from."""
     state = runner.server.model.state_dict()

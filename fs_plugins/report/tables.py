@@ -128,22 +128,22 @@ def _generates(results: dict[str, Any]) -> bool:
 
 
 def _loss(results: dict[str, Any]) -> str:
-    last = results["last"] or {"weighted": {}, "mean": {}}
-    weighted = last["weighted"].get("test_avg_loss")
-    if weighted is None:
-        return "-"
-    return f"{weighted:.4f} | {last['mean']['test_avg_loss']:.4f}"
+    return _averages(results["last"] or {"weighted": {}}, "test_avg_loss")
 
 
 def _result(results: dict[str, Any] | None, with_round: bool = False) -> str:
     if not results:
         return "-"
     key = leading_metric(results["weighted"], "test") or "test_avg_loss"
+    shown = _averages(results, key)
+    is_round = with_round and shown != "-"
+    return f"{shown} (round {results['round']})" if is_round else shown
+
+
+def _averages(results: dict[str, Any], key: str) -> str:
     if key not in results["weighted"]:
         return "-"
-    weighted, mean = results["weighted"][key], results["mean"][key]
-    rnd = f" (round {results['round']})" if with_round else ""
-    return f"{weighted:.4f} | {mean:.4f}{rnd}"
+    return f"{results['weighted'][key]:.4f} | {results['mean'][key]:.4f}"
 
 
 def size(number: int) -> str:

@@ -11,6 +11,7 @@ from fs_plugins.trainer.base import AdapterTrainer, random_state
 from fs_plugins.trainer.generate import Decoding, few_shot, respond
 from fs_plugins.trainer.sandbox import passes
 from fs_plugins.trainer.scores import (
+    choices,
     exact_match,
     function_body,
     pass_at_k,
@@ -108,7 +109,7 @@ class LanguageTrainer(AdapterTrainer):
                 pass_at_k(options.samples, right, k) for right in solved
             )
             / len(solved)
-            for k in sorted({1, options.samples})
+            for k in choices(options.samples)
         }
 
     def _respond(self, prompts: Sequence[str]) -> list[list[str]]:

@@ -95,4 +95,9 @@ def score_names(metric: str, samples: int) -> list[str]:
     """The metrics that come of one: with several answers, two pass rates."""
     if metric != "pass_at_1":
         return [metric]
-    return [f"pass_at_{k}" for k in sorted({1, samples})]
+    return [f"pass_at_{k}" for k in choices(samples)]
+
+
+def choices(samples: int) -> list[int]:
+    """The k of the pass rates that so many answers are scored by."""
+    return sorted({1, samples})

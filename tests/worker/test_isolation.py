@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from federatedscope.core.message import Message
-from helpers import record
+from helpers import payload_of, record
 
 from fs_plugins.wire import encode
 
@@ -58,9 +58,7 @@ def test_poison_stays_where_it_is(lab, share_model):
     assert any(pattern in encode({"t": v}) for v in own.values())
     sent = 0
     for message in payloads:
-        content = message.content
-        if message.msg_type == "model_para" and message.sender:
-            content = content[1]
+        content = payload_of(message)
         if isinstance(content, bytes):
             sent += 1
             assert pattern not in content

@@ -3,16 +3,11 @@
 import pytest
 import torch
 from federatedscope.core.message import Message
-from helpers import record
+from helpers import payload_of, record
 from safetensors.torch import load
 
 from fs_plugins.errors import RunError
 from fs_plugins.wire import encode
-
-
-def payload_of(message):
-    is_update = message.msg_type == "model_para" and message.sender != 0
-    return message.content[1] if is_update else message.content
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from helpers import (
     ADAPTERS,
     args_of,
     assert_close,
+    payload_of,
     plain_model,
     record,
     start_of,
@@ -134,9 +135,7 @@ def test_only_as_side_travels_whatever_the_adapter(lab, adapter):
     part, payloads = ADAPTERS[adapter][2], 0
     a_names = {n for n in start_of(runner) if part in n}
     for message in sent:
-        content = message.content
-        if message.msg_type == "model_para" and message.sender:
-            content = content[1]
+        content = payload_of(message)
         if isinstance(content, bytes):
             payloads += 1
             assert load(content).keys() == a_names
@@ -151,7 +150,7 @@ def test_vera_sends_d_and_nothing_else(lab):
     payloads = record(runner)
     runner.run()
     sent = [
-        load(m.content[1])
+        load(payload_of(m))
         for m in payloads
         if m.msg_type == "model_para" and m.sender
     ]
