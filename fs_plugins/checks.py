@@ -57,6 +57,9 @@ def check_values(cfg: Any) -> None:
         ("llm.tok_len", 1),
         ("grad.grad_accum_count", 1),
         ("fedsa.min_received", 1),
+        ("fedsa.max_samples", 0),
+        ("fedsa.checkpoint.every", 0),
+        ("fedsa.checkpoint.keep", 1),
     ):
         value = _get(cfg, key)
         if not isinstance(value, int) or value < least:
@@ -72,6 +75,7 @@ def check_values(cfg: Any) -> None:
     _check_names(cfg)
     _check_precision(cfg)
     _check_generation(cfg)
+    _check_state(cfg)
     if cfg.federate.mode.lower() == "distributed":
         _check_distributed(cfg)
 
@@ -148,6 +152,43 @@ def _check_generation(cfg: Any) -> None:
             f"{key}.problems: names HumanEval's file, together with metric "
             "pass_at_1"
         )
+
+
+def _check_state(cfg: Any) -> None:
+    own = cfg.fedsa.state
+    if own.backend not in ("memory", "disk"):
+        raise unknown("fedsa.state.backend", own.backend, ("memory", "disk"))
+    if own.cache < 0:
+        raise UserError(f"fedsa.state.cache: {own.cache!r} MB is less than 0")
+    if not own.optimizer:
+        return
+    if not is_ours(cfg) or not cfg.trainer.type.startswith("fedsa"):
+        raise UserError(
+            "fedsa.state.optimizer: True needs a method and a trainer of "
+            f"ours, not federate.method {cfg.federate.method} with "
+            f"trainer.type {cfg.trainer.type}"
+        )
+
+
+def why_not_resumable(cfg: Any) -> str:
+    """What in a configuration keeps a run from being checkpointed; or ''.
+
+    The host's own FedAvg can be; what its other methods carry from round to
+    round is known to them alone.
+    """
+    if cfg.federate.mode.lower() == "distributed":
+        return "federate.mode 'distributed'"
+    if cfg.federate.sampler == "group":
+        return "federate.sampler 'group'"
+    if is_ours(cfg):
+        return ""
+    if cfg.federate.method.lower() != "fedavg":
+        return f"federate.method {cfg.federate.method}"
+    for key, off in _NOT_WITH_OURS:
+        value = _get(cfg, key, off)
+        if value != off:
+            return f"{key} {value!r}"
+    return ""
 
 
 def _check_distributed(cfg: Any) -> None:

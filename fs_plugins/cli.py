@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fs_plugins.errors import RunError, UserError
+from fs_plugins.errors import Interrupted, RunError, UserError
 
 app = typer.Typer(
     help="Federated LoRA on FederatedScope: share A, keep B.",
@@ -28,16 +28,35 @@ def run(
             help="A YAML file of FederatedScope; 'a.yaml+ffa+vera' is a.yaml "
             "with two variations."
         ),
-    ],
+    ] = "",
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Go on with the run in this folder."),
+    ] = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Resume with another configuration."),
+    ] = False,
     quiet: Annotated[bool, typer.Option(help="Show no progress.")] = False,
     verbose: Annotated[
         bool, typer.Option(help="Show the host's log.")
     ] = False,
 ) -> None:
     """Run one experiment; 'key value' pairs override the file."""
-    from fs_plugins.experiment import run as run_experiment
+    from fs_plugins import experiment
 
-    summary = run_experiment(cfg, context.args, quiet, verbose)
+    if resume:
+        summary = experiment.resume(
+            resume, cfg, context.args, force, quiet, verbose
+        )
+    elif cfg and not force:
+        summary = experiment.run(cfg, context.args, quiet, verbose)
+    else:
+        raise UserError(
+            "run: --force goes with --resume"
+            if cfg
+            else "run: name a YAML file with --cfg, or a run with --resume"
+        )
     if not quiet:
         file = "summary.json" if "results" in summary else "adapters"
         print(f"results: {summary['outdir']}/{file}")
@@ -135,6 +154,8 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(str(error), 2)
     except RunError as error:
         _fail(str(error), 1)
+    except Interrupted as stop:
+        _fail(str(stop), 128 + stop.signal)
     except typer.TyperException as error:
         describe = getattr(error, "format_message", error.__str__)
         _fail(describe(), 2)

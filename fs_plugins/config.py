@@ -27,6 +27,13 @@ OPTIONS: tuple[tuple[str, Any, str], ...] = (
         "updates that a round needs; with fewer it is repeated",
     ),
     (
+        "fedsa.max_samples",
+        0,
+        "samples that a client can at most have trained on in a round: who "
+        "claims more is refused; 0 stands for local_update_steps * batch_size "
+        "(* grad_accum_count), or 2^31 - 1 with batch_or_epoch: epoch",
+    ),
+    (
         "fedsa.round_timeout",
         0.0,
         "seconds after which the server goes on without the clients that "
@@ -92,6 +99,20 @@ OPTIONS: tuple[tuple[str, Any, str], ...] = (
         "the question; greedy at temperature 0, else sampled; answers a "
         "problem; HumanEval's file; allow running generated programs, for so "
         "many seconds each",
+    ),
+    (
+        "fedsa.state",
+        {"backend": "memory", "folder": "", "cache": 64.0, "optimizer": False},
+        "what clients keep between rounds: in memory, or on disk (for "
+        "thousands of clients) in a folder, by default state in the run's, "
+        "with so many MB of it mapped into memory; whether the optimizer's "
+        "state is kept, too, in place of a fresh one each round",
+    ),
+    (
+        "fedsa.checkpoint",
+        {"every": 1, "keep": 2},
+        "write the whole state of the run after every so many rounds, 0 for "
+        "never; how many of these checkpoints stay on the disk",
     ),
     (
         "fedsa.token_cache",

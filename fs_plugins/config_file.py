@@ -1,6 +1,6 @@
 """From YAML files and ``key value`` pairs to a checked configuration."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,9 @@ def _flatten(
         if isinstance(value, dict):
             yield from _flatten(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", value
+            # FederatedScope wraps some values, with a description
+            is_wrapped = type(value).__name__ == "Argument"
+            yield f"{prefix}{key}", value.value if is_wrapped else value
 
 
 def _set(cfg: Any, key: str, value: Any) -> None:
@@ -131,6 +133,30 @@ def _nested(key: str, value: Any) -> Any:
     for part in reversed(key.split(".")):
         value = {part: value}
     return CN(value)
+
+
+def difference(old: Any, new: Any) -> dict[str, Any]:
+    """The keys whose values differ, with those of ``new``."""
+    before, now = dict(_flatten(old)), dict(_flatten(new))
+    return {
+        key: value
+        for key, value in now.items()
+        if "__" not in key
+        and not key.endswith("is_ready_for_run")
+        and (key not in before or before[key] != value)
+    }
+
+
+def nested(pairs: Mapping[str, Any]) -> dict[str, Any]:
+    """The tree of keys with dots, as a YAML file has it."""
+    tree: dict[str, Any] = {}
+    for key, value in pairs.items():
+        *path, name = key.split(".")
+        node = tree
+        for part in path:
+            node = node.setdefault(part, {})
+        node[name] = value
+    return tree
 
 
 def one_line(error: BaseException) -> str:

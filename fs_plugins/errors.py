@@ -18,6 +18,19 @@ class RunError(RuntimeError):
     """
 
 
+class Interrupted(Exception):  # noqa: N818  as KeyboardInterrupt
+    """A signal has asked a run to stop, and it has, between two rounds.
+
+    Attributes:
+        signal: its number; the command exits with 128 more.
+
+    """
+
+    def __init__(self, sentence: str, signal: int) -> None:
+        super().__init__(sentence)
+        self.signal = signal
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`` (did you mean 'x'?)`` if a known word is close, else nothing."""
     close = difflib.get_close_matches(word, list(known), n=1)

@@ -1,27 +1,48 @@
 """One experiment: from a YAML file to its folder of results."""
 
 import contextlib
-import io
+import errno
 import logging
-import shutil
+import os
+import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from fs_plugins import HOST
-from fs_plugins.checks import check_update_key
+from fs_plugins.checks import check_update_key, why_not_resumable
 from fs_plugins.config import (
     adapter_args,
     is_client,
     is_ours,
 )
 from fs_plugins.config_file import load_config, name_of, one_line
-from fs_plugins.errors import UserError
+from fs_plugins.errors import Interrupted, RunError, UserError
+from fs_plugins.folder import (
+    asked_in,
+    check_unchanged,
+    new_folder,
+    old_folder,
+    remember,
+)
 from fs_plugins.policy import variant_of
 from fs_plugins.report.progress import progress_for
 from fs_plugins.report.recorder import Recorder
 from fs_plugins.state.adapters import save_adapters
+from fs_plugins.state.checkpoint import Checkpoints
+from fs_plugins.worker.between_rounds import call_between_rounds
+
+# What a full or read-only disk answers.
+_NO_ROOM = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+)
 
 
 def run(
@@ -46,28 +67,169 @@ def run(
     Raises:
         UserError: the input is wrong; no folder is left behind.
         RunError: the run cannot go on; what it has trained is saved.
+        Interrupted: by Ctrl-C or SIGTERM, between two rounds.
 
     """
     if not verbose:
         _silence()
-    cfg = load_config(experiment, overrides)
     begin = time.perf_counter()
+    cfg = load_config(experiment, overrides)
+    with new_folder(cfg, verbose) as folder:
+        return _run(cfg, folder, name_of(experiment), quiet, begin)
+
+
+def resume(
+    folder: Path,
+    experiment: str | Path = "",
+    overrides: Sequence[str] = (),
+    force: bool = False,
+    quiet: bool = False,
+    verbose: bool = False,
+) -> dict[str, Any]:
+    """Go on with a standalone run, from its newest checkpoint.
+
+    It ends with the numbers, bit for bit, of a run that was never
+    interrupted.
+
+    Args:
+        folder: the run's.
+        experiment: by default what the run was begun with.
+        overrides: ``key value`` pairs.
+        force: the configuration may have changed.
+        quiet: show no progress.
+        verbose: show the host's log.
+
+    Returns:
+        As ``run``.
+
+    Raises:
+        UserError: there is no such run, it has finished, its configuration
+            has changed, or its checkpoint is damaged.
+        RunError, Interrupted: as ``run``.
+
+    """
+    if not verbose:
+        _silence()
+    begin = time.perf_counter()
+    asked = asked_in(folder)
+    if not asked.exists():
+        raise UserError(
+            f"{folder} holds no run to resume ({asked} is missing)"
+        )
+    old = load_config(asked)
+    new = load_config(experiment or asked, overrides)
+    if not force:
+        check_unchanged(old, new)
+        if (folder / "summary.json").exists():
+            raise UserError(
+                f"{folder} has finished; nothing is left to resume"
+            )
+    reason = why_not_resumable(new)
+    if reason:
+        raise UserError(f"a run with {reason} cannot be resumed")
+    new.outdir = str(folder)
+    with old_folder(folder, verbose):
+        if force:
+            new.expname, new.outdir = old.expname, old.outdir
+            remember(new, folder)
+            new.outdir = str(folder)
+        (folder / "summary.json").unlink(missing_ok=True)
+        return _run(new, folder, folder.name, quiet, begin, is_resumed=True)
+
+
+def _run(
+    cfg: Any,
+    folder: Path,
+    name: str,
+    quiet: bool,
+    begin: float,
+    is_resumed: bool = False,
+) -> dict[str, Any]:
+    """Everything that happens in the run's folder."""
     facts = _facts(cfg)
-    with _new_folder(cfg, verbose) as folder:
-        runner = build_runner(cfg)
+    runner = build_runner(cfg)
+    try:
         if is_client(cfg):
             runner.run()
             save_adapters(runner, folder / "adapters")
             return {"outdir": str(folder)}
-        name = name_of(experiment)
-        try:
-            with progress_for(name, facts["rounds"], quiet) as progress:
-                recorder = Recorder(runner, facts, progress)
-                runner.run()
-            summary = recorder.finish(time.perf_counter() - begin)
-        finally:
-            save_adapters(runner, folder / "adapters")
+        with progress_for(name, facts["rounds"], quiet) as progress:
+            recorder = Recorder(runner, facts, progress)
+            try:
+                _run_rounds(runner, recorder, is_resumed)
+            finally:
+                save_adapters(runner, folder / "adapters")
+        summary = recorder.finish(time.perf_counter() - begin)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise RunError(
+            f"{error.filename or folder} cannot be written: {error.strerror}; "
+            f"once it can, 'fedsa run --resume {folder}' goes on"
+        ) from error
     return summary | {"outdir": str(folder)}
+
+
+def _run_rounds(runner: Any, recorder: Recorder, is_resumed: bool) -> None:
+    """Run, and write checkpoints between the rounds."""
+    if why_not_resumable(runner.cfg):
+        runner.run()
+        return
+    checkpoints = Checkpoints(runner, recorder)
+    if is_resumed:
+        checkpoints.restore()
+    every = runner.cfg.fedsa.checkpoint.every
+    folder = runner.cfg.outdir
+    with _stop_signal() as stop:
+
+        def between_rounds() -> None:
+            rounds = runner.server.state
+            if stop or (every and rounds % every == 0):
+                checkpoints.write()
+            if stop:
+                raise Interrupted(
+                    f"stopped after round {rounds} of "
+                    f"{runner.cfg.federate.total_round_num}; 'fedsa run "
+                    f"--resume {folder}' goes on",
+                    stop[0],
+                )
+
+        call_between_rounds(runner.server, between_rounds)
+        try:
+            runner.run()
+        except RunError as error:
+            checkpoints.write()
+            raise RunError(
+                f"{error}; 'fedsa run --resume {folder}' goes on from there"
+            ) from error
+
+
+@contextlib.contextmanager
+def _stop_signal() -> Iterator[list[int]]:
+    """A list that gets the first SIGINT or SIGTERM; the next acts at once."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received  # only the main thread may handle signals
+        return
+    before = {
+        number: signal.getsignal(number)
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+
+    def handle(number: int, _: Any) -> None:
+        received.append(number)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        # print() may be what was interrupted
+        os.write(2, b"stopping after this round; once more: at once\n")
+
+    try:
+        for number in before:
+            signal.signal(number, handle)
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _silence() -> None:
@@ -75,51 +237,6 @@ def _silence() -> None:
     log = logging.getLogger("federatedscope")
     log.handlers = [logging.NullHandler()]
     log.propagate = False
-
-
-@contextlib.contextmanager
-def _new_folder(cfg: Any, verbose: bool) -> Iterator[Path]:
-    """The experiment's folder; gone again if the user's input was wrong."""
-    from federatedscope.core.auxiliaries.logging import update_logger
-
-    above = Path(cfg.outdir).absolute()
-    while not above.exists():
-        above = above.parent
-    log = logging.getLogger("federatedscope")
-    try:
-        if verbose:
-            update_logger(cfg, clear_before_add=True)
-        else:
-            with contextlib.redirect_stderr(io.StringIO()):
-                update_logger(cfg, clear_before_add=True)
-            log.handlers = [
-                h for h in log.handlers if isinstance(h, logging.FileHandler)
-            ]
-    except OSError as error:
-        raise UserError(
-            f"outdir: {cfg.outdir} cannot be made: {error.strerror}"
-        ) from error
-    folder = Path(cfg.outdir)
-    try:
-        yield folder
-    except UserError:
-        if not (folder / "metrics.jsonl").exists():
-            _remove(folder, above)
-        raise
-    finally:
-        for handler in log.handlers:
-            handler.close()
-        log.handlers = [logging.NullHandler()]
-
-
-def _remove(folder: Path, above: Path) -> None:
-    """Remove a folder, and those above it that were made for it."""
-    shutil.rmtree(folder, ignore_errors=True)
-    for parent in folder.absolute().parents:
-        if parent == above:
-            return
-        with contextlib.suppress(OSError):
-            parent.rmdir()
 
 
 def build_runner(cfg: Any) -> Any:

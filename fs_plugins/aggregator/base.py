@@ -1,10 +1,13 @@
 """What every aggregator does."""
 
 import abc
+import io
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
+from fs_plugins.state.files import write_file
 from fs_plugins.wire import Tensors
 
 
@@ -39,7 +42,19 @@ class Aggregator(abc.ABC):
     def reset(self) -> None:
         """Forget what ``add`` has taken in: the round is repeated."""
 
+    def state(self) -> dict[str, Tensors]:
+        """What outlives a round, by kind: a resumed run goes on from it.
+
+        An aggregator with momentum, say, adds its own to this.
+        """
+        return {"shared": self.shared}
+
+    def restore(self, state: Mapping[str, Tensors]) -> None:
+        """Go on from what ``state`` returned."""
+        self.shared = dict(state.get("shared", {}))
+
     def save_model(self, path: str, cur_round: int = -1) -> None:
         """Write the global parameters (``federate.save_to``)."""
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"cur_round": cur_round, "model": self.shared}, path)
+        buffer = io.BytesIO()
+        torch.save({"cur_round": cur_round, "model": self.shared}, buffer)
+        write_file(Path(path), buffer.getvalue())

@@ -17,6 +17,7 @@ import torch
 
 from fs_plugins.report.progress import Progress
 from fs_plugins.report.results import evaluation, is_better, selection_key
+from fs_plugins.state.files import write_file
 from fs_plugins.wire import encode
 
 
@@ -49,6 +50,9 @@ class Recorder:
         self.best: dict[str, Any] | None = None
         self._key = selection_key(self.cfg.eval.best_res_update_round_wise_key)
         self._shared = 0
+        self._begin = time.perf_counter()
+        self._before = 0.0  # seconds, and peak memory, of earlier processes
+        self._peak_before = 0
         self._server = runner.server
         self._watch_server(runner.server)
         if runner.mode == "standalone":
@@ -197,8 +201,39 @@ class Recorder:
             self.best = self.last
         self.progress.evaluated(rnd, self.last["weighted"])
 
+    def state(self) -> dict[str, Any]:
+        """What a resumed run's recorder goes on from, as JSON has it."""
+        return {
+            "bytes": {k: dict(v) for k, v in self._bytes.items()},
+            "round_bytes": self._round_bytes,
+            "seconds": self.seconds,
+            "last": self.last,
+            "best": self.best,
+            "shared": self._shared,
+            "total": self._before + time.perf_counter() - self._begin,
+            "peak_rss_bytes": max(self._peak_before, _peak_rss()),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what ``state`` returned."""
+        for direction, by_round in state["bytes"].items():
+            self._bytes[direction] = Counter(
+                {int(rnd): size for rnd, size in by_round.items()}
+            )
+        self._round_bytes = state["round_bytes"]
+        self.seconds.update(state["seconds"])
+        self.last, self.best = state["last"], state["best"]
+        self._shared = state["shared"]
+        self._before = state["total"]
+        self._peak_before = state["peak_rss_bytes"]
+
     def finish(self, total_seconds: float) -> dict[str, Any]:
-        """Write ``summary.json``; returns what is in it."""
+        """Write ``summary.json``; returns what is in it.
+
+        Args:
+            total_seconds: what this process has taken.
+
+        """
         best = None
         if self.best is not None:
             best = {"round": self.best["round"], "by": self._key}
@@ -206,22 +241,20 @@ class Recorder:
         summary = self.facts | {
             "results": {"last": self.last, "best": best},
             "communication": self._communication(),
-            "time": {"total_s": total_seconds}
+            "time": {"total_s": self._before + total_seconds}
             | {
                 # None: that is spent in other processes
                 f"{what}_s": self.seconds.get(what)
                 for what in ("train", "eval", "aggregate")
             },
             "memory": {
-                "peak_rss_bytes": _peak_rss(),
+                "peak_rss_bytes": max(self._peak_before, _peak_rss()),
                 "peak_gpu_bytes": _peak_gpu() if self.cfg.use_gpu else None,
             },
             "rejected_updates": getattr(self._server, "rejected_updates", 0),
         }
-        text = json.dumps(summary, indent=1)
-        part = self.outdir / "summary.json.part"
-        part.write_text(text + "\n", encoding="utf-8")
-        part.replace(self.outdir / "summary.json")
+        text = json.dumps(summary, indent=1) + "\n"
+        write_file(self.outdir / "summary.json", text.encode())
         return summary
 
     def _communication(self) -> dict[str, Any]:

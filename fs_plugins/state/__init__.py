@@ -1,6 +1,5 @@
-"""What a client keeps between rounds."""
+"""What a client keeps between rounds, and what a run can go on from."""
 
-from fs_plugins.state.files import read_tensors, write_tensors
-from fs_plugins.state.kept import KeptParameters
+from fs_plugins.state.kept import Kept, KeptInMemory, KeptOnDisk, kept_for
 
-__all__ = ["KeptParameters", "read_tensors", "write_tensors"]
+__all__ = ["Kept", "KeptInMemory", "KeptOnDisk", "kept_for"]

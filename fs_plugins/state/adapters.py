@@ -6,8 +6,9 @@ from typing import Any
 
 import peft
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
+from fs_plugins.state.files import write_file
 from fs_plugins.wire import Tensors, decode
 
 
@@ -82,10 +83,9 @@ def _save(wrapper: Any, folder: Path) -> None:
         )
         config, tensors = _on_unchanged_base(config, tensors, initial)
     config.save_pretrained(folder)
-    save_file(
-        {name: t.detach().cpu().contiguous() for name, t in tensors.items()},
-        folder / "adapter_model.safetensors",
-        metadata={"format": "pt"},
+    plain = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}
+    write_file(
+        folder / "adapter_model.safetensors", save(plain, {"format": "pt"})
     )
 
 

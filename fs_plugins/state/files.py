@@ -1,36 +1,112 @@
-"""Tensors in files that are never half-written."""
+"""Files that are never half-written, and tensors in them."""
 
+import contextlib
 import os
+import shutil
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 
 from fs_plugins.errors import UserError
-from fs_plugins.wire import Spec, Tensors, WireError, decode, encode
+from fs_plugins.wire import Spec, Tensors, WireError, check_tensors
+
+_CHECKSUM = "crc32"
+
+
+def write_file(file: Path, data: bytes) -> None:
+    """Write a file; a crash at any instant leaves the old one or the new.
+
+    Raises:
+        OSError: there is no room, or no permission; the old one stays.
+
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(file.name + ".part")
+    try:
+        with open(part, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(file)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        error.filename = error.filename or str(file)  # write() names none
+        raise
+
+
+def link_file(old: Path, new: Path) -> None:
+    """Make ``new`` the same file as ``old``: no second copy on the disk.
+
+    Neither is ever written into again, only replaced; so what becomes of
+    one does not touch the other.  Where there are no links it is a copy.
+    """
+    new.parent.mkdir(parents=True, exist_ok=True)
+    part = new.with_name(new.name + ".part")
+    part.unlink(missing_ok=True)
+    try:
+        os.link(old, part)
+    except OSError:
+        shutil.copyfile(old, part)
+    part.replace(new)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make sure that the names in a folder outlive a power failure."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_tensors(file: Path, tensors: Tensors) -> None:
-    """Write a safetensors file; a crash leaves the old one or the new."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(".part")
-    with open(part, "wb") as stream:
-        stream.write(encode(tensors))
-        stream.flush()
-        os.fsync(stream.fileno())
-    part.replace(file)
+    """Write a safetensors file with a checksum, as ``write_file`` does."""
+    plain = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}
+    write_file(file, save(plain, {_CHECKSUM: _checksum(plain)}))
 
 
-def read_tensors(file: Path, spec: Spec) -> dict[str, torch.Tensor]:
-    """What ``write_tensors`` wrote.
+def read_tensors(
+    file: Path, spec: Spec | None = None, free: str = ""
+) -> dict[str, torch.Tensor]:
+    """What ``write_tensors`` wrote, mapped into memory.
+
+    Args:
+        file: its name.
+        spec: the names, shapes and types that are expected; None for any.
+        free: names that begin so are not compared with ``spec``.
 
     Raises:
-        UserError: the file is broken, or is not what ``spec`` expects.
+        UserError: the file is missing, damaged, or not what is expected.
 
     """
     try:
-        return decode(file.read_bytes(), spec)
-    except (OSError, WireError) as error:
-        raise UserError(
-            f"{file} does not hold what this client keeps: {error}; restore "
-            "the file, or remove it to start again from the initial values"
-        ) from error
+        with safe_open(file, framework="pt") as opened:
+            about: Mapping[str, str] = opened.metadata() or {}
+            names = opened.keys()
+            tensors = {name: opened.get_tensor(name) for name in names}
+        if about.get(_CHECKSUM) != _checksum(tensors):
+            raise WireError("its checksum is wrong")
+        if spec is not None:
+            bound = {
+                name: tensor
+                for name, tensor in tensors.items()
+                if not (free and name.startswith(free))
+            }
+            check_tensors(bound, spec)
+    except (OSError, SafetensorError, WireError) as error:
+        raise UserError(f"{file} cannot be used: {error}") from error
+    return tensors
+
+
+def _checksum(tensors: Tensors) -> str:
+    total = 0
+    for name in sorted(tensors):
+        total = zlib.crc32(name.encode(), total)
+        flat = tensors[name].reshape(-1).view(torch.uint8)
+        total = zlib.crc32(flat.numpy().data, total)
+    return f"{total:08x}"

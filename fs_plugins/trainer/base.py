@@ -1,7 +1,7 @@
 """Local training of an adapter, whatever the task."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from federatedscope.core.trainers.enums import LIFECYCLE, MODE
 from fs_plugins.config import peft_method_of
 from fs_plugins.errors import UserError
 from fs_plugins.policy import Role, roles_of
+from fs_plugins.state.kept import OPTIMIZER
 from fs_plugins.trainer.schedule import schedule
 
 
@@ -25,7 +26,15 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
     What a client draws at random in a round (order of batches, dropout)
     depends on ``seed``, the client and the round alone: not on the method,
     on who trained before, or on whether the run was resumed.
+
+    Attributes:
+        optimizer_state: the optimizer's moments and the like, by
+            ``optimizer.<kind>.<parameter>``, if they are to outlive a round:
+            what a round begins with, then what it ends with.
+
     """
+
+    optimizer_state: Mapping[str, torch.Tensor] | None = None
 
     def train(
         self, target_data_split_name: str = "train", hooks_set: Any = None
@@ -66,6 +75,7 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
             groups = self._groups(ctx, section.optimizer.lr)
             ctx.trained = [p for g in groups for p in g["params"]]
             ctx.optimizer = _optimizer(groups, section.optimizer)
+            self._restore_optimizer(ctx)
             ctx.scaler = self._scaler(ctx)
             ctx.rates = self._rates(ctx, section.scheduler)
             ctx.batches = CtxVar(0, LIFECYCLE.ROUTINE)
@@ -81,10 +91,7 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
         ``fedsa.lr`` gives roles their own: with a larger one for B it is
         LoRA+ (Hayou et al., ICML 2024).
         """
-        inner = getattr(ctx.model, "model", ctx.model)
-        trained = {
-            n: p for n, p in inner.named_parameters() if p.requires_grad
-        }
+        trained = _names_of(ctx)
         own = {role: self.cfg.fedsa.lr[role.value] for role in Role}
         if not any(own.values()):
             return [{"params": list(trained.values()), "lr": rate}]
@@ -159,8 +166,38 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
         ctx.scaler.update()
         ctx.optimizer.zero_grad()
 
+    def _restore_optimizer(self, ctx: Any) -> None:
+        """Go on with the state of the client's last round."""
+        names = _names_of(ctx)
+        for name, value in (self.optimizer_state or {}).items():
+            kind, _, of = name.removeprefix(OPTIMIZER).partition(".")
+            if of in names:
+                state = ctx.optimizer.state[names[of]]
+                where = names[of].device if value.dim() else "cpu"
+                state[kind] = value.to(where, copy=True)
+
+    def _take_optimizer(self, ctx: Any) -> None:
+        """Hand over the state that the round has ended with."""
+        if self.optimizer_state is None or ctx.optimizer is None:
+            return
+        found = {}
+        for of, parameter in _names_of(ctx).items():
+            for kind, value in ctx.optimizer.state.get(parameter, {}).items():
+                if value is None:
+                    continue
+                if not isinstance(value, torch.Tensor):
+                    raise UserError(
+                        "fedsa.state.optimizer: "
+                        f"{type(ctx.optimizer).__name__} keeps a "
+                        f"{type(value).__name__}, which cannot be stored"
+                    )
+                found[f"{OPTIMIZER}{kind}.{of}"] = value
+        self.optimizer_state = found
+
     def _hook_on_fit_end(self, ctx: Any) -> None:
         super()._hook_on_fit_end(ctx)
+        if ctx.cur_mode == MODE.TRAIN:
+            self._take_optimizer(ctx)
         self._release(ctx)
 
     def _release(self, ctx: Any) -> None:
@@ -168,6 +205,12 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
         ctx.optimizer = ctx.trained = ctx.rates = ctx.scaler = None
         name = f"{ctx.cur_split}_loader"
         setattr(ctx, name, ctx.get(name).loader)
+
+
+def _names_of(ctx: Any) -> dict[str, torch.nn.Parameter]:
+    """The trained parameters, by their names in the PEFT model."""
+    inner = getattr(ctx.model, "model", ctx.model)
+    return {n: p for n, p in inner.named_parameters() if p.requires_grad}
 
 
 def _optimizer(parameters: Any, section: Any) -> Any:

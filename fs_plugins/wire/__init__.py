@@ -4,9 +4,18 @@ from fs_plugins.wire.codec import (
     Spec,
     Tensors,
     WireError,
+    check_tensors,
     decode,
     encode,
     spec_of,
 )
 
-__all__ = ["Spec", "Tensors", "WireError", "decode", "encode", "spec_of"]
+__all__ = [
+    "Spec",
+    "Tensors",
+    "WireError",
+    "check_tensors",
+    "decode",
+    "encode",
+    "spec_of",
+]

@@ -57,7 +57,7 @@ def decode(payload: object, spec: Spec) -> dict[str, torch.Tensor]:
         tensors = load(payload)
     except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
         raise WireError(f"it is not safetensors: {error}") from None
-    _check(tensors, spec)
+    check_tensors(tensors, spec)
     return tensors
 
 
@@ -68,7 +68,13 @@ def _max_bytes(spec: Spec) -> int:
     return values + header + 1024
 
 
-def _check(tensors: Tensors, spec: Spec) -> None:
+def check_tensors(tensors: Tensors, spec: Spec) -> None:
+    """Refuse anything but what ``spec`` says.
+
+    Raises:
+        WireError: says which name, shape, type or value is wrong.
+
+    """
     missing, extra = spec.keys() - tensors.keys(), tensors.keys() - spec.keys()
     if missing:
         raise WireError(f"{min(missing)!r} is missing")

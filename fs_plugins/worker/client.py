@@ -1,18 +1,21 @@
 """The client: shares what the policy shares, keeps what it keeps."""
 
+import logging
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from federatedscope.core.message import Message
 from federatedscope.core.workers import Client
 
 from fs_plugins.errors import RunError
-from fs_plugins.state import read_tensors, write_tensors
-from fs_plugins.wire import decode, encode, spec_of
+from fs_plugins.state import KeptOnDisk
+from fs_plugins.wire import decode, encode
 from fs_plugins.worker.parameters import parameters_of
+
+logger = logging.getLogger("federatedscope.fs_plugins")
 
 
 class FedSAClient(Client):  # type: ignore[misc]
@@ -36,9 +39,8 @@ class FedSAClient(Client):  # type: ignore[misc]
         if self._cfg is None:  # FederatedScope lists the handlers this way
             return
         self.parameters = parameters_of(self.model, self._cfg)
-        self.kept = self.parameters.kept_by_a_client()
+        self.kept = self.parameters.kept_by(self.ID, self._cfg)
         self.final: Any = None
-        self._file: Path | None = None
         if self.mode == "distributed":
             self.ID = self._cfg.distribute.data_idx
 
@@ -50,12 +52,27 @@ class FedSAClient(Client):  # type: ignore[misc]
             yield
 
     def callback_funcs_for_model_para(self, message: Message) -> None:
-        """A round: train, keep what is kept, send what is shared."""
+        """A round: train, keep what is kept, send what is shared.
+
+        If the loss is no longer a number, nothing of the round is kept or
+        sent: the server learns that there is no update, and why.
+        """
         self.state = message.state
-        with self._model_with(message.content):
+        payload: bytes | str
+        with self._model_with(message.content), self._optimizer_state():
             samples, _, results = self.trainer.train()
-            self._keep()
-            payload = encode(self.parameters.shared)
+            reason = self._divergence(results)
+            if reason:
+                logger.warning(
+                    "round %d: client %d goes back to the round's start: %s",
+                    self.state,
+                    self.ID,
+                    reason,
+                )
+                samples, payload = 0, reason
+            else:
+                self._keep()
+                payload = encode(self.parameters.shared)
         self._monitor.format_eval_res(
             results, rnd=self.state, role=f"Client #{self.ID}", return_raw=True
         )
@@ -91,11 +108,10 @@ class FedSAClient(Client):  # type: ignore[misc]
         run = message.content["run"]
         if not re.fullmatch("[0-9a-f]{16}", run):  # it becomes a folder
             raise RunError(f"the server's run {run!r} has no valid name")
-        folder = _base_folder(Path(self._cfg.outdir)) / "state" / run
-        self._file = folder / f"client_{self.ID}.safetensors"
-        if self._file.exists():
-            spec = spec_of(self.parameters.kept)
-            self.kept.save(read_tensors(self._file, spec))
+        kept = self.parameters.kept_by(self.ID, self._cfg, run)
+        if isinstance(kept, KeptOnDisk):
+            kept.find()
+        self.kept = kept
 
     def run(self) -> None:
         """Take part in a distributed run, to its end.
@@ -110,18 +126,32 @@ class FedSAClient(Client):  # type: ignore[misc]
         finally:
             self.comm_manager.close()
 
+    def _divergence(self, results: Any) -> str:
+        """Why a round's training is worth nothing; empty if it is."""
+        losses = [v for k, v in results.items() if k.endswith("loss")]
+        if not all(map(math.isfinite, losses)):
+            return "its loss is not finite"
+        if not self.parameters.are_finite():
+            return "its parameters are not finite"
+        return ""
+
+    @contextmanager
+    def _optimizer_state(self) -> Iterator[None]:
+        """With ``fedsa.state.optimizer``, lend the trainer its own."""
+        if not self._cfg.fedsa.state.optimizer:
+            yield
+            return
+        self.trainer.optimizer_state = self.kept.optimizer
+        try:
+            yield
+        finally:
+            self.trainer.optimizer_state = None
+
     def _keep(self) -> None:
-        self.kept.save(self.parameters.kept)
-        if self._file is not None:
-            write_tensors(self._file, self.kept.values)
-
-
-def _base_folder(outdir: Path) -> Path:
-    """The folder that a run shares with those started again after it.
-
-    The host puts them into ``sub_exp_<time>`` below.
-    """
-    return outdir.parent if outdir.name.startswith("sub_exp") else outdir
+        state = {}
+        if self._cfg.fedsa.state.optimizer:
+            state = self.trainer.optimizer_state
+        self.kept.save({**self.parameters.kept, **state})
 
 
 def _without_content(message: Message) -> Message:

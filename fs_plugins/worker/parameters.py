@@ -11,7 +11,7 @@ from torch import nn
 from fs_plugins.config import peft_method_of, policy_from
 from fs_plugins.errors import UserError
 from fs_plugins.policy import Action, Role, roles_of
-from fs_plugins.state import KeptParameters
+from fs_plugins.state import Kept, KeptInMemory, kept_for
 from fs_plugins.wire import Tensors, spec_of
 
 
@@ -57,18 +57,25 @@ class AdapterParameters:
         }
         self.spec = spec_of(self.shared)
         self._in_turn = (
-            KeptParameters(self.initial_of(self.kept))
+            KeptInMemory(self.initial_of(self.kept))
             if policy.in_turn
             else None
         )
 
-    def kept_by_a_client(self) -> KeptParameters:
-        """A client's own; or, if the policy says so, the one of all."""
-        return self._in_turn or KeptParameters(self.initial_of(self.kept))
+    def kept_by(self, client: int, cfg: Any, run: str = "") -> Kept:
+        """A client's own, see ``kept_for``; or, in turn, the one of all."""
+        initial = self.initial_of(self.kept)
+        return self._in_turn or kept_for(client, initial, cfg, run)
 
     def initial_of(self, group: Tensors) -> dict[str, torch.Tensor]:
         """The initial values of ``shared`` or ``kept``."""
         return {name: self.initial[name] for name in group}
+
+    def are_finite(self) -> bool:
+        """Whether no trained value is NaN or infinite."""
+        both = (self.shared | self.kept).values()
+        checks = [p.detach().isfinite().all() for p in both]
+        return not checks or bool(torch.stack(checks).all())
 
     @contextmanager
     def lent(self, *values: Tensors) -> Iterator[None]:

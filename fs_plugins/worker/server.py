@@ -66,7 +66,7 @@ class FedSAServer(AttendingServer):
             return "finish"
         client = message.sender
         self.cur_timestamp = message.timestamp
-        if client not in self.absent:
+        if client in self._present:
             self.sampler.change_state(client, "idle")
         is_awaited = client in self._training
         try:
@@ -75,7 +75,7 @@ class FedSAServer(AttendingServer):
             if not is_awaited:
                 raise WireError("none is awaited from this client")
             self._training.discard(client)
-            samples, payload = _parts(message.content)
+            samples, payload = self._parts(message.content)
             update = decode(payload, self.parameters.spec)
         except WireError as error:
             self.rejected_updates += 1
@@ -131,12 +131,27 @@ class FedSAServer(AttendingServer):
         self._monitor.finish_fl()
         self.broadcast_model_para(msg_type, filter_unseen_clients=False)
 
+    def _parts(self, content: Any) -> tuple[int, Any]:
+        """(samples, payload) of an update."""
+        if not isinstance(content, (tuple, list)) or len(content) != 2:
+            raise WireError("it is not a pair of samples and payload")
+        samples, payload = content
+        if samples == 0 and isinstance(payload, str):
+            raise WireError(f"it has none: {payload[:100]!r}")
+        most = _most_samples(self._cfg)
+        if type(samples) is not int or not 0 < samples <= most:
+            raise WireError(
+                f"it claims {samples!r} samples; from 1 to {most} can be "
+                "(fedsa.max_samples)"
+            )
+        return samples, payload
 
-def _parts(content: Any) -> tuple[int, Any]:
-    """(samples, payload) of an update."""
-    if not isinstance(content, (tuple, list)) or len(content) != 2:
-        raise WireError("it is not a pair of samples and payload")
-    samples, payload = content
-    if type(samples) is not int or samples <= 0:
-        raise WireError(f"it claims {samples!r} samples")
-    return samples, payload
+
+def _most_samples(cfg: Any) -> int:
+    """What ``fedsa.max_samples`` says, or stands for."""
+    if cfg.fedsa.max_samples:
+        return int(cfg.fedsa.max_samples)
+    if cfg.train.batch_or_epoch != "batch":
+        return 2**31 - 1
+    steps = cfg.train.local_update_steps * cfg.grad.grad_accum_count
+    return int(steps * cfg.dataloader.batch_size)

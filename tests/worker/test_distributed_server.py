@@ -197,7 +197,7 @@ def ended(at, clients=()):
 
 
 def test_all_answer(server):
-    at = server()
+    at = server(fedsa__max_samples=16)
     clients = play(at, plus(1), plus(2), plus(6, samples=16))
     ended(at, clients)
     assert moved(at) == pytest.approx(3 * (1 * 8 + 2 * 8 + 6 * 16) / 32)

@@ -1,0 +1,374 @@
+"""The whole state of a standalone run, on disk, between its rounds."""
+
+import contextlib
+import json
+import os
+import random
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fs_plugins.errors import UserError
+from fs_plugins.state.files import (
+    link_file,
+    read_tensors,
+    sync_folder,
+    write_file,
+    write_tensors,
+)
+from fs_plugins.wire import Tensors, WireError, check_tensors, spec_of
+
+# Files of a run that grow; a resumed one goes on at the checkpoint's length.
+LOGS = ("metrics.jsonl", "eval_results.log", "system_metrics.log")
+# What a worker's monitor counts, on either host.
+_COUNTERS = (
+    "total_model_size",
+    "total_flops",
+    "flop_count",
+    "flops_per_sample",
+    "total_upload_bytes",
+    "total_download_bytes",
+    "global_convergence_round",
+    "local_convergence_round",
+)
+_STOPPER = ("counter_no_improve", "best_metric", "early_stopped")
+
+
+class Checkpoints:
+    """Writes a run's checkpoints and takes one up again.
+
+    ``<outdir>/checkpoints/round_<n>`` is the state after n rounds: the
+    global parameters and what else the aggregator carries from round to
+    round, what each client keeps, all random-number states, best results,
+    counters, and the lengths of the logs.  What a client draws depends on
+    seed, client and round alone, so no loader has a state.  A checkpoint
+    appears under its name at once, complete; what has not changed since the
+    one before is a link to it, so that it costs no bytes.
+
+    Args:
+        runner: a runner of either host, standalone, not yet run.
+        recorder: the run's ``Recorder``.
+
+    """
+
+    def __init__(self, runner: Any, recorder: Any) -> None:
+        self._runner = runner
+        self._recorder = recorder
+        self._outdir = Path(runner.cfg.outdir)
+        self.folder = self._outdir / "checkpoints"
+        self._keep = runner.cfg.fedsa.checkpoint.keep
+        # The newest one, and which version of each client's is in it.
+        self._newest: Path | None = None
+        self._versions: dict[int, int] = {}
+
+    def write(self) -> Path:
+        """Write a checkpoint of the present; returns its folder.
+
+        Raises:
+            OSError: there is no room; earlier ones stay.
+
+        """
+        server = self._runner.server
+        folder = self.folder / f"round_{server.state}"
+        if folder.exists():  # resumed from it, or written at this very round
+            return folder
+        part = folder.with_name(folder.name + ".part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        try:
+            versions = self._write_clients(part)
+            write_tensors(part / "server.safetensors", self._tensors())
+            logs = {name: _synced_size(self._outdir / name) for name in LOGS}
+            state = self._facts() | {"kept": sorted(versions), "logs": logs}
+            text = json.dumps(state, default=lambda number: number.item())
+            write_file(part / "state.json", text.encode())
+            sync_folder(part)
+            part.replace(folder)
+            sync_folder(self.folder)
+        except OSError:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+        self._newest, self._versions = folder, versions
+        for old in rounds_in(self._outdir)[: -self._keep]:
+            gone = old.with_name(old.name + ".part")
+            old.replace(gone)  # at once; then piece by piece
+            shutil.rmtree(gone, ignore_errors=True)
+        return folder
+
+    def _write_clients(self, part: Path) -> dict[int, int]:
+        """What clients keep; returns its version by client."""
+        versions = {}
+        for ID, kept in self._kept().items():
+            if not kept.version:
+                continue
+            versions[ID] = kept.version
+            name = _file_of(ID)
+            if self._newest and self._versions.get(ID) == kept.version:
+                link_file(self._newest / name, part / name)
+            else:
+                kept.write(part / name)
+        return versions
+
+    def restore(self) -> int:
+        """Take up the newest checkpoint; returns how many rounds it knows.
+
+        Without one the run begins with its first round.
+
+        Raises:
+            UserError: the checkpoint is damaged, or not of this run.
+
+        """
+        for part in self.folder.glob("*.part"):
+            shutil.rmtree(part, ignore_errors=True)
+        found = rounds_in(self._outdir)
+        if not found:
+            for name in LOGS:
+                (self._outdir / name).unlink(missing_ok=True)
+            return 0
+        folder = found[-1]
+        try:
+            return self._restore(folder)
+        except UserError as error:
+            others = f" to go on from {found[-2].name}" if found[1:] else ""
+            raise UserError(
+                f"{error}; repair it, or remove {folder}{others}"
+            ) from error
+
+    def _restore(self, folder: Path) -> int:
+        state = _read_state(folder)
+        server = self._runner.server
+        sizes = _sizes_of(self._runner.data)
+        for ID, size in sizes.items():
+            known = state["data"].get(str(ID))
+            if known != size:
+                raise UserError(
+                    f"the data are not those of the run: client {ID} has "
+                    f"{size} examples to train, validate and test, and had "
+                    f"{known}"
+                )
+        self._restore_tensors(folder)
+        for ID, kept in self._kept().items():
+            if ID in state["kept"]:
+                kept.restore(folder / _file_of(ID))
+                self._versions[ID] = kept.version
+            else:
+                kept.forget()
+        for name in LOGS:
+            _cut(self._outdir / name, state["logs"][name])
+        server.state = state["round"]
+        server.rejected_updates = state["rejected_updates"]
+        self._recorder.restore(state["recorder"])
+        self._newest = folder
+        # The clients are yet to join, which is counted, and was before.
+        broadcast = server.broadcast_model_para
+
+        def joined(*args: Any, **kwargs: Any) -> None:
+            server.broadcast_model_para = broadcast
+            for ID, worker in self._workers().items():
+                _restore_worker(worker, state["workers"][str(ID)])
+            _restore_random(state["random"])
+            broadcast(*args, **kwargs)
+
+        server.broadcast_model_para = joined
+        return int(state["round"])
+
+    def _facts(self) -> dict[str, Any]:
+        server = self._runner.server
+        return {
+            "schema": 1,
+            "round": server.state,
+            "rejected_updates": getattr(server, "rejected_updates", 0),
+            "workers": {
+                ID: _state_of_worker(w) for ID, w in self._workers().items()
+            },
+            "data": _sizes_of(self._runner.data),
+            "random": _random_states(),
+            "recorder": self._recorder.state(),
+        }
+
+    def _workers(self) -> dict[int, Any]:
+        return {0: self._runner.server, **self._runner.client}
+
+    def _kept(self) -> dict[int, Any]:
+        """By client; nothing with the host's own workers."""
+        return {
+            ID: client.kept
+            for ID, client in self._runner.client.items()
+            if hasattr(client, "kept")
+        }
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        """What the aggregator carries; or the models of the host's workers.
+
+        With those, each participant's model is its state.
+        """
+        server = self._runner.server
+        if hasattr(server, "parameters"):
+            return _joined(server.aggregator.state())
+        return _joined(
+            {str(ID): model.state_dict() for ID, model in self._models()}
+        )
+
+    def _models(self) -> Iterable[tuple[int, Any]]:
+        """The different models of the host's own workers."""
+        seen = set()
+        for ID, worker in self._workers().items():
+            if id(worker.model) not in seen:
+                seen.add(id(worker.model))
+                yield ID, worker.model
+
+    def _restore_tensors(self, folder: Path) -> None:
+        file = folder / "server.safetensors"
+        found = read_tensors(file)
+        expected = self._tensors()
+        try:
+            # An aggregator may carry more than it begins with.
+            known = {name: found[name] for name in expected if name in found}
+            check_tensors(known, spec_of(expected))
+        except WireError as error:
+            raise UserError(f"{file} is of another run: {error}") from error
+        server = self._runner.server
+        groups = _split(found)
+        if hasattr(server, "parameters"):
+            server.aggregator.restore(groups)
+            return
+        for ID, model in self._models():
+            model.load_state_dict(groups.get(str(ID), {}), strict=False)
+
+
+def rounds_in(outdir: Path) -> list[Path]:
+    """The checkpoints in a run's folder, the oldest first."""
+    found = [
+        folder
+        for folder in (outdir / "checkpoints").glob("round_*")
+        if folder.name.removeprefix("round_").isdigit()
+    ]
+    return sorted(found, key=lambda f: int(f.name.removeprefix("round_")))
+
+
+def _file_of(client: int) -> str:
+    return f"client_{client}.safetensors"
+
+
+def _read_state(folder: Path) -> dict[str, Any]:
+    file = folder / "state.json"
+    try:
+        state: dict[str, Any] = json.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} cannot be used: {error}") from error
+    return state
+
+
+def _joined(groups: Mapping[str, Tensors]) -> dict[str, torch.Tensor]:
+    return {
+        f"{group}/{name}": tensor
+        for group, tensors in groups.items()
+        for name, tensor in tensors.items()
+    }
+
+
+def _split(tensors: Tensors) -> dict[str, dict[str, torch.Tensor]]:
+    groups: dict[str, dict[str, torch.Tensor]] = {}
+    for joined, tensor in tensors.items():
+        group, _, name = joined.partition("/")
+        # A copy: the file may be replaced while the tensor is in use.
+        groups.setdefault(group, {})[name] = tensor.clone()
+    return groups
+
+
+def _state_of_worker(worker: Any) -> dict[str, Any]:
+    stopper = worker.early_stopper
+    # A client's history matters if it can stop early, the server's always.
+    remembers = worker.ID == 0 or stopper.patience > 0
+    return {
+        "state": worker.state,
+        "best": worker.best_results,
+        "history": worker.history_results if remembers else {},
+        "stopper": _present(stopper, _STOPPER),
+        "counters": _present(worker._monitor, _COUNTERS),
+    }
+
+
+def _restore_worker(worker: Any, state: Mapping[str, Any]) -> None:
+    worker.state = state["state"]
+    worker.best_results = state["best"]
+    worker.history_results = state["history"]
+    for thing, values in (
+        (worker.early_stopper, state["stopper"]),
+        (worker._monitor, state["counters"]),
+    ):
+        for name, value in values.items():
+            setattr(thing, name, value)
+
+
+def _present(thing: Any, names: Iterable[str]) -> dict[str, Any]:
+    return {n: getattr(thing, n) for n in names if hasattr(thing, n)}
+
+
+def _sizes_of(data: Any) -> dict[int, list[int]]:
+    """Examples to train, validate and test, by client."""
+    return {
+        ID: [
+            len(getattr(own, f"{split}_data", None) or ())
+            for split in ("train", "val", "test")
+        ]
+        for ID, own in data.items()
+        if ID and own is not None
+    }
+
+
+def _random_states() -> dict[str, Any]:
+    name, keys, *rest = np.random.get_state()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {
+        "python": random.getstate(),
+        "numpy": [name, np.asarray(keys).tolist(), *rest],
+        "torch": _text(torch.get_rng_state()),
+        "cuda": [_text(state) for state in cuda],
+    }
+
+
+def _restore_random(states: Mapping[str, Any]) -> None:
+    version, numbers, gauss = states["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    np.random.set_state(tuple(states["numpy"]))
+    torch.set_rng_state(_tensor(states["torch"]))
+    for device, state in enumerate(states["cuda"]):
+        if device < torch.cuda.device_count():
+            torch.cuda.set_rng_state(_tensor(state), device)
+
+
+def _text(state: torch.Tensor) -> str:
+    return bytes(state.tolist()).hex()
+
+
+def _tensor(text: str) -> torch.Tensor:
+    return torch.tensor(list(bytes.fromhex(text)), dtype=torch.uint8)
+
+
+def _synced_size(log: Path) -> int:
+    """Its length, once all of it is on the disk."""
+    with contextlib.suppress(FileNotFoundError), open(log, "rb") as file:
+        os.fsync(file.fileno())
+        return os.fstat(file.fileno()).st_size
+    return 0
+
+
+def _cut(log: Path, size: int) -> None:
+    """Drop what a log has got since the checkpoint.
+
+    Raises:
+        UserError: the log is shorter than it was.
+
+    """
+    now = log.stat().st_size if log.exists() else 0
+    if now < size:
+        raise UserError(
+            f"{log} has {now} bytes and had {size} at the checkpoint"
+        )
+    if now > size:
+        os.truncate(log, size)

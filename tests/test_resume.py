@@ -1,0 +1,443 @@
+"""A run that was interrupted ends as one that never was, bit for bit."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import args_of, wait_for
+from safetensors.torch import load_file
+
+from fs_plugins.errors import Interrupted, UserError
+
+VARYING = ("time", "memory")
+
+
+def everything_of(folder: Path) -> dict:
+    """All results of a run, without what no two runs have in common."""
+    summary = json.loads((folder / "summary.json").read_text())
+    adapters = {
+        str(file.relative_to(folder)): {
+            name: tensor.numpy().tobytes()
+            for name, tensor in load_file(file).items()
+        }
+        for file in sorted(folder.glob("adapters/*/*.safetensors"))
+    }
+    return {
+        "summary": {k: v for k, v in summary.items() if k not in VARYING},
+        "metrics": (folder / "metrics.jsonl").read_text(),
+        "host": without_times((folder / "eval_results.log").read_text()),
+        "costs": costs_in(folder / "system_metrics.log"),
+        "adapters": adapters,
+    }
+
+
+def without_times(text: str) -> str:
+    return "\n".join(line for line in text.splitlines() if "time" not in line)
+
+
+def costs_in(file: Path) -> list:
+    """What the host counts; FederatedScope's bytes are known to be wrong."""
+    if os.environ["FS_PLUGINS_HOST"] == "federatedscope":
+        return []
+    lines = map(json.loads, file.read_text().splitlines())
+    return [
+        {k: v for k, v in line.items() if "time" not in k}
+        for line in lines
+        if isinstance(line["id"], int)
+    ]
+
+
+class Killed(BaseException):
+    """Ends a run at once, as SIGKILL does."""
+
+
+def kill_in_round(monkeypatch, rnd: int, client: int = 2) -> None:
+    """The next run dies while a client trains."""
+    from federatedscope.core.workers import Client
+
+    from fs_plugins.worker.client import FedSAClient
+
+    for cls in (Client, FedSAClient):
+        handle = cls.callback_funcs_for_model_para
+
+        def killed(self, message, handle=handle):
+            if message.state == rnd and client <= self.ID:
+                raise Killed
+            return handle(self, message)
+
+        monkeypatch.setattr(cls, "callback_funcs_for_model_para", killed)
+
+
+def folder_of(lab) -> Path:
+    """The newest run's folder."""
+    found = Path(lab.settings["outdir"]).rglob("checkpoints")
+    return max(found, key=lambda f: f.stat().st_mtime_ns).parent
+
+
+def resumed(folder: Path, **kwargs) -> Path:
+    from fs_plugins.experiment import resume
+
+    assert resume(folder, quiet=True, **kwargs)["outdir"] == str(folder)
+    return folder
+
+
+ADAM = {"type": "AdamW", "lr": 0.05}
+CASES = {
+    "plain": {},
+    "one model each": {"federate__share_local_model": False},
+    "sampled": {
+        "federate__client_num": 4,
+        "federate__sample_client_num": 2,
+        "dataloader__shuffle": True,
+    },
+    "dropout": {
+        "llm__adapter__args": [
+            {"r": 2, "lora_dropout": 0.5, "target_modules": ["query"]}
+        ]
+    },
+    "on disk": {"fedsa__state__backend": "disk"},
+    "on disk, small cache": {
+        "fedsa__state__backend": "disk",
+        "fedsa__state__cache": 0.001,
+        "federate__share_local_model": False,
+    },
+    "optimizer state": {
+        "train__optimizer": ADAM,
+        "fedsa__state__optimizer": True,
+    },
+    "optimizer state on disk": {
+        "train__optimizer": ADAM,
+        "fedsa__state": {"optimizer": True, "backend": "disk"},
+    },
+    "schedule": {
+        "train__scheduler": {"type": "linear", "warmup_ratio": 0.2},
+        "train__optimizer": ADAM,
+    },
+    "seldom evaluated": {"eval__freq": 3},
+    "early stopping": {"early_stop__patience": 2},
+    "vera": {"llm__adapter__args": args_of("vera")},
+    "pissa": {"llm__adapter__args": args_of("pissa")},
+    "fedit": {"federate__method": "fedit"},
+    "ffa": {"federate__method": "ffa"},
+    "local": {"federate__method": "local", "early_stop__patience": 1},
+    "in turn": {"federate__method": "sequential_b"},
+    "host": {"federate__method": "FedAvg"},
+    "host, sampled": {
+        "federate__method": "FedAvg",
+        "federate__client_num": 4,
+        "federate__sample_client_num": 2,
+    },
+    "host, heads kept": {
+        "federate__method": "FedAvg",
+        "federate__share_local_model": False,
+        "personalization__local_param": ["modules_to_save"],
+    },
+    "global evaluation": {
+        "federate__method": "fedit",
+        "fedsa__policy__HEAD": "share",
+        "federate__make_global_eval": True,
+    },
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_killed_run_ends_as_if_nothing_had_been(lab, monkeypatch, case):
+    changes = {"federate__total_round_num": 5, **CASES[case]}
+    whole = everything_of(Path(lab.run(**changes)["outdir"]))
+    with monkeypatch.context() as patch:
+        kill_in_round(patch, 1 if "early_stop__patience" in changes else 3)
+        with pytest.raises(Killed):
+            lab.run(**changes)
+    folder = folder_of(lab)
+    assert not (folder / "summary.json").exists()
+    again = everything_of(resumed(folder))
+    for what, expected in whole.items():
+        assert again[what] == expected, what
+
+
+def test_a_language_model_goes_on_with_generation(language_lab, monkeypatch):
+    changes = {
+        "fedsa__eval__generate": {
+            "examples": 2,
+            "temperature": 0.7,
+            "max_new_tokens": 8,
+        },
+    }
+    whole = everything_of(Path(language_lab.run(**changes)["outdir"]))
+    with monkeypatch.context() as patch:
+        kill_in_round(patch, 2)
+        with pytest.raises(Killed):
+            language_lab.run(**changes)
+    assert everything_of(resumed(folder_of(language_lab))) == whole
+
+
+@pytest.mark.parametrize("rnd", [0, 1, 2, 3])
+@pytest.mark.parametrize("every", [0, 2])
+def test_from_whatever_round(lab, monkeypatch, rnd, every):
+    """Also from none: a run without a checkpoint begins again."""
+    changes = {
+        "federate__total_round_num": 4,
+        "fedsa__checkpoint__every": every,
+    }
+    whole = everything_of(Path(lab.run(**changes)["outdir"]))
+    with monkeypatch.context() as patch:
+        kill_in_round(patch, rnd)
+        with pytest.raises(Killed):
+            lab.run(**changes)
+    folder = folder_of(lab)
+    rounds = {f.name for f in folder.glob("checkpoints/round_*")}
+    assert rounds == ({"round_2"} if every and rnd > 1 else set())
+    assert everything_of(resumed(folder)) == whole
+
+
+def test_the_last_checkpoints_are_kept(lab):
+    folder = Path(
+        lab.run(federate__total_round_num=6, fedsa__checkpoint__keep=3)[
+            "outdir"
+        ]
+    )
+    rounds = {f.name for f in folder.glob("checkpoints/round_*")}
+    assert rounds == {"round_3", "round_4", "round_5"}
+
+
+def test_what_has_not_changed_is_not_written_again(lab):
+    """Two checkpoints of a client that rested are one file."""
+    folder = Path(
+        lab.run(
+            federate__client_num=4,
+            federate__sample_client_num=1,
+            federate__total_round_num=4,
+        )["outdir"]
+    )
+    second, third = (folder / f"checkpoints/round_{n}" for n in (2, 3))
+    common = {f.name for f in second.glob("client_*")} & {
+        f.name for f in third.glob("client_*")
+    }
+    same = [
+        name
+        for name in common
+        if os.path.samefile(second / name, third / name)
+    ]
+    trained_again = len(common) - len(same)
+    assert common and trained_again <= 1
+
+
+def test_with_other_settings_it_is_refused_unless_forced(lab, monkeypatch):
+    with monkeypatch.context() as patch:
+        kill_in_round(patch, 2)
+        with pytest.raises(Killed):
+            lab.run()
+    folder = folder_of(lab)
+    with pytest.raises(UserError, match=r"train\.optimizer\.lr \(now 0\.25\)"):
+        resumed(folder, overrides=["train.optimizer.lr", "0.25"])
+    file = lab.file(seed=5, federate__total_round_num=4)
+    with pytest.raises(UserError, match="seed") as refused:
+        resumed(folder, experiment=file)
+    assert "total_round_num" in str(refused.value)
+    assert "outdir" not in str(refused.value)
+    # where what is kept lies has no say in the numbers
+    more = ["federate.total_round_num", "5", "fedsa.state.backend", "disk"]
+    resumed(folder, overrides=more, force=True)
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["results"]["last"]["round"] == 5
+    assert summary["rounds"] == 5
+    with pytest.raises(UserError, match="has finished"):
+        resumed(folder)
+    resumed(folder, overrides=["federate.total_round_num", "6"], force=True)
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["round"] for line in lines] == [1, 2, 3, 4, 5, 6]
+
+
+def test_where_clients_keep_it_does_not_matter(lab, monkeypatch, tmp_path):
+    whole = everything_of(Path(lab.run()["outdir"]))
+    with monkeypatch.context() as patch:
+        kill_in_round(patch, 2)
+        with pytest.raises(Killed):
+            lab.run()
+    other = ["fedsa.state.backend", "disk"]
+    other += ["fedsa.state.folder", str(tmp_path / "fast")]
+    folder = resumed(folder_of(lab), overrides=other)
+    assert everything_of(folder) == whole
+    assert len(list((tmp_path / "fast").rglob("client_*"))) == 3
+
+
+def damage(kind: str, folder: Path) -> Path:
+    """Spoil a checkpoint; returns what is spoilt."""
+    names = {
+        "state.json": "state.json",
+        "no state": "state.json",
+        "server": "server.safetensors",
+    }
+    file = folder / names.get(kind, "client_2.safetensors")
+    data = file.read_bytes()
+    if kind in ("no state", "missing"):
+        file.unlink()
+    elif kind == "a bit":
+        at = len(data) - 5
+        file.unlink()  # other checkpoints may link to it
+        file.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    elif kind == "of another client's model":
+        tensors = {n + "x": t for n, t in load_file(file).items()}
+        file.unlink()
+        from fs_plugins.state.files import write_tensors
+
+        write_tensors(file, tensors)
+    else:
+        file.unlink()
+        file.write_bytes(data[: len(data) // 2])
+    return file
+
+
+@pytest.mark.parametrize("backend", ["memory", "disk"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "truncated",
+        "a bit",
+        "missing",
+        "of another client's model",
+        "state.json",
+        "no state",
+        "server",
+    ],
+)
+def test_a_damaged_checkpoint_is_refused_by_name(
+    lab, monkeypatch, kind, backend
+):
+    """And never replaced by a fresh B; the one before it serves."""
+    changes = {"fedsa__state__backend": backend}
+    whole = everything_of(Path(lab.run(**changes)["outdir"]))
+    with monkeypatch.context() as patch:
+        kill_in_round(patch, 2)
+        with pytest.raises(Killed):
+            lab.run(**changes)
+    folder = folder_of(lab)
+    newest = folder / "checkpoints/round_2"
+    spoilt = damage(kind, newest)
+    with pytest.raises(UserError) as refused:
+        resumed(folder)
+    sentence = str(refused.value)
+    assert str(spoilt) in sentence and "\n" not in sentence
+    assert f"remove {newest} to go on from round_1" in sentence
+    shutil.rmtree(newest)
+    assert everything_of(resumed(folder)) == whole
+
+
+def test_other_data_are_refused(lab, monkeypatch, tmp_path, toy_glue):
+    root = tmp_path / "glue"
+    shutil.copytree(toy_glue, root)
+    with monkeypatch.context() as patch:
+        kill_in_round(patch, 2)
+        with pytest.raises(Killed):
+            lab.run(data__root=str(root))
+    train = root / "SST-2/train.tsv"
+    train.write_text("\n".join(train.read_text().splitlines()[:-8]) + "\n")
+    with pytest.raises(UserError, match="the data are not those of the run"):
+        resumed(folder_of(lab))
+
+
+def test_folders_that_hold_no_run(fedsa, tmp_path):
+    found = fedsa("run", "--resume", tmp_path / "nowhere")
+    assert found.returncode == 2
+    assert "holds no run to resume" in found.stderr
+    found = fedsa("run")
+    assert found.returncode == 2 and "--resume" in found.stderr
+    found = fedsa("run", "--cfg", "a.yaml", "--force")
+    assert found.returncode == 2 and "--force" in found.stderr
+
+
+def test_a_client_that_was_away_comes_back_to_its_own_b(lab):
+    """Absent for k rounds: its own B, and the A of now."""
+    runner = lab.runner(
+        federate__client_num=3,
+        federate__sample_client_num=1,
+        federate__total_round_num=4,
+    )
+    turns = iter([[3], [1], [2], [3]])
+    runner.server.sampler.sample = lambda size: next(turns)
+    seen: dict[int, list] = {ID: [] for ID in runner.client}
+    shared = []
+    broadcast = runner.server.broadcast_model_para
+
+    def noted(msg_type="model_para", *args, **kwargs):
+        if msg_type == "model_para":
+            shared.append(dict(runner.server.aggregator.shared))
+        broadcast(msg_type, *args, **kwargs)
+
+    runner.server.broadcast_model_para = noted
+    for ID, client in runner.client.items():
+        train = client.trainer.train
+
+        def watched(ID=ID, client=client, train=train):
+            both = client.parameters
+            begin = {n: p.detach().clone() for n, p in both.kept.items()}
+            given = {n: p.detach().clone() for n, p in both.shared.items()}
+            found = train()
+            end = {n: p.detach().clone() for n, p in both.kept.items()}
+            seen[ID].append((begin, given, end))
+            return found
+
+        client.trainer.train = watched
+    runner.run()
+    (_, _, left), (found, given, _) = seen[3]
+    assert all(torch.equal(left[name], found[name]) for name in left)
+    assert any(left[name].abs().sum() for name in left if "lora_B" in name)
+    assert all(torch.equal(given[name], shared[3][name]) for name in given)
+    assert any(not torch.equal(shared[0][n], shared[3][n]) for n in given)
+
+
+# Signals
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_round_and_says_how_to_go_on(
+    lab, monkeypatch, number
+):
+    whole = everything_of(Path(lab.run()["outdir"]))
+    from fs_plugins.worker.client import FedSAClient
+
+    handle = FedSAClient.callback_funcs_for_model_para
+
+    def signalled(self, message):
+        if message.state == 1 and self.ID == 2:
+            os.kill(os.getpid(), number)
+        return handle(self, message)
+
+    before = signal.getsignal(number)
+    with monkeypatch.context() as patch:
+        patch.setattr(FedSAClient, "callback_funcs_for_model_para", signalled)
+        with pytest.raises(Interrupted) as stopped:
+            lab.run(fedsa__checkpoint__every=0)
+    assert signal.getsignal(number) is before
+    folder = folder_of(lab)
+    assert stopped.value.signal == number
+    assert "stopped after round 2 of 3" in str(stopped.value)
+    assert f"fedsa run --resume {folder}" in str(stopped.value)
+    assert (folder / "checkpoints/round_2").is_dir()
+    assert (folder / "adapters/client_3").is_dir()
+    assert everything_of(resumed(folder)) == whole
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_exits_as_shells_expect(lab, number):
+    file = lab.file(federate__total_round_num=500, eval__freq=500)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fs_plugins", "run", "--cfg", str(file)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    outdir = Path(lab.settings["outdir"])
+    wait_for(lambda: any(outdir.rglob("checkpoints/round_*")), 60)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    *_, sentence = err.strip().splitlines()
+    assert sentence.startswith("fedsa: stopped after round")
+    assert "Traceback" not in err
