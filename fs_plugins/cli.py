@@ -83,6 +83,23 @@ def compare(
 
 
 @app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    client: Annotated[
+        str, typer.Option(help="The number of one, global, or all.")
+    ],
+    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Merge it into the base model.")
+    ] = False,
+) -> None:
+    """Write trained adapters as PEFT loads them, or merged models."""
+    from fs_plugins.export import export as export_adapters
+
+    print(export_adapters(run, client, out, merge))
+
+
+@app.command()
 def methods() -> None:
     """List the federated methods, the adapters and the experiments."""
     from fs_plugins.report.tables import (

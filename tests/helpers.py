@@ -1,5 +1,7 @@
 """What several tests do with a runner."""
 
+import json
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -9,6 +11,7 @@ from typing import Any
 import torch
 import trustme
 from peft import LoraConfig, VeraConfig, get_peft_model
+from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
 LORA = {
@@ -122,3 +125,40 @@ def wait_for(condition: Callable[[], bool], seconds: float = 10) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not come true"
         time.sleep(0.02)
+
+
+def everything_of(folder: Path) -> dict[str, Any]:
+    """All results of a run, without what no two runs have in common."""
+    summary = json.loads((folder / "summary.json").read_text())
+    adapters = {
+        str(file.relative_to(folder)): {
+            name: tensor.numpy().tobytes()
+            for name, tensor in load_file(file).items()
+        }
+        for file in sorted(folder.glob("adapters/*/*.safetensors"))
+    }
+    return {
+        "summary": {
+            k: v for k, v in summary.items() if k not in ("time", "memory")
+        },
+        "metrics": (folder / "metrics.jsonl").read_text(),
+        "host": _without_times((folder / "eval_results.log").read_text()),
+        "costs": _costs_in(folder / "system_metrics.log"),
+        "adapters": adapters,
+    }
+
+
+def _without_times(text: str) -> str:
+    return "\n".join(line for line in text.splitlines() if "time" not in line)
+
+
+def _costs_in(file: Path) -> list[Any]:
+    """What the host counts; FederatedScope's bytes are known to be wrong."""
+    if os.environ["FS_PLUGINS_HOST"] == "federatedscope":
+        return []
+    lines = map(json.loads, file.read_text().splitlines())
+    return [
+        {k: v for k, v in line.items() if "time" not in k}
+        for line in lines
+        if isinstance(line["id"], int)
+    ]

@@ -10,47 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import args_of, wait_for
+from helpers import args_of, everything_of, wait_for
 from safetensors.torch import load_file
 
 from fs_plugins.errors import Interrupted, UserError
-
-VARYING = ("time", "memory")
-
-
-def everything_of(folder: Path) -> dict:
-    """All results of a run, without what no two runs have in common."""
-    summary = json.loads((folder / "summary.json").read_text())
-    adapters = {
-        str(file.relative_to(folder)): {
-            name: tensor.numpy().tobytes()
-            for name, tensor in load_file(file).items()
-        }
-        for file in sorted(folder.glob("adapters/*/*.safetensors"))
-    }
-    return {
-        "summary": {k: v for k, v in summary.items() if k not in VARYING},
-        "metrics": (folder / "metrics.jsonl").read_text(),
-        "host": without_times((folder / "eval_results.log").read_text()),
-        "costs": costs_in(folder / "system_metrics.log"),
-        "adapters": adapters,
-    }
-
-
-def without_times(text: str) -> str:
-    return "\n".join(line for line in text.splitlines() if "time" not in line)
-
-
-def costs_in(file: Path) -> list:
-    """What the host counts; FederatedScope's bytes are known to be wrong."""
-    if os.environ["FS_PLUGINS_HOST"] == "federatedscope":
-        return []
-    lines = map(json.loads, file.read_text().splitlines())
-    return [
-        {k: v for k, v in line.items() if "time" not in k}
-        for line in lines
-        if isinstance(line["id"], int)
-    ]
 
 
 class Killed(BaseException):

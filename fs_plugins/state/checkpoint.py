@@ -150,13 +150,7 @@ class Checkpoints:
                     f"{size} examples to train, validate and test, and had "
                     f"{known}"
                 )
-        self._restore_tensors(folder)
-        for ID, kept in self._kept().items():
-            if ID in state["kept"]:
-                kept.restore(folder / _file_of(ID))
-                self._versions[ID] = kept.version
-            else:
-                kept.forget()
+        self.restore_parameters(folder)
         for name in LOGS:
             _cut(self._outdir / name, state["logs"][name])
         server.state = state["round"]
@@ -175,6 +169,22 @@ class Checkpoints:
 
         server.broadcast_model_para = joined
         return int(state["round"])
+
+    def restore_parameters(self, folder: Path) -> None:
+        """Take up what is trained, and nothing else, of a checkpoint.
+
+        Raises:
+            UserError: it is damaged, or not of this run.
+
+        """
+        known = _read_state(folder)["kept"]
+        self._restore_tensors(folder)
+        for ID, kept in self._kept().items():
+            if ID in known:
+                kept.restore(folder / _file_of(ID))
+                self._versions[ID] = kept.version
+            else:
+                kept.forget()
 
     def _facts(self) -> dict[str, Any]:
         server = self._runner.server

@@ -1,0 +1,138 @@
+"""Kill runs of an experiment at random instants, resume them, compare.
+
+    python crash_runs.py FILE FOLDER KILLS
+
+Prints, as JSON, where each SIGKILL fell and what differed afterwards.  The
+host is the one that ``FS_PLUGINS_HOST`` names.  Runs are forked from this
+process, which has imported everything: starting one takes no time.
+"""
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from helpers import everything_of, wait_for
+
+from fs_plugins import experiment
+from fs_plugins.folder import asked_in
+
+OPERATIONS = ("os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir")
+
+
+def forked(action: Any, folder: Path) -> int:
+    """The process that does it; what it says goes into a file."""
+    process = os.fork()
+    if process:
+        return process
+    with open(f"{folder}.log", "a") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        try:
+            action()
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+
+
+def count_operations(asked: Path, die_at: int = -1) -> list[int]:
+    """Count what is done to files; be killed just before number ``die_at``.
+
+    Before the file ``asked`` is there, there is no run.
+    """
+    number = [0]
+
+    def heard(event: str, args: tuple[Any, ...]) -> None:
+        is_write = event == "open" and args[1] not in (None, "r", "rb")
+        if not (is_write or event in OPERATIONS):
+            return
+        if "trial_" not in str(args[0]) or not asked.exists():
+            return
+        number[0] += 1
+        if number[0] == die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(heard)
+    return number
+
+
+class Trials:
+    def __init__(self, file: str, folder: Path) -> None:
+        self.file = file
+        self.folder = folder
+        self.number = 0
+
+    def _start(self, name: str, die_at: int = -1) -> tuple[int, Path]:
+        """Run, or resume, in a folder of this name."""
+        folder = self.folder / name
+
+        def action() -> None:
+            number = count_operations(asked_in(folder), die_at)
+            if asked_in(folder).exists():
+                experiment.resume(folder, quiet=True)
+            else:
+                where = ["outdir", str(self.folder), "expname", name]
+                experiment.run(self.file, where, quiet=True)
+            Path(f"{folder}.operations").write_text(str(number[0]))
+
+        return forked(action, folder), folder
+
+    def whole(self) -> tuple[Any, float, int]:
+        """The results, seconds and file operations of a run in one go."""
+        process, folder = self._start("trial_whole")
+        wait_for(asked_in(folder).exists, 60)
+        begin = time.monotonic()
+        _, status = os.waitpid(process, 0)
+        if status:
+            raise RuntimeError(Path(f"{folder}.log").read_text())
+        operations = int(Path(f"{folder}.operations").read_text())
+        return everything_of(folder), time.monotonic() - begin, operations
+
+    def killed(self, seconds: float, die_at: int) -> dict[str, Any]:
+        """Kill a run after so many seconds, or operations; resume it."""
+        self.number += 1
+        name = f"trial_{self.number}"
+        process, folder = self._start(name, die_at)
+        if die_at < 0:
+            wait_for(asked_in(folder).exists, 60)
+            time.sleep(seconds)
+            os.kill(process, signal.SIGKILL)
+        _, status = os.waitpid(process, 0)
+        at = sorted(f.name for f in folder.glob("checkpoints/*"))
+        told = {"checkpoints": at, "killed": os.WIFSIGNALED(status)}
+        process, _ = self._start(name)
+        _, status = os.waitpid(process, 0)
+        if status:
+            told["failed"] = Path(f"{folder}.log").read_text()[-2000:]
+        else:
+            told["results"] = everything_of(folder)
+        return told
+
+
+def main(file: str, folder: Path, kills: int) -> None:
+    rng = random.Random(0)
+    trials = Trials(file, folder)
+    whole, seconds, operations = trials.whole()
+    found = []
+    while len(found) < kills:
+        by_time = len(found) % 2 == 0
+        told = trials.killed(
+            rng.uniform(0, seconds),
+            -1 if by_time else rng.randint(1, operations),
+        )
+        if told.pop("killed"):  # else it had ended before
+            results = told.pop("results", None)
+            told["same"] = results == whole
+            found.append(told)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))

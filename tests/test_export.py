@@ -1,0 +1,146 @@
+"""What is exported computes what the run computed."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import args_of
+from peft import PeftModel
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from fs_plugins.config_file import load_config
+from fs_plugins.experiment import build_runner
+from fs_plugins.state.checkpoint import Checkpoints, rounds_in
+
+IDS = torch.arange(4, 16).view(2, 6)
+
+
+def logits_of(model) -> torch.Tensor:
+    with torch.no_grad():
+        return model.eval()(input_ids=IDS).logits
+
+
+def loaded(folder: Path, base: Path) -> torch.Tensor:
+    """By transformers and PEFT alone."""
+    plain = AutoModelForSequenceClassification.from_pretrained(base)
+    return logits_of(PeftModel.from_pretrained(plain, folder))
+
+
+def of_the_run(lab, folder: Path, client: int) -> torch.Tensor:
+    """From the last checkpoint, by the run's own workers."""
+    cfg = load_config(folder / "checkpoints/experiment.yaml")
+    cfg.outdir = str(lab.folder / f"again_{client}")
+    runner = build_runner(cfg)
+    Checkpoints(runner, None).restore_parameters(rounds_in(folder)[-1])
+    worker = runner.client[client]
+    shared = runner.server.aggregator.shared
+    with worker.parameters.lent(shared, worker.kept.values):
+        return logits_of(worker.model)
+
+
+@pytest.fixture
+def unfinished(lab):
+    """A run that was killed after two of its rounds, as its folder."""
+
+    def begin(**changes):
+        folder = Path(lab.run(**changes)["outdir"])
+        shutil.rmtree(folder / "adapters")
+        (folder / "summary.json").unlink()
+        return folder
+
+    return begin
+
+
+@pytest.mark.parametrize("adapter", ["lora", "pissa", "vera"])
+@pytest.mark.parametrize("merge", [False, True])
+def test_the_logits_are_those_of_the_run(
+    lab, unfinished, fedsa, toy_model, adapter, merge
+):
+    folder = unfinished(llm__adapter__args=args_of(adapter))
+    out = lab.folder / "exported"
+    words = ["--client", 2, "--out", out, *(["--merge"] if merge else [])]
+    found = fedsa("export", folder, *words)
+    assert found.returncode == 0, found.stderr
+    assert "client_2, after 2 of 3 rounds" in found.stdout
+    expected = of_the_run(lab, folder, 2)
+    other = of_the_run(lab, folder, 1)
+    assert not torch.allclose(expected, other, atol=1e-3)
+    if merge:
+        model = AutoModelForSequenceClassification.from_pretrained(out)
+        assert "lora" not in str(model).lower()
+        AutoTokenizer.from_pretrained(out)
+        logits = logits_of(model)
+    else:
+        logits = loaded(out, toy_model)
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-5)
+
+
+def test_a_finished_run_and_all_of_it(lab, fedsa, toy_model):
+    summary = lab.run()
+    folder, out = Path(summary["outdir"]), lab.folder / "exported"
+    found = fedsa("export", folder, "--client", "all", "--out", out)
+    assert found.returncode == 0, found.stderr
+    assert "after 3 of 3 rounds" in found.stdout
+    names = {path.name for path in out.iterdir()}
+    assert names == {"client_1", "client_2", "client_3", "global"}
+    for name in names:
+        torch.testing.assert_close(
+            loaded(out / name, toy_model),
+            loaded(folder / "adapters" / name, toy_model),
+        )
+    own = summary["results"]["last"]["clients"]["2"]["test_acc"]
+    card = (out / "client_2/README.md").read_text()
+    assert f"| test_acc | {own:.6g} |" in card
+    assert "library_name: peft" in card and "`fedsa`" in card
+    config = json.loads((out / "client_2/adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == str(toy_model)
+
+
+def test_global_is_a_with_b_at_zero_and_says_so(lab, fedsa, toy_model):
+    folder, out = Path(lab.run()["outdir"]), lab.folder / "exported"
+    found = fedsa("export", folder, "--client", "global", "--out", out)
+    assert found.returncode == 0
+    card = (out / "README.md").read_text()
+    for said in (found.stdout, card):
+        assert "B at zero" in said and "head" in said
+    plain = AutoModelForSequenceClassification.from_pretrained(toy_model)
+    before = logits_of(plain)
+    model = PeftModel.from_pretrained(plain, out)
+    assert any(p.any() for n, p in model.named_parameters() if "lora_A" in n)
+    torch.testing.assert_close(logits_of(model), before)
+
+
+def test_a_method_without_kept_parameters_has_a_whole_global(lab, fedsa):
+    folder = lab.run(
+        federate__method="fedit", fedsa__policy={"HEAD": "share"}
+    )["outdir"]
+    out = lab.folder / "exported"
+    found = fedsa("export", folder, "--client", "global", "--out", out)
+    assert found.returncode == 0 and "zero" not in found.stdout
+
+
+def test_the_hosts_fedavg_has_one_model(lab, fedsa):
+    folder = lab.run(federate__method="FedAvg")["outdir"]
+    out = lab.folder / "exported"
+    found = fedsa("export", folder, "--client", 2, "--out", out)
+    assert found.returncode == 2 and "known are all, global" in found.stderr
+    found = fedsa("export", folder, "--client", "global", "--out", out)
+    assert found.returncode == 0
+
+
+def test_bad_input(lab, fedsa, tmp_path):
+    folder = lab.run()["outdir"]
+    out = tmp_path / "exported"
+    for words, said in (
+        ((tmp_path, "--client", 1), "holds no run"),
+        ((folder, "--client", 9), "known are 1, 2, 3, all, global"),
+        ((folder, "--client", "globul"), "did you mean 'global'"),
+    ):
+        found = fedsa("export", *words, "--out", out)
+        assert found.returncode == 2 and said in found.stderr
+        assert len(found.stderr.strip().splitlines()) == 1
+        assert not out.exists() and not list(tmp_path.glob("*.part"))
+    found = fedsa("export", folder, "--client", 1, "--out", folder)
+    assert found.returncode == 2 and "not empty" in found.stderr
