@@ -1,16 +1,19 @@
 """Run several experiments and set their results side by side."""
 
+import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from fs_plugins.config_file import load_config, name_of
-from fs_plugins.errors import UserError
+from fs_plugins.errors import Interrupted, UserError
+from fs_plugins.folder import locked
 from fs_plugins.report.plots import plot_curves
 from fs_plugins.report.tables import comparison_table, markdown, show
+from fs_plugins.signals import handling
 
 
 def compare(
@@ -34,6 +37,8 @@ def compare(
 
     Raises:
         UserError: the input is wrong; nothing has run.
+        Interrupted: by Ctrl-C or SIGTERM, once the run has ended its round;
+            what had finished is reported.
 
     """
     files, overrides = _files_and_pairs([str(a) for a in arguments])
@@ -47,12 +52,16 @@ def compare(
             )
         runs += [(file, seed) for seed in seeds or [cfg.seed]]
     done: list[dict[str, Any]] = []
-    for file, seed in runs:
-        folder = _free_folder(out, f"{name_of(file)}_seed{seed}")
-        if _run(file, seed, overrides, folder, quiet):
-            done.append(_read(name_of(file), folder))
-    if done:
-        _report(done, out)
+    _make(out)
+    with locked(out):
+        stopped_by = _run_all(runs, overrides, out, quiet, done)
+        if done:
+            _report(done, out)
+    if stopped_by:
+        raise Interrupted(
+            f"stopped: {len(done)} of {len(runs)} runs had finished",
+            stopped_by,
+        )
     missing = len(runs) - len(done)
     if missing:
         print(f"{missing} of {len(runs)} runs failed", file=sys.stderr)
@@ -81,14 +90,62 @@ def _free_folder(out: Path, name: str) -> Path:
     return folder
 
 
-def _run(
+def _make(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"--out: {out} cannot be made: {error.strerror}"
+        ) from error
+
+
+def _run_all(
+    runs: Sequence[tuple[str, int]],
+    overrides: list[str],
+    out: Path,
+    quiet: bool,
+    done: list[dict[str, Any]],
+) -> int:
+    """Add what has finished to ``done``; returns the signal that stopped it.
+
+    The run that is under way gets the signal, and may finish its round.
+    """
+    for file, seed in runs:
+        folder = _free_folder(out, f"{name_of(file)}_seed{seed}")
+        process = _start(file, seed, overrides, folder, quiet)
+        with _passing_signals_to(process) as received:
+            code = process.wait()
+        if code == 0:
+            done.append(_read(name_of(file), folder))
+        if received:
+            return received[0]
+    return 0
+
+
+def _start(
     file: str, seed: int, overrides: list[str], folder: Path, quiet: bool
-) -> bool:
+) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "fs_plugins", "run", "--cfg", file]
     command += ["--quiet"] if quiet else []
     command += [*overrides, "seed", str(seed), "outdir", str(folder.parent)]
     command += ["expname", folder.name, "expname_tag", ""]
-    return subprocess.run(command, check=False).returncode == 0
+    # A terminal's Ctrl-C would reach it twice, and twice means at once.
+    return subprocess.Popen(command, start_new_session=True)
+
+
+@contextlib.contextmanager
+def _passing_signals_to(
+    process: "subprocess.Popen[bytes]",
+) -> Iterator[list[int]]:
+    """SIGINT and SIGTERM go to the process; a list gets them."""
+    received: list[int] = []
+
+    def handle(number: int, _: Any) -> None:
+        received.append(number)
+        process.send_signal(number)
+
+    with handling(handle):
+        yield received
 
 
 def _read(name: str, folder: Path) -> dict[str, Any]:

@@ -5,7 +5,6 @@ import errno
 import logging
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,6 +29,7 @@ from fs_plugins.folder import (
 from fs_plugins.policy import variant_of
 from fs_plugins.report.progress import progress_for
 from fs_plugins.report.recorder import Recorder
+from fs_plugins.signals import handling
 from fs_plugins.state.adapters import save_adapters
 from fs_plugins.state.checkpoint import Checkpoints
 from fs_plugins.worker.between_rounds import call_between_rounds
@@ -147,8 +147,8 @@ def _run(
 ) -> dict[str, Any]:
     """Everything that happens in the run's folder."""
     facts = _facts(cfg)
-    runner = build_runner(cfg)
     try:
+        runner = build_runner(cfg)
         if is_client(cfg):
             runner.run()
             save_adapters(runner, folder / "adapters")
@@ -208,28 +208,16 @@ def _run_rounds(runner: Any, recorder: Recorder, is_resumed: bool) -> None:
 def _stop_signal() -> Iterator[list[int]]:
     """A list that gets the first SIGINT or SIGTERM; the next acts at once."""
     received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received  # only the main thread may handle signals
-        return
-    before = {
-        number: signal.getsignal(number)
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
 
     def handle(number: int, _: Any) -> None:
         received.append(number)
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         # print() may be what was interrupted
         os.write(2, b"stopping after this round; once more: at once\n")
 
-    try:
-        for number in before:
-            signal.signal(number, handle)
+    with handling(handle):
         yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _silence() -> None:

@@ -68,7 +68,12 @@ def new_folder(cfg: Any, verbose: bool) -> Iterator[Path]:
     folder = Path(cfg.outdir)
     with _logging_ends(log), locked(folder):
         try:
-            remember(asked, folder)
+            try:
+                remember(asked, folder)
+            except OSError as error:
+                raise UserError(
+                    f"{folder} cannot be written to: {error.strerror}"
+                ) from error
             yield folder
         except UserError:
             if not (folder / "metrics.jsonl").exists():

@@ -178,7 +178,7 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
 
     def _take_optimizer(self, ctx: Any) -> None:
         """Hand over the state that the round has ended with."""
-        if self.optimizer_state is None or ctx.optimizer is None:
+        if self.optimizer_state is None:
             return
         found = {}
         for of, parameter in _names_of(ctx).items():
@@ -196,12 +196,12 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
 
     def _hook_on_fit_end(self, ctx: Any) -> None:
         super()._hook_on_fit_end(ctx)
-        if ctx.cur_mode == MODE.TRAIN:
-            self._take_optimizer(ctx)
         self._release(ctx)
 
     def _release(self, ctx: Any) -> None:
         """A client that waits for its turn holds on to none of these."""
+        if ctx.cur_mode == MODE.TRAIN:
+            self._take_optimizer(ctx)
         ctx.optimizer = ctx.trained = ctx.rates = ctx.scaler = None
         name = f"{ctx.cur_split}_loader"
         setattr(ctx, name, ctx.get(name).loader)

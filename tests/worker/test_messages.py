@@ -108,6 +108,10 @@ def bad(kind, good):
         tensors["stranger"] = tensors.pop(first)
     elif kind == "negative samples":
         return -samples, payload
+    elif kind == "absurdly many samples":
+        return 10**400, payload
+    elif kind == "more samples than steps x batch":
+        return 9, payload
     elif kind == "no samples":
         return 0, payload
     elif kind == "samples are text":
@@ -136,6 +140,8 @@ def bad(kind, good):
         "extra",
         "renamed",
         "negative samples",
+        "absurdly many samples",
+        "more samples than steps x batch",
         "no samples",
         "samples are text",
         "truncated",
@@ -201,6 +207,33 @@ def test_late_and_repeated_updates_are_refused(lab):
     # Once in the same round, or already a round late: refused either way.
     assert runner.server.rejected_updates == 2
     assert runner.server.is_finish
+
+
+@pytest.mark.parametrize("stranger", [4, 99, -1, 0])
+def test_an_update_of_an_unknown_client_is_refused(lab, stranger):
+    runner = lab.runner(federate__total_round_num=2)
+    plain = lab.runner(federate__total_round_num=2)
+    send = runner.client[1].comm_manager.send
+
+    def forged(message):
+        if message.msg_type == "model_para":
+            send(
+                Message(
+                    msg_type="model_para",
+                    sender=stranger,
+                    receiver=[0],
+                    state=message.state,
+                    content=message.content,
+                )
+            )
+        send(message)
+
+    runner.client[1].comm_manager.send = forged
+    runner.run()
+    plain.run()
+    assert runner.server.rejected_updates == 2
+    for name, value in plain.server.aggregator.shared.items():
+        assert torch.equal(runner.server.aggregator.shared[name], value)
 
 
 def spoil(runner, clients, rounds):
