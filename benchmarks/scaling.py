@@ -2,6 +2,7 @@
 
     python benchmarks/scaling.py            # 2, 10, 100 and 1000 clients
     python benchmarks/scaling.py --clients 2 100
+    python benchmarks/scaling.py --disk      # what clients keep is on disk
 
 all-MiniLM-L6-v2 with LoRA r 8 on query and value, FedSA; one local step of 8
 texts of 64 tokens a client and round, at most 20 clients a round, 100 client
@@ -27,11 +28,13 @@ import numpy as np
 CLIENT_ROUNDS, SAMPLED, BATCH, LENGTH = 100, 20, 8, 64
 
 
-def run(clients: int, folder: Path) -> dict[str, float]:
+def run(clients: int, folder: Path, backend: str) -> dict[str, float]:
     """Run one federation in this process; returns what it took."""
     import fs_plugins  # noqa: F401  makes federatedscope importable
     from fs_plugins.config_file import load_config
-    from fs_plugins.experiment import build_runner
+    from fs_plugins.experiment import _run_rounds, build_runner
+    from fs_plugins.report.progress import Progress
+    from fs_plugins.report.recorder import Recorder, _peak_rss
 
     sampled = min(clients, SAMPLED)
     rounds = CLIENT_ROUNDS // sampled
@@ -40,6 +43,7 @@ def run(clients: int, folder: Path) -> dict[str, float]:
         demo,
         [
             *("outdir", str(folder)),
+            *("fedsa.state.backend", backend),
             *("federate.client_num", str(clients)),
             *("federate.sample_client_num", str(sampled)),
             *("federate.total_round_num", str(rounds)),
@@ -64,8 +68,8 @@ def run(clients: int, folder: Path) -> dict[str, float]:
             seconds.append(time.perf_counter() - begin)
 
         client.msg_handlers["model_para"] = timed
-    runner.run()
-    from fs_plugins.report.recorder import _peak_rss
+    # with a checkpoint after each round, as a run has it
+    _run_rounds(runner, Recorder(runner, {}, Progress()), is_resumed=False)
 
     return {
         "clients": clients,
@@ -104,16 +108,19 @@ def main() -> None:
     parser.add_argument(
         "--clients", type=int, nargs="+", default=[2, 10, 100, 1000]
     )
+    parser.add_argument("--disk", action="store_true")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
         with tempfile.TemporaryDirectory() as folder:
-            print(json.dumps(run(args.one, Path(folder))))
+            backend = "disk" if args.disk else "memory"
+            print(json.dumps(run(args.one, Path(folder), backend)))
         return
     print("clients  peak RSS      ratio  s a client-round  ratio")
     first: dict[str, float] = {}
     for clients in args.clients:
         command = [sys.executable, __file__, "--one", str(clients)]
+        command += ["--disk"] if args.disk else []
         result = subprocess.run(
             command, check=True, stdout=subprocess.PIPE, text=True
         )

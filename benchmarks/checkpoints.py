@@ -1,0 +1,159 @@
+"""What it costs to lose nothing: checkpoints, and the store on disk.
+
+    python benchmarks/checkpoints.py              # 100 and 1000 clients
+    python benchmarks/checkpoints.py --rounds 20
+
+all-MiniLM-L6-v2 with LoRA r 8 on query and value, FedSA.  *Checkpoints*: 100
+clients that have all trained; then of 10 and of none since the one before.
+Bytes are those of files that the one before does not have.  *Store*: 1000
+clients, each written and read once a pass in random order, as often as
+``--rounds`` says; B and head as large as MiniLM's.  Medians; the files go to
+``--folder``.
+"""
+
+import argparse
+import os
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def build(clients: int, folder: Path) -> Any:
+    """The demo's federation of so many clients, not yet run."""
+    import fs_plugins  # noqa: F401  makes federatedscope importable
+    from fs_plugins.config_file import load_config
+    from fs_plugins.experiment import build_runner
+
+    demo = Path(__file__).parent.parent / "yaml_configs/demo/fedsa.yaml"
+    cfg = load_config(
+        demo,
+        [
+            *("outdir", str(folder)),
+            *("federate.client_num", str(clients)),
+            *("data.splitter", "iid"),
+            *("data.splitter_args", "[]"),
+        ],
+    )
+    return build_runner(cfg)
+
+
+def train(clients: list[Any]) -> None:
+    """Something new to keep for each of these."""
+    for client in clients:
+        values = {
+            name: torch.randn_like(value)
+            for name, value in client.kept.values.items()
+        }
+        client.kept.save(values)
+
+
+def timed(action: Callable[[], Any]) -> float:
+    """Seconds that it takes."""
+    begin = time.perf_counter()
+    action()
+    return time.perf_counter() - begin
+
+
+def checkpoints(folder: Path, rounds: int) -> None:
+    """Size and time of a checkpoint, and of taking it up again."""
+    from fs_plugins.report.progress import Progress
+    from fs_plugins.report.recorder import Recorder
+    from fs_plugins.state.checkpoint import Checkpoints
+
+    runner = build(100, folder)
+    recorder = Recorder(runner, {}, Progress())
+    written = Checkpoints(runner, recorder)
+    clients = list(runner.client.values())
+    print("100 clients      written    bytes")
+    for changed in (100, 10, 0):
+        seconds, sizes = [], []
+        for _ in range(rounds):
+            runner.server.state += 1
+            train(random.sample(clients, changed))
+            seconds.append(timed(written.write))
+            newest = written.folder / f"round_{runner.server.state}"
+            sizes.append(own_bytes(newest))
+        print(
+            f"{changed:3} have changed {statistics.median(seconds):6.3f} s"
+            f"  {statistics.median(sizes) / 1e6:6.2f} MB"
+        )
+    again = Checkpoints(runner, recorder)
+    seconds = [timed(lambda: again.restore_parameters(newest))]
+    print(f"taken up again   {seconds[0]:6.3f} s")
+
+
+def own_bytes(checkpoint: Path) -> int:
+    """Bytes of the files that no other checkpoint has."""
+    files = [os.stat(path) for path in checkpoint.iterdir()]
+    return sum(about.st_size for about in files if about.st_nlink == 1)
+
+
+def store(folder: Path, passes: int) -> None:
+    """Clients a second that the store on disk reads and writes."""
+    from fs_plugins.state.kept import Cache, KeptInMemory, KeptOnDisk
+
+    like = {f"B{i}": torch.randn(384, 8) for i in range(12)}
+    like["head"] = torch.randn(5, 384)
+    size = sum(t.nbytes for t in like.values())
+    print(f"\n1000 clients of {size / 1000:.0f} kB   write      read")
+    for name, limit in (
+        ("memory", 0),
+        ("disk, cache 64 MB", 64),
+        ("disk, no cache", 0),
+    ):
+        cache = Cache(int(limit * 1e6))
+        clients: list[Any] = [
+            KeptInMemory(like)
+            if name == "memory"
+            else KeptOnDisk(like, folder / f"client_{i}.safetensors", cache)
+            for i in range(1000)
+        ]
+        writes, reads = [], []
+        for _ in range(passes):
+            random.shuffle(clients)
+            writes.append(timed(partial(write_all, clients, like)))
+            random.shuffle(clients)
+            reads.append(timed(partial(read_all, clients)))
+        print(
+            f"{name:20} {1000 / statistics.median(writes):8.0f}/s"
+            f" {1000 / statistics.median(reads):8.0f}/s"
+        )
+
+
+def write_all(clients: list[Any], values: Any) -> None:
+    """Each client keeps the values."""
+    for client in clients:
+        client.save(values)
+
+
+def read_all(clients: list[Any]) -> float:
+    """Touch every value of every client."""
+    return sum(
+        float(value.sum())
+        for client in clients
+        for value in client.values.values()
+    )
+
+
+def main() -> None:
+    """Both tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--folder", type=Path)
+    args = parser.parse_args()
+    random.seed(0)
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory(dir=args.folder) as folder:
+        checkpoints(Path(folder) / "run", args.rounds)
+        store(Path(folder) / "store", args.rounds)
+
+
+if __name__ == "__main__":
+    main()

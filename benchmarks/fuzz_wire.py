@@ -1,0 +1,212 @@
+"""Spoilt messages against the decoders, by the million.
+
+    python benchmarks/fuzz_wire.py                    # 1 000 000 inputs
+    python benchmarks/fuzz_wire.py --inputs 50000 --seed 7
+
+Good payloads and messages are spoilt in ways that know their format: bits,
+bytes, cuts, splices, repetitions; numbers, names, types, shapes and offsets
+in the header; lengths that lie; nesting.  Each must be refused with a
+``WireError``, or be what the receiver expects, finite and complete.  The
+process may allocate 1 GB on top of what it begins with; an input that takes
+longer than ten seconds counts as a hang.
+"""
+
+import argparse
+import json
+import random
+import resource
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import torch
+
+from fs_plugins.wire import WireError, decode, encode, spec_of
+from fs_plugins.wire.codec import check_tensors
+from fs_plugins.wire.envelope import pack, unpack
+
+TENSORS = {
+    "model.layer.0.lora_A.weight": torch.linspace(-1, 1, 24).view(2, 12),
+    "model.layer.1.lora_A.weight": torch.ones(2, 12).bfloat16(),
+    "head": torch.zeros(3),
+}
+SPEC = spec_of(TENSORS)
+PAYLOAD = encode(TENSORS)
+MESSAGE = pack(
+    {
+        "msg_type": "model_para",
+        "serial": 7,
+        "sender": 3,
+        "state": 12,
+        "timestamp": 0.5,
+        "content": [40, PAYLOAD, {"a": [1, None, TENSORS["head"]]}],
+    }
+)
+NUMBERS = (0, 1, -1, 255, 2**31, 2**32, 2**53, 2**63, 2**64 - 1, 10**30)
+TYPES = ("F32", "F64", "F8_E4M3", "F4", "I64", "BOOL", "U8", "C64", "", "X")
+
+
+def spoil_bytes(rng: random.Random, data: bytes) -> bytes:
+    """Some of the bytes."""
+    spoilt = bytearray(data)
+    for _ in range(rng.choice((1, 1, 2, 5))):
+        at = rng.randrange(len(spoilt) + 1)
+        kind = rng.randrange(6)
+        if kind == 0 and at < len(spoilt):
+            spoilt[at] ^= 1 << rng.randrange(8)
+        elif kind == 1 and at < len(spoilt):
+            spoilt[at] = rng.choice((0, 1, 0x7F, 0x80, 0xC1, 0xDD, 0xFF))
+        elif kind == 2:
+            del spoilt[at:]
+        elif kind == 3:
+            spoilt[at:at] = rng.randbytes(rng.randrange(1, 40))
+        elif kind == 4:
+            end = min(len(spoilt), at + rng.randrange(1, 64))
+            to = rng.randrange(len(spoilt) + 1)
+            spoilt[to:to] = spoilt[at:end]
+        else:
+            spoilt[:8] = (
+                rng.choice(NUMBERS[:3] + NUMBERS[4:9]).to_bytes(
+                    9, "little", signed=True
+                )[:8]
+                if rng.random() < 0.5
+                else rng.randbytes(8)
+            )
+        if not spoilt:
+            break
+    return bytes(spoilt)
+
+
+def spoil_header(rng: random.Random, data: bytes) -> bytes:
+    """What a safetensors header claims."""
+    size = int.from_bytes(data[:8], "little")
+    header, values = json.loads(data[8 : 8 + size]), data[8 + size :]
+    name = rng.choice(sorted(header))
+    entry: Any = header[name]
+    kind = rng.randrange(9)
+    if kind == 0:
+        entry["shape"] = [rng.choice(NUMBERS) for _ in range(rng.randrange(5))]
+    elif kind == 1:
+        entry["dtype"] = rng.choice(TYPES)
+    elif kind == 2:
+        entry["data_offsets"] = [rng.choice(NUMBERS), rng.choice(NUMBERS)]
+    elif kind == 3:
+        header[rng.choice(("", "head ", "x" * 300, "\ud800"))] = header.pop(
+            name
+        )
+    elif kind == 4:
+        del header[name]
+    elif kind == 5:
+        header[name] = rng.choice((None, 1, [], "x", {}, [[[]]] * 9))
+    elif kind == 6:
+        del entry[rng.choice(sorted(entry))]
+    elif kind == 7:
+        header["__metadata__"] = rng.choice(({}, {"a": 1}, [], "x", None))
+    else:
+        entry["shape"] = entry["shape"][::-1]
+    text = json.dumps(header).encode()
+    if rng.random() < 0.1:
+        text = b"[" * rng.randrange(1, 3000) + text
+    claim = rng.choice(NUMBERS[:2]) if rng.random() < 0.1 else len(text)
+    if rng.random() < 0.3:
+        values = values[: rng.randrange(len(values) + 1)]
+    return claim.to_bytes(8, "little") + text + values
+
+
+def spoil_message(rng: random.Random, data: bytes) -> bytes:
+    """What a msgpack message holds."""
+    message = msgpack.unpackb(data, ext_hook=msgpack.ExtType)
+    field = rng.choice(sorted(message))
+    kind = rng.randrange(5)
+    if kind == 0:
+        message[field] = rng.choice(
+            (None, True, -1, 2**63, 1e308, float("nan"), "x", b"x", [], {})
+        )
+    elif kind == 1:
+        del message[field]
+    elif kind == 2:
+        message[rng.choice(("", "extra", 5))] = 1
+    elif kind == 3:
+        deep: Any = 1
+        for _ in range(rng.choice((10, 500, 5000))):
+            deep = [deep]
+        return data[:-1] + _nested(deep)
+    else:
+        inner = spoil_header(rng, encode({"": TENSORS["head"]}))
+        message["content"] = msgpack.ExtType(rng.randrange(-1, 4) % 128, inner)
+    packed: bytes = msgpack.packb(message)
+    return packed if rng.random() < 0.7 else spoil_bytes(rng, packed)
+
+
+def _nested(deep: Any) -> bytes:
+    count = 0
+    while isinstance(deep, list):
+        deep, count = deep[0], count + 1
+    return b"\x91" * count + b"\x01"
+
+
+def try_payload(data: bytes) -> str:
+    """The codec: refused, or exactly what is expected."""
+    try:
+        found = decode(data, SPEC)
+    except WireError:
+        return "payload refused"
+    check_tensors(found, SPEC)
+    return "payload with the names, shapes and types expected"
+
+
+def try_message(data: bytes) -> str:
+    """The envelope: refused, or a message."""
+    try:
+        found = unpack(data)
+    except WireError:
+        return "message refused"
+    if not isinstance(found["msg_type"], str):
+        raise AssertionError(found)
+    return "message with the fields expected"
+
+
+KINDS: tuple[tuple[Callable[..., bytes], bytes, Callable[..., str]], ...] = (
+    (spoil_bytes, PAYLOAD, try_payload),
+    (spoil_header, PAYLOAD, try_payload),
+    (spoil_bytes, MESSAGE, try_message),
+    (spoil_message, MESSAGE, try_message),
+)
+
+
+def main() -> None:
+    """Spoil, try, count; stop at the first that is not as it should be."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--inputs", type=int, default=1_000_000)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    rng = random.Random(args.seed)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + 10**9
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    outcomes: Counter[str] = Counter()
+    longest = 0.0
+    for number in range(args.inputs):
+        spoil, good, attempt = KINDS[number % len(KINDS)]
+        data = spoil(rng, good)
+        begin = time.perf_counter()
+        signal.alarm(10)
+        try:
+            outcomes[attempt(data)] += 1
+        except BaseException:
+            print(f"input {number} of seed {args.seed}: {data!r}")
+            raise
+        signal.alarm(0)
+        longest = max(longest, time.perf_counter() - begin)
+    for outcome, count in outcomes.most_common():
+        print(f"{count:8}  {outcome}")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"longest {longest * 1000:.1f} ms, peak memory {peak:.0f} MB")
+
+
+if __name__ == "__main__":
+    main()
