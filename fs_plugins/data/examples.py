@@ -132,9 +132,10 @@ def _texts(
     examples: Examples, tokenizer: Any, max_length: int
 ) -> dict[str, np.ndarray]:
     columns = [list(column) for column in zip(*examples.texts, strict=True)]
-    encoded = tokenizer(*columns, truncation=True, max_length=max_length)
-    ids = encoded["input_ids"]
-    types = encoded.get("token_type_ids", [])
+    encoded = _encoded(
+        tokenizer, columns, truncation=True, max_length=max_length
+    )
+    ids, types = encoded["input_ids"], encoded["token_type_ids"]
     return {
         "ids": _joined(ids),
         "types": _joined(types, np.int8),
@@ -152,11 +153,11 @@ def _instructions(
     So a prompt has the tokens in training that it has when it is answered.
     """
     columns = [list(column) for column in zip(*examples.texts, strict=True)]
-    prompts = tokenizer(columns[0])["input_ids"]
-    responses = tokenizer(columns[1], add_special_tokens=False)["input_ids"]
-    end = [tokenizer.eos_token_id]
+    prompts = _encoded(tokenizer, columns[:1])["input_ids"]
+    responses = _encoded(tokenizer, columns[1:], add_special_tokens=False)
+    answers, end = responses["input_ids"], [tokenizer.eos_token_id]
     kept = [i for i, prompt in enumerate(prompts) if len(prompt) < max_length]
-    ids = [(prompts[i] + responses[i] + end)[:max_length] for i in kept]
+    ids = [_joined([prompts[i], answers[i], end])[:max_length] for i in kept]
     return {
         "ids": _joined(ids),
         "types": np.empty(0, np.int8),
@@ -166,7 +167,28 @@ def _instructions(
     }
 
 
-def _joined(parts: Sequence[Sequence[int]], dtype: Any = np.int32) -> Any:
+def _encoded(
+    tokenizer: Any, columns: Sequence[list[str]], **options: Any
+) -> dict[str, list[np.ndarray]]:
+    """``input_ids`` and ``token_type_ids`` (none, perhaps) of each text.
+
+    A thousand at a time: while a tokenizer works, a text takes a hundred
+    times the memory of its tokens.
+    """
+    found: dict[str, list[np.ndarray]] = {
+        "input_ids": [],
+        "token_type_ids": [],
+    }
+    for start in range(0, len(columns[0]), 1000):
+        part = [column[start : start + 1000] for column in columns]
+        encoded = tokenizer(*part, **options)
+        for name, rows in found.items():
+            for row in encoded.get(name, []):
+                rows.append(np.asarray(row, np.int32))
+    return found
+
+
+def _joined(parts: Sequence[Any], dtype: Any = np.int32) -> Any:
     if not parts:
         return np.empty(0, dtype)
     return np.concatenate([np.asarray(part, dtype) for part in parts])
