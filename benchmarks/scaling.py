@@ -54,6 +54,7 @@ def run(clients: int, folder: Path, backend: str) -> dict[str, float]:
             *("llm.tok_len", str(LENGTH)),
             *("eval.freq", str(rounds)),
             *("eval.split", "['val']"),
+            *("fedsa.token_cache", str(folder / "tokens")),
         ],
     )
     _use_synthetic_text(clients)

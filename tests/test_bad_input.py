@@ -216,6 +216,19 @@ MISTAKES = {
         {"federate__client_num": 1000},
         ["federate.client_num", "1000"],
     ),
+    "where clients keep theirs": (
+        {"fedsa__state__backend": "disc"},
+        ["fedsa.state.backend", "'disc'", "did you mean 'disk'"],
+    ),
+    "cache": ({"fedsa__state__cache": -1.0}, ["fedsa.state.cache", "-1.0"]),
+    "checkpoints": (
+        {"fedsa__checkpoint__every": -1},
+        ["fedsa.checkpoint.every", "-1"],
+    ),
+    "no checkpoint kept": (
+        {"fedsa__checkpoint__keep": 0},
+        ["fedsa.checkpoint.keep", "0"],
+    ),
     "global evaluation": (
         {"federate__make_global_eval": True},
         ["federate.make_global_eval", "fedsa"],
