@@ -6,6 +6,7 @@ from typing import Any
 from fs_plugins.aggregator import AGGREGATORS
 from fs_plugins.config import is_ours, policy_from
 from fs_plugins.errors import UserError, unknown
+from fs_plugins.plugins import load_plugins
 from fs_plugins.policy import METHODS, Role
 from fs_plugins.trainer.scores import GENERATION_METRICS
 
@@ -28,6 +29,7 @@ def check(cfg: Any) -> None:
         UserError: says which key, which value, and what is allowed.
 
     """
+    load_plugins(cfg.fedsa.plugins)
     if cfg.fedsa.aggregator not in AGGREGATORS:
         raise unknown("fedsa.aggregator", cfg.fedsa.aggregator, AGGREGATORS)
     if is_ours(cfg):
@@ -76,6 +78,7 @@ def check_values(cfg: Any) -> None:
     _check_precision(cfg)
     _check_generation(cfg)
     _check_state(cfg)
+    _check_aggregator(cfg)
     if cfg.federate.mode.lower() == "distributed":
         _check_distributed(cfg)
 
@@ -154,6 +157,23 @@ def _check_generation(cfg: Any) -> None:
         )
 
 
+def _check_aggregator(cfg: Any) -> None:
+    args = cfg.fedsa.aggregator_args
+    for name, least, below in (
+        ("lr", 0, math.inf),
+        ("momentum", 0, 1),
+        ("beta1", 0, 1),
+        ("beta2", 0, 1),
+        ("tau", 0, math.inf),
+        ("trim", 0, 0.5),
+    ):
+        if not least <= args[name] < below:
+            raise UserError(
+                f"fedsa.aggregator_args.{name}: {args[name]!r} is not at "
+                f"least {least} and below {below}"
+            )
+
+
 def _check_state(cfg: Any) -> None:
     own = cfg.fedsa.state
     if own.backend not in ("memory", "disk"):
@@ -168,6 +188,21 @@ def _check_state(cfg: Any) -> None:
             f"ours, not federate.method {cfg.federate.method} with "
             f"trainer.type {cfg.trainer.type}"
         )
+
+
+def notes_on(cfg: Any) -> list[str]:
+    """What a user should know of a configuration that runs all the same."""
+    local = list(cfg.personalization.local_param)
+    leaks = cfg.federate.share_local_model and local and not is_ours(cfg)
+    if not leaks:
+        return []
+    return [
+        f"with federate.method {cfg.federate.method} and "
+        "federate.share_local_model True all clients train one model, so "
+        f"what personalization.local_param names ({', '.join(local)}) goes "
+        "from client to client; set share_local_model to False, or take "
+        "federate.method fedit"
+    ]
 
 
 def why_not_resumable(cfg: Any) -> str:

@@ -101,15 +101,17 @@ def export(
 
 @app.command()
 def methods() -> None:
-    """List the federated methods, the adapters and the experiments."""
+    """List the methods, the aggregators, the adapters, the experiments."""
     from fs_plugins.report.tables import (
         adapters_table,
+        aggregators_table,
         experiments_table,
         methods_table,
         show,
     )
 
     show(methods_table())
+    show(aggregators_table())
     show(adapters_table())
     folder = Path("yaml_configs")
     if folder.is_dir():

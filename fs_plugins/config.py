@@ -6,20 +6,35 @@ from typing import Any
 from federatedscope.core.configs.config import CN, global_cfg
 from federatedscope.register import register_config
 
+from fs_plugins.aggregator import AGGREGATOR_ARGS
 from fs_plugins.policy import METHODS, Policy, canonical, policy_of
 
 _BASE = {"dtype": "float32", "quantize": "", "gradient_checkpointing": False}
+_ROLES = {"A": "", "B": "", "HEAD": "", "OTHER": ""}
 # key, default, description
 OPTIONS: tuple[tuple[str, Any, str], ...] = (
     (
         "fedsa.policy",
-        {"A": "", "B": "", "HEAD": "", "OTHER": ""},
-        "share, keep or freeze a role, in place of what the method does",
+        {**_ROLES, "odd": _ROLES, "even": _ROLES},
+        "share, keep or freeze a role, in place of what the method does; in "
+        "all rounds, or in the odd or even ones",
+    ),
+    (
+        "fedsa.plugins",
+        [],
+        "Python files of your own that register methods, aggregators, or "
+        "anything that FederatedScope has a registry for",
     ),
     (
         "fedsa.aggregator",
         "weighted_average",
         "how the server combines what the clients share",
+    ),
+    (
+        "fedsa.aggregator_args",
+        dict(AGGREGATOR_ARGS),
+        "lr and momentum of fedavgm; lr, beta1, beta2 and tau of fedadam; "
+        "trim, the share that trimmed_mean leaves out at either end",
     ),
     (
         "fedsa.min_received",
@@ -157,12 +172,16 @@ def _node(default: Any) -> Any:
 
 def policy_from(cfg: Any) -> Policy:
     """The policy that ``federate.method`` and ``fedsa.policy`` ask for."""
-    changes = {
-        role: action
-        for role, action in cfg.fedsa.policy.items()
-        if isinstance(action, str)
+    return policy_of(cfg.federate.method, plain(cfg.fedsa.policy))
+
+
+def plain(node: Any) -> dict[str, Any]:
+    """A section of the configuration without what the host adds to it."""
+    return {
+        key: plain(value) if isinstance(value, dict) else value
+        for key, value in node.items()
+        if not key.startswith("__") and key != "is_ready_for_run"
     }
-    return policy_of(cfg.federate.method, changes)
 
 
 def peft_method_of(cfg: Any) -> str:

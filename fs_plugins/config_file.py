@@ -38,6 +38,8 @@ def load_config(experiment: str | Path, overrides: Sequence[str] = ()) -> Any:
     pairs += zip(overrides[::2], overrides[1::2], strict=True)
     for key, value in pairs:
         _set(cfg, key, value)
+    folder = files_of(experiment)[0].parent
+    cfg.fedsa.plugins = [_found(name, folder) for name in cfg.fedsa.plugins]
     if not cfg.expname:
         cfg.expname = f"{cfg.federate.method.lower()}_{name_of(experiment)}"
     try:
@@ -48,6 +50,12 @@ def load_config(experiment: str | Path, overrides: Sequence[str] = ()) -> Any:
         raise UserError(f"{experiment}: {one_line(error)}") from error
     check_values(cfg)
     return cfg
+
+
+def _found(name: str, folder: Path) -> str:
+    """A plugin's file: beside the YAML file, or where the command runs."""
+    beside = folder / name
+    return str((beside if beside.is_file() else Path(name)).absolute())
 
 
 def files_of(experiment: str | Path) -> list[Path]:

@@ -5,13 +5,18 @@ import errno
 import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from fs_plugins import HOST
-from fs_plugins.checks import check_update_key, why_not_resumable
+from fs_plugins.checks import (
+    check_update_key,
+    notes_on,
+    why_not_resumable,
+)
 from fs_plugins.config import (
     adapter_args,
     is_client,
@@ -146,6 +151,8 @@ def _run(
     is_resumed: bool = False,
 ) -> dict[str, Any]:
     """Everything that happens in the run's folder."""
+    for note in notes_on(cfg):
+        print(f"note: {note}", file=sys.stderr)
     facts = _facts(cfg)
     try:
         runner = build_runner(cfg)

@@ -4,7 +4,9 @@ FederatedScope has no registry for aggregators; this is ours.  The name of
 one is a value of ``fedsa.aggregator``.
 """
 
-from fs_plugins.aggregator.base import Aggregator
+from fs_plugins.aggregator.base import AGGREGATOR_ARGS, Aggregator
+from fs_plugins.aggregator.robust import Median, TrimmedMean
+from fs_plugins.aggregator.server_optimizer import FedAdam, FedAvgM
 from fs_plugins.aggregator.weighted_average import WeightedAverage
 
 AGGREGATORS: dict[str, type[Aggregator]] = {}
@@ -16,5 +18,14 @@ def register_aggregator(name: str, aggregator: type[Aggregator]) -> None:
 
 
 register_aggregator("weighted_average", WeightedAverage)
+register_aggregator("median", Median)
+register_aggregator("trimmed_mean", TrimmedMean)
+register_aggregator("fedavgm", FedAvgM)
+register_aggregator("fedadam", FedAdam)
 
-__all__ = ["AGGREGATORS", "Aggregator", "register_aggregator"]
+__all__ = [
+    "AGGREGATORS",
+    "AGGREGATOR_ARGS",
+    "Aggregator",
+    "register_aggregator",
+]

@@ -10,6 +10,16 @@ import torch
 from fs_plugins.state.files import write_file
 from fs_plugins.wire import Tensors
 
+# fedsa.aggregator_args: what some of them can be told
+AGGREGATOR_ARGS = {
+    "lr": 1.0,
+    "momentum": 0.9,
+    "beta1": 0.9,
+    "beta2": 0.99,
+    "tau": 1e-3,
+    "trim": 0.1,
+}
+
 
 class Aggregator(abc.ABC):
     """Turns the updates of a round into new global parameters.
@@ -17,19 +27,28 @@ class Aggregator(abc.ABC):
     Args:
         shared: the global parameters that the run starts from.
         ignore_weight: all clients weigh the same, whatever their samples.
+        options: ``fedsa.aggregator_args``.
 
     """
 
-    def __init__(self, shared: Tensors, ignore_weight: bool = False) -> None:
+    def __init__(
+        self,
+        shared: Tensors,
+        ignore_weight: bool = False,
+        options: Mapping[str, float] | None = None,
+    ) -> None:
         self.shared = {name: t.detach().clone() for name, t in shared.items()}
         self.ignore_weight = ignore_weight
+        self.options = {**AGGREGATOR_ARGS, **(options or {})}
 
     @abc.abstractmethod
     def add(self, update: Tensors, samples: int) -> None:
         """Take in one client's parameters.
 
         Args:
-            update: the same names and shapes as ``shared``.
+            update: names and shapes are those of ``shared``; where the
+                policy changes from round to round, all updates of a round
+                have the same part of them.
             samples: what the client trained on.
 
         """

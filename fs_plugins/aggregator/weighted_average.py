@@ -1,5 +1,7 @@
 """The average of the clients' parameters."""
 
+from typing import Any
+
 import torch
 
 from fs_plugins.aggregator.base import Aggregator
@@ -13,8 +15,8 @@ class WeightedAverage(Aggregator):
     rounds once, at the end.
     """
 
-    def __init__(self, shared: Tensors, ignore_weight: bool = False) -> None:
-        super().__init__(shared, ignore_weight)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self._weight = 0
         self._sum: dict[str, torch.Tensor] = {}  # float64
 

@@ -1,6 +1,15 @@
 """The paradigm: which parameters travel, and which stay at home."""
 
-from fs_plugins.policy.methods import METHODS, Action, Policy, policy_of
+from fs_plugins.policy.methods import (
+    FREEZE,
+    KEEP,
+    METHODS,
+    SHARE,
+    Action,
+    Policy,
+    policy_of,
+    register_method,
+)
 from fs_plugins.policy.roles import (
     PEFT_METHODS,
     VARIANTS,
@@ -12,8 +21,11 @@ from fs_plugins.policy.roles import (
 )
 
 __all__ = [
+    "FREEZE",
+    "KEEP",
     "METHODS",
     "PEFT_METHODS",
+    "SHARE",
     "VARIANTS",
     "Action",
     "Policy",
@@ -21,6 +33,7 @@ __all__ = [
     "canonical",
     "check_peft_method",
     "policy_of",
+    "register_method",
     "roles_of",
     "variant_of",
 ]

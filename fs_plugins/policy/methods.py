@@ -1,11 +1,12 @@
 """Policies: what a federated method does with each role in a round.
 
 This table is the whole difference between the methods.  One is added by an
-entry in ``METHODS``; its name is then a ``federate.method``.
+entry in ``METHODS``, or by ``register_method`` in a file of your own that
+``fedsa.plugins`` names; its name is then a ``federate.method``.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -32,6 +33,7 @@ class Policy:
         rule: the method in one line.
         source: where it was published.
         A, B, HEAD, OTHER: the action for each role.
+        even: what is otherwise in even rounds; the first round is odd.
         in_turn: what is kept is not each client's own: all clients train one
             in turn, each from where the one before it left it.
 
@@ -43,16 +45,32 @@ class Policy:
     B: Action
     HEAD: Action = KEEP
     OTHER: Action = KEEP
+    even: Mapping[str, Action] = field(default_factory=dict)
     in_turn: bool = False
 
+    def in_round(self, rnd: int) -> "Policy":
+        """What happens in one round; they are counted from 1."""
+        changes: dict[str, Any] = {} if rnd % 2 else dict(self.even)
+        return replace(self, even={}, **changes)
+
     def __getitem__(self, role: Role) -> Action:
-        action: Action = getattr(self, role.value)
-        return action
+        """What becomes of a role in the whole run.
+
+        Shared in some rounds and frozen in the others, it is global.
+        """
+        first: Action = getattr(self, role.value)
+        both = {first, self.even.get(role.value, first)}
+        return next(each for each in Action if each in both)
 
     @property
     def keeps(self) -> bool:
         """Whether anything stays with its client."""
         return KEEP in (self[role] for role in Role)
+
+    @property
+    def shares(self) -> bool:
+        """Whether anything travels."""
+        return SHARE in (self[role] for role in Role)
 
 
 METHODS: dict[str, Policy] = {
@@ -76,6 +94,20 @@ METHODS: dict[str, Policy] = {
         B=SHARE,
         OTHER=SHARE,
     ),
+    "rolora": Policy(
+        "odd rounds train and average B, even rounds A",
+        "Chen et al., NeurIPS 2025 (arXiv 2502.01755)",
+        A=FREEZE,
+        B=SHARE,
+        OTHER=SHARE,
+        even={"A": SHARE, "B": FREEZE},
+    ),
+    "share_b": Policy(
+        "share B, keep A and the head: FedSA the other way round",
+        "the rule of FedDR-LoRA",
+        A=KEEP,
+        B=SHARE,
+    ),
     "sequential_b": Policy(
         "share A; all clients train one B and one head in turn: the leak of "
         "the released FedSA-LoRA code, to measure what it does",
@@ -93,31 +125,67 @@ METHODS: dict[str, Policy] = {
 }
 
 
-def policy_of(method: str, changes: Mapping[str, str]) -> Policy:
+def register_method(name: str, policy: Policy) -> None:
+    """Make ``policy`` available as ``federate.method: <name>``."""
+    METHODS[name.lower()] = policy
+
+
+def policy_of(method: str, changes: Mapping[str, Any]) -> Policy:
     """The policy of a method, with the user's changes.
 
     Args:
         method: a key of ``METHODS``, in any case.
-        changes: role -> action; an empty action changes nothing.
+        changes: role -> action; an empty action changes nothing.  ``odd`` and
+            ``even`` hold such changes for those rounds only.
 
     Raises:
         UserError: an unknown method, role or action, or a policy that trains
-            nothing.
+            or shares nothing.
 
     """
     if method.lower() not in METHODS:
         raise unknown("federate.method", method, METHODS)
     policy = METHODS[method.lower()]
+    rounds = {"odd": policy.in_round(1), "even": policy.in_round(2)}
+    for_all = {k: v for k, v in changes.items() if k not in rounds}
+    for name in rounds:
+        rounds[name] = _changed(rounds[name], "fedsa.policy", for_all)
+        own = changes.get(name, {})
+        rounds[name] = _changed(rounds[name], f"fedsa.policy.{name}", own)
+    odd, even = rounds["odd"], rounds["even"]
+    for name, own in rounds.items():
+        if all(own[role] is FREEZE for role in Role):
+            key = "fedsa.policy" if odd == even else f"fedsa.policy.{name}"
+            raise UserError(f"{key}: every role is frozen; nothing trains")
+    differs: dict[str, Any] = {}
+    for role in Role:
+        both = {odd[role], even[role]}
+        if both == {SHARE, KEEP}:
+            raise UserError(
+                f"fedsa.policy: {role.value} is shared in odd or even rounds "
+                "and kept in the others; what clients share would overwrite "
+                "what they keep"
+            )
+        if len(both) > 1:
+            differs[role.value] = even[role]
+    result = replace(odd, even=differs)
+    if policy.shares and not result.shares:
+        raise UserError(
+            "fedsa.policy: nothing is shared; federate.method 'local' is that"
+        )
+    return result
+
+
+def _changed(policy: Policy, key: str, changes: Mapping[str, str]) -> Policy:
+    """The policy of a round with the user's changes."""
     for role, action in changes.items():
         if role not in Role.__members__:
-            raise unknown("fedsa.policy", role, Role.__members__)
+            raise unknown(key, role, [*Role.__members__, "odd", "even"])
         if not action:
             continue
         actions = [each.value for each in Action]
-        if action.lower() not in actions:
-            raise unknown(f"fedsa.policy.{role}", action, actions)
+        if not isinstance(action, str) or action.lower() not in actions:
+            raise unknown(f"{key}.{role}", action, actions)
         change: dict[str, Any] = {role: Action(action.lower())}
         policy = replace(policy, **change)
-    if all(policy[role] is FREEZE for role in Role):
-        raise UserError("fedsa.policy: every role is frozen; nothing trains")
     return policy

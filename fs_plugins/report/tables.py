@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fs_plugins.policy import METHODS, PEFT_METHODS, VARIANTS, Role
+from fs_plugins.aggregator import AGGREGATORS
+from fs_plugins.policy import METHODS, PEFT_METHODS, VARIANTS, Policy, Role
 from fs_plugins.report.progress import leading_metric
 from fs_plugins.trainer.scores import GENERATION_METRICS
 
@@ -21,13 +22,31 @@ class Table:
 
 def methods_table() -> Table:
     """The federated methods and their policies."""
+    shown = (Role.A, Role.B, Role.HEAD)
     return Table(
         "federated methods (federate.method)",
         ("method", "A", "B", "head", "rule", "source"),
         [
-            (name, p.A.value, p.B.value, p.HEAD.value, p.rule, p.source)
+            (name, *(_action(p, r) for r in shown), p.rule, p.source)
             for name, p in METHODS.items()
         ],
+    )
+
+
+def _action(policy: Policy, role: Role) -> str:
+    odd, even = policy.in_round(1)[role], policy.in_round(2)[role]
+    both = f"odd rounds {odd.value}, even {even.value}"
+    return odd.value if odd is even else both
+
+
+def aggregators_table() -> Table:
+    """How the server combines what clients share."""
+    rows = []
+    for name, aggregator in AGGREGATORS.items():
+        text = (aggregator.__doc__ or "").strip()
+        rows.append((name, text.split("\n\n")[0].replace("\n", " ")))
+    return Table(
+        "aggregators (fedsa.aggregator)", ("aggregator", "rule"), rows
     )
 
 

@@ -59,7 +59,12 @@ class FedSAClient(Client):  # type: ignore[misc]
         """
         self.state = message.state
         payload: bytes | str
-        with self._model_with(message.content), self._optimizer_state():
+        rnd = self.state + 1
+        with (
+            self._model_with(message.content),
+            self.parameters.training(rnd),
+            self._optimizer_state(),
+        ):
             samples, _, results = self.trainer.train()
             reason = self._divergence(results)
             if reason:
@@ -72,7 +77,7 @@ class FedSAClient(Client):  # type: ignore[misc]
                 samples, payload = 0, reason
             else:
                 self._keep()
-                payload = encode(self.parameters.shared)
+                payload = encode(self.parameters.sent_in(rnd))
         self._monitor.format_eval_res(
             results, rnd=self.state, role=f"Client #{self.ID}", return_raw=True
         )

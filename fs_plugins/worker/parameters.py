@@ -31,6 +31,9 @@ class AdapterParameters:
         initial: the values of both that every client starts from.
         spec: names, shapes and types of ``shared``.
 
+    Raises:
+        UserError: the policy shares roles that this model does not have.
+
     """
 
     def __init__(self, model: nn.Module, cfg: Any) -> None:
@@ -43,7 +46,8 @@ class AdapterParameters:
         }
         self.shared: dict[str, nn.Parameter] = {}
         self.kept: dict[str, nn.Parameter] = {}
-        for name, role in roles_of(peft_method_of(cfg), trainable).items():
+        roles = roles_of(peft_method_of(cfg), trainable)
+        for name, role in roles.items():
             if policy[role] is Action.SHARE:
                 self.shared[name] = trainable[name]
             elif policy[role] is Action.KEEP:
@@ -56,6 +60,14 @@ class AdapterParameters:
             for name, parameter in (self.shared | self.kept).items()
         }
         self.spec = spec_of(self.shared)
+        if policy.shares and not self.shared:
+            raise UserError(
+                f"federate.method {cfg.federate.method} shares nothing that "
+                "this model has: it trains "
+                f"{', '.join(sorted({r.value for r in roles.values()}))}"
+            )
+        self._policy = policy
+        self._roles = roles
         self._in_turn = (
             KeptInMemory(self.initial_of(self.kept))
             if policy.in_turn
@@ -70,6 +82,29 @@ class AdapterParameters:
     def initial_of(self, group: Tensors) -> dict[str, torch.Tensor]:
         """The initial values of ``shared`` or ``kept``."""
         return {name: self.initial[name] for name in group}
+
+    def sent_in(self, rnd: int) -> dict[str, nn.Parameter]:
+        """What clients upload in a round, counted from 1."""
+        policy = self._policy.in_round(rnd)
+        return {
+            name: parameter
+            for name, parameter in self.shared.items()
+            if policy[self._roles[name]] is Action.SHARE
+        }
+
+    @contextmanager
+    def training(self, rnd: int) -> Iterator[None]:
+        """The model with nothing trainable but what the round trains."""
+        policy = self._policy.in_round(rnd)
+        both = self.shared | self.kept
+        try:
+            for name, parameter in both.items():
+                is_frozen = policy[self._roles[name]] is Action.FREEZE
+                parameter.requires_grad_(not is_frozen)
+            yield
+        finally:
+            for parameter in both.values():
+                parameter.requires_grad_(True)
 
     def are_finite(self) -> bool:
         """Whether no trained value is NaN or infinite."""

@@ -6,7 +6,8 @@ from typing import Any
 from federatedscope.core.message import Message
 
 from fs_plugins.aggregator import AGGREGATORS
-from fs_plugins.wire import WireError, decode, encode
+from fs_plugins.config import plain
+from fs_plugins.wire import WireError, decode, encode, spec_of
 from fs_plugins.worker.attendance import AttendingServer
 from fs_plugins.worker.parameters import parameters_of
 from fs_plugins.worker.results import check_results, in_agreement
@@ -33,6 +34,7 @@ class FedSAServer(AttendingServer):
         self.aggregator = AGGREGATORS[self._cfg.fedsa.aggregator](
             self.parameters.initial_of(self.parameters.shared),
             ignore_weight=self._cfg.federate.ignore_weight,
+            options=plain(self._cfg.fedsa.aggregator_args),
         )
         self.aggregators = [self.aggregator]
         self.rejected_updates = 0
@@ -76,7 +78,8 @@ class FedSAServer(AttendingServer):
                 raise WireError("none is awaited from this client")
             self._training.discard(client)
             samples, payload = self._parts(message.content)
-            update = decode(payload, self.parameters.spec)
+            sent = self.parameters.sent_in(self.state + 1)
+            update = decode(payload, spec_of(sent))
         except WireError as error:
             self.rejected_updates += 1
             logger.warning(

@@ -73,27 +73,69 @@ def test_an_unknown_peft_method_is_refused():
         roles_of("lore", [])
 
 
-@given(
-    st.sampled_from(sorted(METHODS)),
-    st.dictionaries(
-        st.sampled_from([r.value for r in Role]),
-        st.sampled_from(["", "share", "KEEP", "Freeze"]),
-    ),
+ACTIONS = ("", "share", "KEEP", "Freeze")
+some_changes = st.dictionaries(
+    st.sampled_from([r.value for r in Role]), st.sampled_from(ACTIONS)
 )
-def test_changes_change_what_they_name_and_nothing_else(method, changes):
-    try:
-        policy = policy_of(method.upper(), changes)
-    except UserError:
-        actions = {
-            changes.get(r.value, "").lower() or METHODS[method][r].value
-            for r in Role
+
+
+@given(
+    st.sampled_from(sorted(METHODS)), some_changes, some_changes, some_changes
+)
+def test_changes_change_what_they_name_and_nothing_else(
+    method, changes, odd, even
+):
+    """In the rounds that they name; a policy that makes no sense is refused.
+
+    What is expected is worked out role by role and round by round.
+    """
+    expected = {}
+    for rnd, own in ((1, odd), (2, even), (3, odd), (8, even)):
+        expected[rnd] = {
+            role: own.get(role.value, "").lower()
+            or changes.get(role.value, "").lower()
+            or METHODS[method].in_round(rnd)[role].value
+            for role in Role
         }
-        assert actions == {"freeze"}
+    over_the_run = {
+        role: {expected[1][role], expected[2][role]} for role in Role
+    }
+    plain = METHODS[method]
+    both = list(over_the_run.values())
+    is_sensible = (
+        all(set(e.values()) != {"freeze"} for e in expected.values())
+        and {"share", "keep"} not in both
+        and (any("share" in r for r in both) or not plain.shares)
+    )
+    try:
+        policy = policy_of(
+            method.upper(), {**changes, "odd": odd, "even": even}
+        )
+    except UserError:
+        assert not is_sensible
         return
-    for role in Role:
-        wanted = changes.get(role.value, "").lower()
-        expected = wanted or METHODS[method][role].value
-        assert policy[role].value == expected
+    assert is_sensible
+    for rnd, actions in expected.items():
+        found = policy.in_round(rnd)
+        assert {role: found[role].value for role in Role} == actions
+    for role, rounds in over_the_run.items():
+        if "share" in rounds:
+            assert policy[role] is Action.SHARE
+        elif "keep" in rounds:
+            assert policy[role] is Action.KEEP
+        else:
+            assert policy[role] is Action.FREEZE
+    assert policy.shares == any("share" in r for r in both)
+    assert policy.keeps == any(policy[role] is Action.KEEP for role in Role)
+
+
+def test_rolora_begins_with_b():
+    """B is zero at first: with it frozen, A would have no gradient."""
+    policy = METHODS["rolora"]
+    first, second = policy.in_round(1), policy.in_round(2)
+    assert (first.A, first.B) == (Action.FREEZE, Action.SHARE)
+    assert (second.A, second.B) == (Action.SHARE, Action.FREEZE)
+    assert policy[Role.A] is policy[Role.B] is Action.SHARE
 
 
 @pytest.mark.parametrize(
@@ -103,6 +145,16 @@ def test_changes_change_what_they_name_and_nothing_else(method, changes):
         ("fedsa", {"C": "share"}, "'C'"),
         ("fedsa", {"A": "send"}, "fedsa.policy.A"),
         ("ffa", dict.fromkeys(Role.__members__, "freeze"), "nothing trains"),
+        ("fedsa", {"A": "keep"}, "nothing is shared"),
+        ("fedsa", {"odd": {"C": "share"}}, r"fedsa\.policy\.odd: there is no"),
+        ("fedsa", {"even": {"A": "send"}}, r"fedsa\.policy\.even\.A"),
+        (
+            "fedsa",
+            {"even": dict.fromkeys(Role.__members__, "freeze")},
+            r"fedsa\.policy\.even: every role is frozen",
+        ),
+        ("fedsa", {"odd": {"A": "keep"}}, "A is shared in odd or even"),
+        ("fedsa", {"A": 1}, r"fedsa\.policy\.A: there is no 1"),
     ],
 )
 def test_bad_policies_are_refused(method, changes, words):

@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+from fs_plugins.aggregator import AGGREGATORS
+from fs_plugins.policy import METHODS
 from fs_plugins.report.tables import (
     adapters_table,
+    aggregators_table,
     comparison_table,
     experiments_table,
+    methods_table,
 )
 
 
@@ -58,3 +62,13 @@ def test_experiments_by_their_first_sentence():
     assert rows["+ffa"].startswith("FFA-LoRA: freeze A")
     assert "+vera (demo)" in rows and "+vera" in rows
     assert all(text.endswith(".") for text in rows.values())
+
+
+def test_methods_by_round_and_aggregators_are_listed():
+    rows = {row[0]: row[1:] for row in methods_table().rows}
+    assert rows.keys() == METHODS.keys()
+    assert rows["fedsa"][:3] == ("share", "keep", "keep")
+    assert rows["rolora"][0] == "odd rounds freeze, even share"
+    rules = dict(aggregators_table().rows)
+    assert rules.keys() == AGGREGATORS.keys() and all(rules.values())
+    assert "median" in rules["median"]

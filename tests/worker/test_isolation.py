@@ -160,3 +160,54 @@ def test_the_model_holds_nobodys_parameters_after_a_turn(lab):
         assert torch.equal(value, parameters.initial[name])
     for p in runner.server.model.parameters():
         assert p.grad is None
+
+
+@pytest.mark.parametrize("share_model", [True, False])
+@pytest.mark.parametrize("method", ["FedAvg", "fedit"])
+def test_a_leak_of_the_hosts_own_is_told(lab, capsys, method, share_model):
+    """And it is one: what is told is measured, too."""
+    found = lab.run(
+        federate__method=method,
+        federate__share_local_model=share_model,
+        personalization__local_param=["modules_to_save"],
+        federate__total_round_num=1,
+    )
+    told = capsys.readouterr().err
+    leaks = method == "FedAvg" and share_model
+    assert ("modules_to_save) goes from client to client" in told) == leaks
+    assert found["results"]["last"]["round"] == 1
+
+
+HEAD = "modules_to_save.default.weight"
+
+
+@pytest.mark.parametrize("share_model", [True, False])
+def test_the_leak_that_is_told_of(lab, share_model):
+    """A client begins with the head that the one before it has left."""
+    runner = lab.runner(
+        federate__method="FedAvg",
+        federate__share_local_model=share_model,
+        personalization__local_param=["modules_to_save"],
+        federate__total_round_num=1,
+    )
+    heads = []  # before and after training, in the order of training
+
+    def head_of(model):
+        state = model.state_dict()
+        (name,) = (n for n in state if n.endswith(HEAD))
+        return state[name].clone()
+
+    for client in runner.client.values():
+        train = client.trainer.train
+
+        def watched(client=client, train=train):
+            begin = head_of(client.model)
+            found = train()
+            heads.append((begin, head_of(client.model)))
+            return found
+
+        client.trainer.train = watched
+    runner.run()
+    (first, left), (found, _), _ = heads
+    assert not torch.equal(first, left)
+    assert torch.equal(found, left if share_model else first)

@@ -9,14 +9,34 @@ import copy
 
 import pytest
 import torch
-from helpers import ADAPTERS, args_of, assert_close, plain_model, start_of
+from helpers import (
+    ADAPTERS,
+    args_of,
+    assert_close,
+    payload_of,
+    plain_model,
+    record,
+    start_of,
+)
+from safetensors.torch import load
 from transformers import AutoTokenizer
 
 BATCH, STEPS, ROUNDS, LR = 4, 2, 3, 0.5
 
 
+def nothing(name, rnd):
+    return False
+
+
 def oracle(
-    folder, texts, start, shares, sampled, in_turn=False, adapter="lora"
+    folder,
+    texts,
+    start,
+    shares,
+    sampled,
+    in_turn=False,
+    adapter="lora",
+    frozen=nothing,
 ):
     """FedSA, FedAvg, ...: ``shares(name)`` says what is averaged.
 
@@ -28,6 +48,7 @@ def oracle(
         sampled: the clients of each round.
         in_turn: what isn't shared goes from client to client.
         adapter: one of ``ADAPTERS``.
+        frozen: name, round from 1 -> whether it is not trained in it.
     """
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = plain_model(folder, adapter)
@@ -38,13 +59,14 @@ def oracle(
         i: {n: v.clone() for n, v in start.items() if not shares(n)}
         for i in texts
     }
-    for clients in sampled:
+    for rnd, clients in enumerate(sampled, start=1):
         updates = []
         for i in clients:
             with torch.no_grad():
                 for name, value in {**server, **own[i]}.items():
                     trained[name].copy_(value)
-            optimizer = torch.optim.SGD(trained.values(), lr=LR)
+            learning = [p for n, p in trained.items() if not frozen(n, rnd)]
+            optimizer = torch.optim.SGD(learning, lr=LR)
             count = 0
             data = texts[i]
             batches = [data[b : b + BATCH] for b in range(0, len(data), BATCH)]
@@ -83,10 +105,10 @@ def texts_of(runner, folder):
     return texts
 
 
-def assert_moved(found, start):
+def assert_moved(found, start, least=1e-3):
     """A comparison of what nobody has changed would say nothing."""
     for name in found:
-        assert (found[name] - start[name]).abs().max() > 1e-3, name
+        assert (found[name] - start[name]).abs().max() > least, name
 
 
 def sampled_of(runner):
@@ -232,6 +254,80 @@ def test_the_hosts_fedavg_is_the_baseline_we_take_it_for(
     server, _ = oracle(toy_model, texts, start, everything, rounds)
     assert_moved(server, start)
     assert_close(runner.server.model.state_dict(), server)
+
+
+def is_head(name):
+    return "modules_to_save" in name
+
+
+ALTERNATING = {
+    # policy by round; what is global; what is frozen in which round
+    "rolora": (
+        {},
+        lambda n: not is_head(n),
+        lambda n, r: not is_head(n) and is_a(n) == r % 2,
+    ),
+    "fedsa": (
+        {"odd": {"B": "freeze"}, "even": {"A": "freeze"}},
+        is_a,
+        lambda n, r: not is_head(n) and is_a(n) != r % 2,
+    ),
+    "fedit": (
+        {"HEAD": "share", "even": {"HEAD": "freeze", "A": "freeze"}},
+        everything,
+        lambda n, r: r % 2 == 0 and (is_head(n) or is_a(n)),
+    ),
+}
+
+
+@pytest.mark.parametrize("share_model", [True, False])
+@pytest.mark.parametrize("sample", [3, 2])
+@pytest.mark.parametrize("method", ALTERNATING)
+def test_policies_may_change_from_round_to_round(
+    lab, toy_model, method, sample, share_model
+):
+    policy, shares, frozen = ALTERNATING[method]
+    runner = lab.runner(
+        federate__method=method,
+        federate__sample_client_num=sample,
+        federate__share_local_model=share_model,
+        dataloader__shuffle=False,
+        fedsa__policy=policy,
+    )
+    start, sampled = start_of(runner), sampled_of(runner)
+    texts = texts_of(runner, toy_model)
+    runner.run()
+    everyone = [sorted(texts)] * ROUNDS
+    server, own = oracle(
+        toy_model,
+        texts,
+        start,
+        shares,
+        sampled if sample < 3 else everyone,
+        frozen=frozen,
+    )
+    assert_close(dict(runner.server.aggregator.shared), server)
+    assert_moved(server, start, least=2e-5)  # A, for one round, by a small B
+    for ID, client in runner.client.items():
+        assert client.kept.values.keys() == own[ID].keys()
+        if own[ID]:
+            assert_close(dict(client.kept.values), own[ID])
+
+
+def test_what_is_frozen_in_a_round_is_not_uploaded(lab):
+    runner = lab.runner(federate__method="rolora")
+    sent = record(runner)
+    runner.run()
+    for message in sent:
+        if message.msg_type != "model_para":
+            continue
+        names = load(payload_of(message))
+        if message.sender == 0:  # who comes late needs both
+            assert any(map(is_a, names)) and not all(map(is_a, names))
+        elif message.state % 2:  # round 2
+            assert all(map(is_a, names))
+        else:
+            assert not any(map(is_a, names))
 
 
 def test_uneven_clients_weigh_by_their_samples(lab, toy_model):

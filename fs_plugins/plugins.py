@@ -1,0 +1,66 @@
+"""Files of the user's own that register methods, aggregators and the like."""
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fs_plugins.errors import UserError
+
+_loaded: set[Path] = set()
+
+
+def load_plugins(files: Sequence[str]) -> None:
+    """Import the files of ``fedsa.plugins``, each once.
+
+    Raises:
+        UserError: there is no such file, it fails, or registers nothing.
+
+    """
+    for name in files:
+        file = Path(name).expanduser().absolute()
+        if file in _loaded:
+            continue
+        if not file.is_file():
+            raise UserError(f"fedsa.plugins: there is no file {name}")
+        before = _registered()
+        _import(file, name)
+        if _registered() == before:
+            raise UserError(
+                f"fedsa.plugins: {name} registers nothing; call "
+                "register_method, register_aggregator or a register_... of "
+                "federatedscope.register in it"
+            )
+        _loaded.add(file)
+
+
+def _import(file: Path, name: str) -> None:
+    module_name = f"fs_plugins_of_the_user.{file.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, file)
+    if spec is None or spec.loader is None:
+        raise UserError(f"fedsa.plugins: {name} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[module_name]
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(
+            f"fedsa.plugins: {name} cannot be imported: {reason}"
+        ) from error
+
+
+def _registered() -> list[dict[str, Any]]:
+    """Copies of all registries, ours and the host's."""
+    import federatedscope.register as host
+
+    from fs_plugins.aggregator import AGGREGATORS
+    from fs_plugins.policy import METHODS, PEFT_METHODS
+
+    registries: list[Any] = [METHODS, AGGREGATORS, PEFT_METHODS]
+    registries += [
+        value for name, value in vars(host).items() if name.endswith("_dict")
+    ]
+    return [dict(registry) for registry in registries]

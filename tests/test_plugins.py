@@ -1,0 +1,121 @@
+"""Methods and aggregators of the user's own."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from fs_plugins.aggregator import AGGREGATORS
+from fs_plugins.errors import UserError
+from fs_plugins.plugins import load_plugins
+from fs_plugins.policy import METHODS
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+@pytest.fixture(autouse=True)
+def as_it_was():
+    """What a test registers is gone after it."""
+    before = dict(METHODS), dict(AGGREGATORS)
+    yield
+    for registry, content in zip((METHODS, AGGREGATORS), before, strict=True):
+        registry.clear()
+        registry.update(content)
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(text, name="mine.py"):
+        file = tmp_path / name
+        file.write_text(text)
+        return str(file)
+
+    return write
+
+
+def example() -> str:
+    """The plugin of the README."""
+    text = README.read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(# my_method\.py\n.*?)```", text, re.S)
+    return code
+
+
+def test_the_readmes_example_in_twenty_lines(lab, written):
+    """It runs, and computes what it says."""
+    code = example()
+    assert len(code.splitlines()) <= 20
+    file = written(code)
+    runner = lab.runner(
+        fedsa__plugins=[file],
+        federate__method="share_b_twice",
+        fedsa__aggregator="halfway",
+        federate__total_round_num=1,
+        federate__ignore_weight=True,
+    )
+    start = dict(runner.server.aggregator.shared)
+    assert start and all("lora_B" in name for name in start)
+    added = []
+    add = runner.server.aggregator.add
+    runner.server.aggregator.add = lambda u, n: (added.append(u), add(u, n))
+    runner.run()
+    for name, value in runner.server.aggregator.shared.items():
+        mean = torch.stack([u[name] for u in added]).mean(dim=0)
+        torch.testing.assert_close(value, (start[name] + mean) / 2)
+        assert value.any()
+
+
+def test_a_file_beside_the_yaml_file_is_found(lab, written, monkeypatch):
+    from fs_plugins.config_file import load_config
+
+    file = Path(written(example(), "beside.py"))
+    monkeypatch.chdir("/")
+    experiment = lab.file(
+        fedsa__plugins=["beside.py"], federate__method="share_b_twice"
+    )
+    assert experiment.parent == file.parent
+    assert load_config(experiment).fedsa.plugins == [str(file)]
+
+
+def test_a_killed_run_finds_its_plugin_again(lab, written):
+    from fs_plugins.config_file import load_config
+
+    file = written(example(), "again.py")
+    outdir = lab.run(fedsa__plugins=[file], federate__method="share_b_twice")[
+        "outdir"
+    ]
+    cfg = load_config(Path(outdir) / "checkpoints/experiment.yaml")
+    assert cfg.fedsa.plugins == [file]
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("x = 1\n", "registers nothing"),
+        ("import no_such_thing\n", "ModuleNotFoundError: No module named"),
+        ("def (:\n", "SyntaxError"),
+        ("raise ValueError('a\\nb')\n", "ValueError: a b"),
+    ],
+)
+def test_a_file_that_is_no_plugin(lab, written, fedsa, text, said):
+    file = written(text)
+    found = fedsa("run", "--cfg", lab.file(fedsa__plugins=[file]))
+    assert found.returncode == 2
+    assert found.stderr.count("\n") == 1
+    assert f"fedsa.plugins: {file}" in found.stderr and said in found.stderr
+
+
+def test_a_plugin_that_is_not_there():
+    with pytest.raises(UserError, match="there is no file /no/such"):
+        load_plugins(["/no/such.py"])
+
+
+def test_other_names_than_those_registered_are_refused(lab, written):
+    from fs_plugins.config_file import load_config
+
+    file = lab.file(
+        fedsa__plugins=[written(example(), "other.py")],
+        federate__method="share_b_twize",
+    )
+    with pytest.raises(UserError, match="did you mean 'share_b_twice'"):
+        load_config(file)
