@@ -28,6 +28,7 @@ setup(
         "typer>=0.29",
         "matplotlib>=3.8",
         "scikit-learn>=1.4",
+        "scipy>=1.11",
         "datasets>=3",
     ],
     extras_require={

@@ -77,6 +77,7 @@ def check_values(cfg: Any) -> None:
     _check_names(cfg)
     _check_precision(cfg)
     _check_generation(cfg)
+    _check_splits(cfg)
     _check_state(cfg)
     _check_aggregator(cfg)
     if cfg.federate.mode.lower() == "distributed":
@@ -154,6 +155,20 @@ def _check_generation(cfg: Any) -> None:
         raise UserError(
             f"{key}.problems: names HumanEval's file, together with metric "
             "pass_at_1"
+        )
+
+
+def _check_splits(cfg: Any) -> None:
+    """Each of the splits that are evaluated exists."""
+    known = ("train", "val", "test", "union")
+    for split in cfg.eval.split:
+        if split not in known:
+            raise unknown("eval.split", split, known)
+    ours = cfg.trainer.type.startswith("fedsa")
+    if "union" in cfg.eval.split and not ours:
+        raise UserError(
+            "eval.split: 'union' needs a trainer of ours, not trainer.type "
+            f"{cfg.trainer.type}"
         )
 
 

@@ -12,7 +12,12 @@ from fs_plugins.config_file import load_config, name_of
 from fs_plugins.errors import Interrupted, UserError
 from fs_plugins.folder import locked
 from fs_plugins.report.plots import plot_curves
-from fs_plugins.report.tables import comparison_table, markdown, show
+from fs_plugins.report.tables import (
+    comparison_table,
+    markdown,
+    seeds_table,
+    show,
+)
 from fs_plugins.signals import handling
 
 
@@ -160,12 +165,16 @@ def _read(name: str, folder: Path) -> dict[str, Any]:
 
 
 def _report(runs: list[dict[str, Any]], out: Path) -> None:
-    table = comparison_table(runs)
+    tables = [comparison_table(runs)]
+    over_seeds = seeds_table(runs)
+    tables += [over_seeds] if over_seeds else []
     content = [{"name": r["name"], **r["summary"]} for r in runs]
     (out / "comparison.json").write_text(
         json.dumps(content, indent=1) + "\n", encoding="utf-8"
     )
-    (out / "comparison.md").write_text(markdown(table), encoding="utf-8")
+    text = "\n".join(markdown(table) for table in tables)
+    (out / "comparison.md").write_text(text, encoding="utf-8")
     plot_curves(runs, out / "curves.png")
-    show(table)
+    for table in tables:
+        show(table)
     print(f"table: {out / 'comparison.md'}  curves: {out / 'curves.png'}")

@@ -90,10 +90,13 @@ class TextClientData(ClientData):  # type: ignore[misc]
 
     Attributes:
         problems: HumanEval's, if they are what a model is tried on.
+        union_data: the test shards of all clients together; one object for
+            all.
 
     """
 
     problems: Sequence[Problem] = ()
+    union_data: TextDataset | None = None
 
     def __init__(
         self,
@@ -130,13 +133,22 @@ class TextClientData(ClientData):  # type: ignore[misc]
             data = getattr(self, f"{split}_data")
             if data is None or len(data) == 0:
                 continue
-            self[split] = DataLoader(
-                data,
-                batch_size=options.batch_size,
-                shuffle=options.shuffle and split == "train",
-                drop_last=options.drop_last and split == "train",
-                num_workers=options.num_workers,
-                pin_memory=options.pin_memory,
-                collate_fn=Collator(data.tokens, self.tokenizer.pad_token_id),
-            )
+            self[split] = self._loader(data, is_train=split == "train")
         return True
+
+    def union_loader(self) -> "DataLoader[int]":
+        """A loader of the test shards of all clients together."""
+        assert self.union_data is not None
+        return self._loader(self.union_data, is_train=False)
+
+    def _loader(self, data: TextDataset, is_train: bool) -> "DataLoader[int]":
+        options = self.client_cfg.dataloader
+        return DataLoader(
+            data,
+            batch_size=options.batch_size,
+            shuffle=options.shuffle and is_train,
+            drop_last=options.drop_last and is_train,
+            num_workers=options.num_workers,
+            pin_memory=options.pin_memory,
+            collate_fn=Collator(data.tokens, self.tokenizer.pad_token_id),
+        )

@@ -63,6 +63,9 @@ def load(cfg: Any, client_cfgs: Any) -> tuple[Any, Any]:
     _save_counts(cfg, tokens, parts, train.names)
     file = cfg.fedsa.eval.generate.problems
     problems = load_problems(file) if file else ()
+    union = TextDataset(
+        tokens[2], sorted(i for part in parts[2] for i in part)
+    )
     data: dict[int, Any] = {}
     for client in range(cfg.federate.client_num + 1):
         data[client] = TextClientData(
@@ -79,6 +82,7 @@ def load(cfg: Any, client_cfgs: Any) -> tuple[Any, Any]:
             },
         )
         data[client].problems = problems
+        data[client].union_data = union
     setup_seed(cfg.seed)  # the host doesn't, after a plugin's data
     if cfg.federate.mode.lower() == "distributed":
         is_server = cfg.distribute.role == "server"

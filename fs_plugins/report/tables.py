@@ -1,5 +1,6 @@
 """Tables, for the terminal and as Markdown."""
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,40 +104,140 @@ def _first_line(file: Path) -> str:
 
 
 def comparison_table(runs: Sequence[dict[str, Any]]) -> Table:
-    """One row a run: accuracy, bytes and seconds.
+    """One row a run: accuracy, how even it is, bytes and seconds.
 
     Args:
         runs: ``{'name', 'summary': <summary.json>, ...}``.
 
     """
-    seeds = {run["summary"]["seed"] for run in runs}
-    with_loss = any(_generates(run["summary"]["results"]) for run in runs)
+    results = [run["summary"]["results"] for run in runs]
+    columns: dict[str, list[str]] = {"run": [run["name"] for run in runs]}
+    seeds = [str(run["summary"]["seed"]) for run in runs]
+    if len(set(seeds)) > 1:
+        columns["seed"] = seeds
+    columns["last round"] = [_result(r["last"]) for r in results]
+    columns["worst client"] = [_worst(r["last"]) for r in results]
+    columns["spread"] = [_spread(r["last"]) for r in results]
+    if any(_leading(r["last"], "union") for r in results):
+        columns["on everyone's test"] = [_union(r["last"]) for r in results]
+    columns["best round by validation"] = [
+        _result(r["best"], with_round=True) for r in results
+    ]
+    if any(_generates(r) for r in results):
+        columns["test loss, last round"] = [_loss(r) for r in results]
+    sent = [run["summary"]["communication"] for run in runs]
+    columns["up"] = [size(each["uplink_bytes"]) for each in sent]
+    columns["down"] = [size(each["downlink_bytes"]) for each in sent]
+    columns["seconds"] = [
+        f"{run['summary']['time']['total_s']:.0f}" for run in runs
+    ]
     return Table(
-        "test results, weighted by examples | mean over clients",
+        "each client's own model on its own test shard: weighted by examples "
+        "| mean over clients; the worst client; the standard deviation over "
+        "clients",
+        list(columns),
+        list(zip(*columns.values(), strict=True)),
+    )
+
+
+def seeds_table(runs: Sequence[dict[str, Any]]) -> Table | None:
+    """Mean over seeds, and what differs from the first by more than noise.
+
+    A difference is paired: seed by seed, so that what a seed does to all
+    runs alike falls out.  It counts if 0 is outside its 95 % confidence
+    interval (Student's t); with few seeds that takes a large one.
+
+    Args:
+        runs: as for ``comparison_table``.
+
+    Returns:
+        Nothing for a single seed: there is no spread to show.
+
+    """
+    by_name: dict[str, dict[int, float]] = {}
+    for run in runs:
+        last = run["summary"]["results"]["last"]
+        key = _leading(last, "test") or "test_avg_loss"
+        if key in (last or {"weighted": {}})["weighted"]:
+            own = by_name.setdefault(run["name"], {})
+            own[run["summary"]["seed"]] = last["weighted"][key]
+    if max(map(len, by_name.values()), default=0) < 2:
+        return None
+    first = next(iter(by_name))
+    rows = []
+    for name, values in by_name.items():
+        mean, deviation = _mean_and_deviation(list(values.values()))
+        rows.append(
+            (
+                name,
+                str(len(values)),
+                f"{mean:.4f}",
+                "-" if deviation is None else f"{deviation:.4f}",
+                "" if name == first else _paired(values, by_name[first]),
+            )
+        )
+    return Table(
+        "over seeds: last round, weighted by examples",
         (
             "run",
-            *(("seed",) if len(seeds) > 1 else ()),
-            "last round",
-            "best round by validation",
-            *(("test loss, last round",) if with_loss else ()),
-            "up",
-            "down",
-            "seconds",
+            "seeds",
+            "mean",
+            "standard deviation",
+            f"difference to {first}, 95 % interval",
         ),
-        [
-            (
-                run["name"],
-                *((str(run["summary"]["seed"]),) if len(seeds) > 1 else ()),
-                _result(run["summary"]["results"]["last"]),
-                _result(run["summary"]["results"]["best"], with_round=True),
-                *((_loss(run["summary"]["results"]),) if with_loss else ()),
-                size(run["summary"]["communication"]["uplink_bytes"]),
-                size(run["summary"]["communication"]["downlink_bytes"]),
-                f"{run['summary']['time']['total_s']:.0f}",
-            )
-            for run in runs
-        ],
+        rows,
     )
+
+
+def _mean_and_deviation(
+    values: Sequence[float],
+) -> tuple[float, float | None]:
+    """The sample's; one value has no deviation."""
+    alone = len(values) < 2
+    return statistics.fmean(values), (
+        None if alone else statistics.stdev(values)
+    )
+
+
+def _paired(values: dict[int, float], first: dict[int, float]) -> str:
+    """The mean difference over the seeds that both have, and its interval."""
+    from scipy.stats import t
+
+    common = [values[seed] - first[seed] for seed in values if seed in first]
+    if len(common) < 2:
+        return "too few seeds in common"
+    mean, deviation = _mean_and_deviation(common)
+    quantile = float(t.ppf(0.975, len(common) - 1))
+    half = quantile * (deviation or 0.0) / len(common) ** 0.5
+    is_noise = abs(mean) <= half
+    verdict = "within noise" if is_noise else "beyond noise"
+    return f"{mean:+.4f} ± {half:.4f}: {verdict}"
+
+
+def _leading(results: dict[str, Any] | None, split: str) -> str | None:
+    return leading_metric((results or {"weighted": {}})["weighted"], split)
+
+
+def _of_clients(results: dict[str, Any] | None) -> list[float]:
+    """The leading test metric of every client that has it."""
+    key = _leading(results, "test")
+    own = (results or {}).get("clients", {}).values()
+    return [r[key] for r in own if key in r] if key else []
+
+
+def _worst(results: dict[str, Any] | None) -> str:
+    values = _of_clients(results)
+    return f"{min(values):.4f}" if values else "-"
+
+
+def _spread(results: dict[str, Any] | None) -> str:
+    values = _of_clients(results)
+    return f"{statistics.pstdev(values):.4f}" if len(values) > 1 else "-"
+
+
+def _union(results: dict[str, Any] | None) -> str:
+    key = _leading(results, "union")
+    return _averages(results, key) if results and key else "-"
 
 
 def _generates(results: dict[str, Any]) -> bool:

@@ -17,6 +17,8 @@ from fs_plugins.policy import Role, roles_of
 from fs_plugins.state.kept import OPTIMIZER
 from fs_plugins.trainer.schedule import schedule
 
+UNION = "union"  # of all clients' test shards, in eval.split
+
 
 class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
     """Trains on the model's own loss, with any optimizer of torch.
@@ -42,6 +44,46 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
         """Train for a round; see ``GeneralTorchTrainer.train``."""
         with random_state(self.cfg.seed, self._client, self._round):
             return super().train(target_data_split_name, hooks_set)
+
+    def evaluate(  # type: ignore[override]
+        self, target_data_split_name: str = "test"
+    ) -> Any:
+        """Evaluate on a split, or on all clients' test shards: ``union``.
+
+        Returns:
+            ``<split>_<metric>``; nothing if the client has no data for it.
+
+        """
+        if target_data_split_name != UNION:
+            return super().evaluate(target_data_split_name)
+        with self._union_as_test():
+            # not self.evaluate: who derives from this may add to a client's
+            # own test what takes long
+            results = super().evaluate("test")
+        return {
+            key.replace("test_", f"{UNION}_", 1): value
+            for key, value in results.items()
+        }
+
+    @contextmanager
+    def _union_as_test(self) -> Iterator[None]:
+        ctx, data = self.ctx, self.ctx.data
+        if getattr(data, "union_data", None) is None:
+            raise UserError(
+                f"eval.split: {UNION!r} needs data that this project splits "
+                "(@glue, @demo, @llm)"
+            )
+        own = {
+            name: ctx.get(name)
+            for name in ("test_data", "test_loader", "num_test_data")
+        }
+        ctx.test_data, ctx.test_loader = data.union_data, data.union_loader()
+        ctx.num_test_data = len(data.union_data)
+        try:
+            yield
+        finally:
+            for name, value in own.items():
+                setattr(ctx, name, value)
 
     @property
     def _client(self) -> int:
