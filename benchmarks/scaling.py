@@ -35,6 +35,7 @@ def run(clients: int, folder: Path, backend: str) -> dict[str, float]:
     from fs_plugins.experiment import _run_rounds, build_runner
     from fs_plugins.report.progress import Progress
     from fs_plugins.report.recorder import Recorder, _peak_rss
+    from fs_plugins.state.checkpoint import Checkpoints
 
     sampled = min(clients, SAMPLED)
     rounds = CLIENT_ROUNDS // sampled
@@ -70,7 +71,8 @@ def run(clients: int, folder: Path, backend: str) -> dict[str, float]:
 
         client.msg_handlers["model_para"] = timed
     # with a checkpoint after each round, as a run has it
-    _run_rounds(runner, Recorder(runner, {}, Progress()), is_resumed=False)
+    recorder = Recorder(runner, {}, Progress())
+    _run_rounds(runner, Checkpoints(runner, recorder))
 
     return {
         "clients": clients,

@@ -132,14 +132,11 @@ def resume(
     reason = why_not_resumable(new)
     if reason:
         raise UserError(f"a run with {reason} cannot be resumed")
-    new.outdir = str(folder)
+    new.expname, new.outdir = old.expname, old.outdir
+    cfg = new.clone()
+    cfg.outdir = str(folder)
     with old_folder(folder, verbose):
-        if force:
-            new.expname, new.outdir = old.expname, old.outdir
-            remember(new, folder)
-            new.outdir = str(folder)
-        (folder / "summary.json").unlink(missing_ok=True)
-        return _run(new, folder, folder.name, quiet, begin, is_resumed=True)
+        return _run(cfg, folder, folder.name, quiet, begin, resumed=new)
 
 
 def _run(
@@ -148,9 +145,20 @@ def _run(
     name: str,
     quiet: bool,
     begin: float,
-    is_resumed: bool = False,
+    resumed: Any = None,
 ) -> dict[str, Any]:
-    """Everything that happens in the run's folder."""
+    """Everything that happens in the run's folder.
+
+    Args:
+        cfg: the configuration.
+        folder: the run's.
+        name: of the run, for the reader.
+        quiet: show no progress.
+        begin: when it began, by ``time.perf_counter``.
+        resumed: what a run that goes on is now asked for, which is noted
+            once its checkpoint is found to be good.
+
+    """
     for note in notes_on(cfg):
         print(f"note: {note}", file=sys.stderr)
     facts = _facts(cfg)
@@ -162,8 +170,13 @@ def _run(
             return {"outdir": str(folder)}
         with progress_for(name, facts["rounds"], quiet) as progress:
             recorder = Recorder(runner, facts, progress)
+            checkpoints = Checkpoints(runner, recorder)
+            if resumed is not None:
+                checkpoints.restore()
+                remember(resumed, folder)
+                (folder / "summary.json").unlink(missing_ok=True)
             try:
-                _run_rounds(runner, recorder, is_resumed)
+                _run_rounds(runner, checkpoints)
             finally:
                 save_adapters(runner, folder / "adapters")
         summary = recorder.finish(time.perf_counter() - begin)
@@ -177,14 +190,11 @@ def _run(
     return summary | {"outdir": str(folder)}
 
 
-def _run_rounds(runner: Any, recorder: Recorder, is_resumed: bool) -> None:
+def _run_rounds(runner: Any, checkpoints: Checkpoints) -> None:
     """Run, and write checkpoints between the rounds."""
     if why_not_resumable(runner.cfg):
         runner.run()
         return
-    checkpoints = Checkpoints(runner, recorder)
-    if is_resumed:
-        checkpoints.restore()
     every = runner.cfg.fedsa.checkpoint.every
     folder = runner.cfg.outdir
     with _stop_signal() as stop:

@@ -85,8 +85,7 @@ def payload_of(message: Any) -> Any:
 
 def start_of(runner: Any) -> dict[str, torch.Tensor]:
     """The trainable parameters that a run starts from."""
-    state = runner.server.model.state_dict()
-    return {name: value.detach().clone() for name, value in state.items()}
+    return copied(runner.server.model.state_dict())
 
 
 def assert_close(
@@ -125,6 +124,17 @@ def wait_for(condition: Callable[[], bool], seconds: float = 10) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not come true"
         time.sleep(0.02)
+
+
+def folder_of(lab: Any) -> Path:
+    """The folder of the newest run."""
+    found = Path(lab.settings["outdir"]).rglob("checkpoints")
+    return max(found, key=lambda f: f.stat().st_mtime_ns).parent
+
+
+def copied(tensors: Any) -> dict[str, torch.Tensor]:
+    """These values, whatever becomes of the tensors."""
+    return {name: t.detach().clone() for name, t in tensors.items()}
 
 
 def everything_of(folder: Path) -> dict[str, Any]:

@@ -12,16 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from helpers import record, start_of
+from helpers import copied, record, start_of
 
 from fs_plugins.config_file import load_config
 from fs_plugins.experiment import build_runner
 from fs_plugins.report.progress import Progress
 from fs_plugins.report.recorder import Recorder
-
-
-def copied(tensors: Any) -> dict[str, torch.Tensor]:
-    return {name: t.detach().clone() for name, t in tensors.items()}
 
 
 def run(file: Path, outdir: Path) -> dict[str, Any]:

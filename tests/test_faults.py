@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import everything_of, payload_of, record, wait_for
+from helpers import (
+    copied,
+    everything_of,
+    folder_of,
+    payload_of,
+    record,
+    wait_for,
+)
 from safetensors.torch import load_file
 
 from fs_plugins.errors import RunError, UserError
 from fs_plugins.experiment import resume
 from fs_plugins.folder import locked
-
-
-def folder_of(lab) -> Path:
-    """The newest run's folder."""
-    found = Path(lab.settings["outdir"]).rglob("checkpoints")
-    return max(found, key=lambda f: f.stat().st_mtime_ns).parent
-
 
 # Disks
 
@@ -289,10 +289,6 @@ def test_a_loss_that_is_nan_costs_its_client_the_round(lab):
         mean = sum(n * tensors[name] for n, tensors in good) / total
         torch.testing.assert_close(value, mean, rtol=0, atol=1e-6)
     assert runner.server.is_finish
-
-
-def copied(tensors):
-    return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
 def test_parameters_that_are_not_finite_are_noticed_too(lab):

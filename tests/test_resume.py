@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import args_of, everything_of, wait_for
+from helpers import args_of, everything_of, folder_of, wait_for
 from safetensors.torch import load_file
 
 from fs_plugins.errors import Interrupted, UserError
@@ -35,12 +35,6 @@ def kill_in_round(monkeypatch, rnd: int, client: int = 2) -> None:
             return handle(self, message)
 
         monkeypatch.setattr(cls, "callback_funcs_for_model_para", killed)
-
-
-def folder_of(lab) -> Path:
-    """The newest run's folder."""
-    found = Path(lab.settings["outdir"]).rglob("checkpoints")
-    return max(found, key=lambda f: f.stat().st_mtime_ns).parent
 
 
 def resumed(folder: Path, **kwargs) -> Path:
@@ -257,6 +251,10 @@ def damage(kind: str, folder: Path) -> Path:
     return file
 
 
+def bytes_in(folder: Path) -> dict:
+    return {str(f): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
+
+
 @pytest.mark.parametrize("backend", ["memory", "disk"])
 @pytest.mark.parametrize(
     "kind",
@@ -283,11 +281,14 @@ def test_a_damaged_checkpoint_is_refused_by_name(
     folder = folder_of(lab)
     newest = folder / "checkpoints/round_2"
     spoilt = damage(kind, newest)
+    saved = bytes_in(folder / "adapters")
+    assert saved
     with pytest.raises(UserError) as refused:
         resumed(folder)
     sentence = str(refused.value)
     assert str(spoilt) in sentence and "\n" not in sentence
     assert f"remove {newest} to go on from round_1" in sentence
+    assert bytes_in(folder / "adapters") == saved
     shutil.rmtree(newest)
     assert everything_of(resumed(folder)) == whole
 

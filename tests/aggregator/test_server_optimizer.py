@@ -1,8 +1,11 @@
 """FedAvgM and FedAdam, against torch and against numpy."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from helpers import everything_of, folder_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -79,10 +82,6 @@ def test_without_momentum_and_at_rate_1_it_is_the_average():
 @pytest.mark.parametrize("name", ["fedavgm", "fedadam"])
 @pytest.mark.parametrize("method", ["fedsa", "rolora"])
 def test_a_killed_run_goes_on_with_its_moments(lab, monkeypatch, name, method):
-    from pathlib import Path
-
-    from helpers import everything_of
-
     from fs_plugins.experiment import resume
     from fs_plugins.worker.client import FedSAClient
 
@@ -104,8 +103,7 @@ def test_a_killed_run_goes_on_with_its_moments(lab, monkeypatch, name, method):
         patch.setattr(FedSAClient, "callback_funcs_for_model_para", killed)
         with pytest.raises(SystemExit):
             lab.run(**changes)
-    found = whole.parent.rglob("checkpoints")
-    folder = max(found, key=lambda f: f.stat().st_mtime_ns).parent
+    folder = folder_of(lab)
     resume(folder, quiet=True)
     assert folder != whole
     assert everything_of(folder) == everything_of(whole)
