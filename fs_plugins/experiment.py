@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from fs_plugins import HOST
 from fs_plugins.checks import (
     check_update_key,
@@ -266,6 +268,9 @@ def build_runner(cfg: Any) -> Any:
     )
 
     setup_seed(cfg.seed)
+    # Once told their number, MKL's threads stay as many: else it may take
+    # fewer for a product, which then rounds otherwise.
+    torch.set_num_threads(torch.get_num_threads())
     try:
         data, modified = get_data(config=cfg.clone(), client_cfgs=None)
         cfg.merge_from_other_cfg(modified)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["memory", "disk"])
 def test_killed_at_random_instants(lab, tmp_path, backend):
     """Half of the 50 fall between two operations on files."""
