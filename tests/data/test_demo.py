@@ -23,6 +23,17 @@ def test_bbc_news():
     assert set(news.labels) == set(range(5))
 
 
+def test_rotten_tomatoes():
+    """8530 sentences for and against films; IMDB's are left out."""
+    reviews = load_demo("rotten_tomatoes")
+    texts = [text for (text,) in reviews.texts]
+    assert len(set(texts)) == len(texts)
+    assert 8500 < len(texts) <= 8530
+    assert max(map(len, texts)) < 300
+    positive = sum(reviews.labels) / len(texts)
+    assert set(reviews.labels) == {0, 1} and 0.49 < positive < 0.51
+
+
 def test_a_changed_file_is_refused(monkeypatch):
     asset = assets.ASSETS["minilm"]
     wrong = assets.Asset(
