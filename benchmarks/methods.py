@@ -1,0 +1,300 @@
+"""The whole family on real text: accuracy, how even it is, bytes.
+
+    python benchmarks/methods.py [--jobs 2] [--check 3] [--report]
+
+all-MiniLM-L6-v2 with LoRA r 8 on query and value; BBC News (5 topics) and
+Rotten Tomatoes (2 classes); 4 clients, IID, Dir(1) and Dir(0.3); 10 rounds of
+4 steps of 16 texts, AdamW with learning rate 0.002, nothing tuned for any
+method; seeds 0, 1, 2; each method with the head kept by its client and with
+the head shared.  The split is the same for all seeds; a seed draws the
+adapter, the head and the batches, the same for all methods.
+
+Each client's own model of the last round is evaluated on its own test shard
+and on the union of all clients' test shards.  There is no choice of a round.
+
+Finished runs stand in results/methods/runs.jsonl, one line each, and are not
+run again, so that it can be stopped at any time.  ``--check`` runs some of
+them again and compares.  A job is one process with one thread.
+"""
+
+import argparse
+import datetime
+import importlib.metadata
+import itertools
+import json
+import multiprocessing
+import os
+import random
+import statistics
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+OUT = ROOT / "benchmarks" / "results" / "methods"
+# variations of yaml_configs/demo/fedsa.yaml
+METHODS = (
+    "fedsa",
+    "fedit",
+    "ffa",
+    "rolora",
+    "share_b",
+    "local",
+    "sequential_b",
+)
+DATA = {"bbc": "[0.8, 0.1, 0.1]", "rotten_tomatoes": "[0.9, 0.05, 0.05]"}
+SPLITS = ("iid", "dir1", "dir03")
+HEADS = ("kept", "shared")
+SEEDS = (0, 1, 2)
+SETTINGS = {
+    "llm.tok_len": "32",
+    "eval.freq": "10",
+    "eval.split": "['test', 'union']",
+    "eval.best_res_update_round_wise_key": "test_acc",  # not reported
+    "fedsa.checkpoint.every": "0",
+}
+Run = dict[str, Any]  # what identifies a run, and what came of it
+KEYS = ("data", "split", "method", "head", "seed")
+
+
+def all_runs() -> Iterator[Run]:
+    """Every run, one seed after the other."""
+    for values in itertools.product(SEEDS, DATA, SPLITS, METHODS, HEADS):
+        seed, data, split, method, head = values
+        if (method, head) != ("local", "shared"):  # it would not be local
+            yield {
+                "data": data,
+                "split": split,
+                "method": method,
+                "head": head,
+                "seed": seed,
+            }
+
+
+def execute(run: Run) -> Run:
+    """Run one; adds its results to what identifies it."""
+    import torch
+
+    from fs_plugins.experiment import run as run_experiment
+
+    torch.set_num_threads(1)
+    name = ROOT / "yaml_configs" / "demo" / "fedsa.yaml"
+    parts = [str(name), run["split"], run["method"]]
+    parts += ["shared_head"] if run["head"] == "shared" else []
+    with tempfile.TemporaryDirectory() as folder:
+        settings = SETTINGS | {
+            "data.type": f"{run['data']}@demo",
+            "data.splits": DATA[run["data"]],
+            "seed": str(run["seed"]),
+            "outdir": folder,
+        }
+        pairs = [word for pair in settings.items() for word in pair]
+        summary = run_experiment("+".join(parts), pairs, quiet=True)
+    last, sent = summary["results"]["last"], summary["communication"]
+    clients = last["clients"].values()
+    return run | {
+        "own": last["weighted"]["test_acc"],
+        "own_mean": last["mean"]["test_acc"],
+        "worst": min(c["test_acc"] for c in clients),
+        "spread": statistics.pstdev(c["test_acc"] for c in clients),
+        "union": last["mean"]["union_acc"],
+        "union_worst": min(c["union_acc"] for c in clients),
+        "up": sent["uplink_bytes"],
+        "down": sent["downlink_bytes"],
+    }
+
+
+def key_of(run: Run) -> tuple[Any, ...]:
+    """What identifies a run."""
+    return tuple(run[key] for key in KEYS)
+
+
+def finished(file: Path) -> dict[tuple[Any, ...], Run]:
+    """The runs that a file holds; a line that was cut short is left out."""
+    found = {}
+    if file.exists():
+        for line in file.read_text(encoding="utf-8").splitlines():
+            try:
+                run = json.loads(line)
+            except ValueError:
+                continue
+            found[key_of(run)] = run
+    return found
+
+
+def run_all(runs: Sequence[Run], jobs: int) -> Iterator[Run]:
+    """Run them in processes of their own, in whatever order they end."""
+    os.environ |= {
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(jobs) as pool:
+        yield from pool.imap_unordered(execute, runs)
+
+
+def main() -> None:
+    """Run what is missing, then write the tables and the figure."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--check", type=int, default=0)
+    parser.add_argument("--report", action="store_true")
+    arguments = parser.parse_args()
+    OUT.mkdir(parents=True, exist_ok=True)
+    file = OUT / "runs.jsonl"
+    done = finished(file)
+    if arguments.check:
+        chosen = random.Random(len(done)).sample(sorted(done), arguments.check)
+        for run in run_all(
+            [dict(zip(KEYS, key, strict=True)) for key in chosen],
+            arguments.jobs,
+        ):
+            same = run == done[key_of(run)]
+            print(*key_of(run), "the same" if same else f"differs: {run}")
+        return
+    missing = [run for run in all_runs() if key_of(run) not in done]
+    for run in run_all([] if arguments.report else missing, arguments.jobs):
+        with open(file, "a", encoding="utf-8") as stream:
+            stream.write(json.dumps(run) + "\n")
+        done[key_of(run)] = run
+        print(f"{len(done)}:", *key_of(run), f"{run['own']:.4f}", flush=True)
+    report([done[k] for k in map(key_of, all_runs()) if k in done])
+
+
+def report(runs: Sequence[Run]) -> None:
+    """Write README.md, methods.png and methods.svg."""
+    packages = ("torch", "transformers", "peft")
+    versions = ", ".join(
+        f"{name} {importlib.metadata.version(name)}" for name in packages
+    )
+    lines = [
+        "# The family on real text\n",
+        "`python benchmarks/methods.py` wrote this on "
+        f"{datetime.date.today()}, with {versions}; {len(runs)} runs of "
+        f"{len(list(all_runs()))}. What it runs is said at its top.\n",
+        "Each number is a mean over seeds, ± their standard deviation, of "
+        "accuracy in per cent after the last round. *own*: each client's "
+        "model on its own test shard, weighted by examples. *worst*: of its "
+        "clients. *union*: each client's model on everyone's test shard, the "
+        "mean over clients. **Bold**: differs from `fedsa` with the same "
+        "head by more than noise (the 95 % interval of the difference, "
+        "paired over seeds, leaves out 0).\n",
+    ]
+    for data in DATA:
+        for head in HEADS:
+            lines += _table(runs, data, head)
+    (OUT / "README.md").write_text("\n".join(lines), encoding="utf-8")
+    _plot(runs)
+
+
+def _table(runs: Sequence[Run], data: str, head: str) -> list[str]:
+    columns = [(s, c) for s in SPLITS for c in ("own", "worst", "union")]
+    lines = [
+        f"## {data}, head {head}\n",
+        "| method | "
+        + " | ".join(f"{s}: {c}" for s, c in columns)
+        + " | MB up | MB down |",
+        "|---" * (len(columns) + 3) + "|",
+    ]
+    for method in METHODS:
+        cells = []
+        own = _of(runs, data=data, head=head, method=method)
+        if not own:
+            continue
+        for split, column in columns:
+            values = _by_seed(_of(own, split=split), column)
+            first = _of(
+                runs, data=data, head=head, method="fedsa", split=split
+            )
+            cells.append(_cell(values, _by_seed(first, column)))
+        cells += [f"{own[0][way] / 1e6:.1f}" for way in ("up", "down")]
+        lines.append(f"| `{method}` | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _of(runs: Iterable[Run], **wanted: Any) -> list[Run]:
+    return [r for r in runs if all(r[k] == v for k, v in wanted.items())]
+
+
+def _by_seed(runs: Iterable[Run], column: str) -> dict[int, float]:
+    return {run["seed"]: 100 * run[column] for run in runs}
+
+
+def _cell(values: dict[int, float], first: dict[int, float]) -> str:
+    if not values:
+        return "-"
+    text = f"{statistics.fmean(values.values()):.1f}"
+    if len(values) > 1:
+        text += f" ± {statistics.stdev(values.values()):.1f}"
+    return f"**{text}**" if _differs(values, first) else text
+
+
+def _differs(values: dict[int, float], first: dict[int, float]) -> bool:
+    """Whether the paired 95 % interval leaves out 0."""
+    from scipy.stats import t
+
+    pairs = [values[s] - first[s] for s in values if s in first]
+    if len(pairs) < 2 or not any(pairs):
+        return False
+    error = statistics.stdev(pairs) / len(pairs) ** 0.5
+    return bool(
+        abs(statistics.fmean(pairs)) > t.ppf(0.975, len(pairs) - 1) * error
+    )
+
+
+def _plot(runs: Sequence[Run]) -> None:
+    """Own and union accuracy of each method, a panel a data set and head."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    colors = {"iid": "#4477aa", "dir1": "#ccbb44", "dir03": "#ee6677"}
+    figure, panels = plt.subplots(
+        len(DATA),
+        len(HEADS),
+        figsize=(12, 9),
+        sharex=True,
+        layout="constrained",
+        squeeze=False,
+    )
+    for (data, head), axes in zip(
+        itertools.product(DATA, HEADS), panels.flat, strict=True
+    ):
+        for split, method in itertools.product(SPLITS, METHODS):
+            own = _of(runs, data=data, head=head, method=method, split=split)
+            if not own:
+                continue
+            row = METHODS.index(method) + 0.22 * (SPLITS.index(split) - 1)
+            for column, marker in (("own", "o"), ("union", "|")):
+                values = list(_by_seed(own, column).values())
+                axes.errorbar(
+                    statistics.fmean(values),
+                    row,
+                    xerr=statistics.stdev(values) if values[1:] else None,
+                    fmt=marker,
+                    color=colors[split],
+                    markersize=5 if marker == "o" else 10,
+                    label=f"{split}, {column}",
+                )
+        axes.set_yticks(range(len(METHODS)), METHODS)
+        axes.invert_yaxis()
+        axes.grid(alpha=0.3)
+        axes.set_title(f"{data}, head {head}")
+        axes.set_xlabel("accuracy after the last round, %")
+    handles, labels = panels.flat[0].get_legend_handles_labels()
+    shown = dict(zip(labels, handles, strict=True))
+    figure.legend(
+        shown.values(), shown.keys(), loc="outside lower center", ncols=6
+    )
+    for suffix in ("png", "svg"):
+        figure.savefig(OUT / f"methods.{suffix}", dpi=110)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()
