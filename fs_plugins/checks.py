@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from fs_plugins.aggregator import AGGREGATORS
+from fs_plugins.checks_of_methods import check_lora, check_numbers
 from fs_plugins.config import is_ours, policy_from
 from fs_plugins.errors import UserError, unknown
 from fs_plugins.plugins import load_plugins
@@ -79,7 +80,7 @@ def check_values(cfg: Any) -> None:
     _check_generation(cfg)
     _check_splits(cfg)
     _check_state(cfg)
-    _check_aggregator(cfg)
+    check_numbers(cfg)
     if cfg.federate.mode.lower() == "distributed":
         _check_distributed(cfg)
 
@@ -170,23 +171,6 @@ def _check_splits(cfg: Any) -> None:
             "eval.split: 'union' needs a trainer of ours, not trainer.type "
             f"{cfg.trainer.type}"
         )
-
-
-def _check_aggregator(cfg: Any) -> None:
-    args = cfg.fedsa.aggregator_args
-    for name, least, below in (
-        ("lr", 0, math.inf),
-        ("momentum", 0, 1),
-        ("beta1", 0, 1),
-        ("beta2", 0, 1),
-        ("tau", 0, math.inf),
-        ("trim", 0, 0.5),
-    ):
-        if not least <= args[name] < below:
-            raise UserError(
-                f"fedsa.aggregator_args.{name}: {args[name]!r} is not at "
-                f"least {least} and below {below}"
-            )
 
 
 def _check_state(cfg: Any) -> None:
@@ -302,6 +286,7 @@ def _check_ours(cfg: Any) -> None:
                 f"{key}: {value!r} does not go with federate.method "
                 f"{cfg.federate.method}; set it to {off!r}"
             )
+    check_lora(cfg, policy)
     if cfg.federate.make_global_eval and policy.keeps:
         raise UserError(
             "federate.make_global_eval: with federate.method "

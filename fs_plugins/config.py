@@ -7,10 +7,10 @@ from federatedscope.core.configs.config import CN, global_cfg
 from federatedscope.register import register_config
 
 from fs_plugins.aggregator import AGGREGATOR_ARGS
-from fs_plugins.policy import METHODS, Policy, canonical, policy_of
+from fs_plugins.policy import METHODS, Policy, Role, canonical, policy_of
 
 _BASE = {"dtype": "float32", "quantize": "", "gradient_checkpointing": False}
-_ROLES = {"A": "", "B": "", "HEAD": "", "OTHER": ""}
+_ROLES = {role.value: "" for role in Role}
 # key, default, description
 OPTIONS: tuple[tuple[str, Any, str], ...] = (
     (
@@ -35,6 +35,26 @@ OPTIONS: tuple[tuple[str, Any, str], ...] = (
         dict(AGGREGATOR_ARGS),
         "lr and momentum of fedavgm; lr, beta1, beta2 and tau of fedadam; "
         "trim, the share that trimmed_mean leaves out at either end",
+    ),
+    (
+        "fedsa.ranks",
+        [],
+        "ranks of the clients, one each, and again from the first if there "
+        "are more clients; at most the adapter's r, whose scale all have",
+    ),
+    (
+        "fedsa.scale_by_clients",
+        False,
+        "multiply lora_alpha by the square root of the clients of a round: "
+        "with use_rslora, the scale of SFed-LoRA, alpha * sqrt(N / r)",
+    ),
+    (
+        "fedsa.private",
+        {"weight": 0.5, "references": 5},
+        "with a private adapter (feddpa): its share while it is trained, and "
+        "the most it can have in evaluation, where an input takes as much "
+        "of it as it is like so many of the client's training examples; 0 "
+        "examples: always that share",
     ),
     (
         "fedsa.min_received",
@@ -71,7 +91,7 @@ OPTIONS: tuple[tuple[str, Any, str], ...] = (
     ),
     (
         "fedsa.lr",
-        {"A": 0.0, "B": 0.0, "HEAD": 0.0, "OTHER": 0.0},
+        {role.value: 0.0 for role in Role},
         "learning rate of a role, in place of train.optimizer.lr",
     ),
     (
@@ -140,6 +160,7 @@ OPTIONS: tuple[tuple[str, Any, str], ...] = (
             "args": [{}],
             "cache": "",
             "seed": 0,
+            "private": False,
             "dtype": "float32",
             "base": {**_BASE, "device": "cpu"},
         },
@@ -193,6 +214,24 @@ def adapter_args(cfg: Any) -> Mapping[str, Any]:
     """The first (and only) entry of ``llm.adapter.args``."""
     args = cfg.llm.adapter.args
     return dict(args[0]) if args else {}
+
+
+def clients_of_a_round(cfg: Any) -> int:
+    """How many clients are asked to train in a round."""
+    sampled = int(cfg.federate.sample_client_num)
+    return sampled if sampled > 0 else int(cfg.federate.client_num)
+
+
+def rank_of(cfg: Any, client: int) -> int:
+    """A client's rank (``fedsa.ranks``); 0 for all that the adapter has.
+
+    Args:
+        cfg: the configuration.
+        client: its ID, from 1; 0 for the server.
+
+    """
+    ranks = cfg.fedsa.ranks
+    return int(ranks[(client - 1) % len(ranks)]) if ranks and client else 0
 
 
 def is_ours(cfg: Any) -> bool:

@@ -6,11 +6,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import yaml
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Threads cost a toy model more than they gain, and beside other work a lot.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_addoption(parser):

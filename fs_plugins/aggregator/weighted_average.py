@@ -1,5 +1,6 @@
 """The average of the clients' parameters."""
 
+from collections import Counter
 from typing import Any
 
 import torch
@@ -11,33 +12,58 @@ from fs_plugins.wire import Tensors
 class WeightedAverage(Aggregator):
     """sum_i n_i x_i / sum_i n_i  (McMahan et al., AISTATS 2017).
 
+    Of clients with different ranks, each number is the average over those
+    that have it; what none of a round's clients has stays as it is.
+
     Holds one running sum in float64, however many clients there are, and
     rounds once, at the end.
     """
 
+    mixes_ranks = True
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._weight = 0
         self._sum: dict[str, torch.Tensor] = {}  # float64
+        # what the updates of each shape have weighed, together
+        self._weights: dict[str, Counter[torch.Size]] = {}
 
     def add(self, update: Tensors, samples: int) -> None:
         """Add one client's parameters to the sum."""
         weight = 1 if self.ignore_weight else samples
-        self._weight += weight
         for name, tensor in update.items():
-            if name not in self._sum:
-                self._sum[name] = torch.zeros_like(tensor, dtype=torch.float64)
-            self._sum[name].add_(tensor.double(), alpha=weight)
+            self._add(name, tensor, weight)
+
+    def _add(self, name: str, tensor: torch.Tensor, weight: float) -> None:
+        if name not in self._sum:
+            whole = torch.zeros_like(self.shared[name], dtype=torch.float64)
+            self._sum[name] = whole
+            self._weights[name] = Counter()
+        part = self._sum[name][first_of(tensor.shape)]
+        part.add_(tensor.double(), alpha=weight)
+        self._weights[name][tensor.shape] += weight  # type: ignore[assignment]
 
     def finish(self) -> None:
         """Divide, and start the next round's sum; no update, no change."""
-        if self._weight:
-            for name, total in self._sum.items():
-                dtype = self.shared[name].dtype
-                self.shared[name] = (total / self._weight).to(dtype)
+        for name in self._sum:
+            old = self.shared[name]
+            self.shared[name] = self._mean(name, old).to(old.dtype)
         self.reset()
+
+    def _mean(self, name: str, old: torch.Tensor) -> torch.Tensor:
+        total, weights = self._sum[name], self._weights[name]
+        if weights.keys() == {old.shape}:
+            return total / weights[old.shape]
+        weight = torch.zeros_like(total)
+        for shape, its_weight in weights.items():
+            weight[first_of(shape)] += its_weight
+        return torch.where(weight > 0, total / weight, old.double())
 
     def reset(self) -> None:
         """Start with an empty sum."""
-        self._weight = 0
         self._sum = {}
+        self._weights = {}
+
+
+def first_of(shape: torch.Size) -> tuple[slice, ...]:
+    """The first rows, columns, ... of a larger tensor."""
+    return tuple(slice(size) for size in shape)

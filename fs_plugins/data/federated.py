@@ -9,7 +9,12 @@ import numpy as np
 from federatedscope.core.auxiliaries.utils import setup_seed
 from federatedscope.core.data import StandaloneDataDict
 
-from fs_plugins.config import adapter_args
+from fs_plugins.config import (
+    adapter_args,
+    clients_of_a_round,
+    is_ours,
+    policy_from,
+)
 from fs_plugins.data.assets import ASSETS, find_asset
 from fs_plugins.data.client_data import TextClientData, TextDataset
 from fs_plugins.data.demo import load_demo
@@ -27,6 +32,7 @@ from fs_plugins.data.instructions import load_instructions
 from fs_plugins.data.split import Parts, split_like, split_train
 from fs_plugins.errors import UserError
 from fs_plugins.model.base import CAUSAL, CLASSIFICATION, REGRESSION
+from fs_plugins.policy import KEEP
 from fs_plugins.trainer import TRAINERS
 from fs_plugins.trainer.scores import score_names
 
@@ -133,9 +139,12 @@ def _resolve_model(cfg: Any) -> str:
     cfg.model.type = f"{name}@huggingface_llm"
     if not cfg.llm.adapter.use:
         raise UserError("llm.adapter.use: must be True; LoRA is trained")
-    cfg.model.adapter.args = [dict(adapter_args(cfg))]
+    cfg.model.adapter.args = [_scaled(cfg)]
     cfg.model.adapter.cache = cfg.llm.cache.model
     cfg.model.adapter.seed = cfg.seed
+    cfg.model.adapter.private = is_ours(cfg) and (
+        policy_from(cfg).PRIVATE is KEEP
+    )
     cfg.model.adapter.dtype = cfg.fedsa.adapter_dtype
     for option, value in cfg.fedsa.base.items():
         if option in cfg.model.adapter.base:
@@ -146,6 +155,19 @@ def _resolve_model(cfg: Any) -> str:
     if name.startswith((".", "/")) and not Path(name).is_dir():
         raise UserError(f"model.type: the folder {name!r} does not exist")
     return name
+
+
+def _scaled(cfg: Any) -> dict[str, Any]:
+    """The adapter's arguments; with ``fedsa.scale_by_clients`` for N clients.
+
+    alpha sqrt(N / r) with rsLoRA's alpha / sqrt(r).  (Huang et al., arXiv
+    2603.08058)
+    """
+    args = dict(adapter_args(cfg))
+    if cfg.fedsa.scale_by_clients:
+        alpha = args.get("lora_alpha", 8)  # PEFT's own
+        args["lora_alpha"] = alpha * clients_of_a_round(cfg) ** 0.5
+    return args
 
 
 def _demo_model(name: str) -> Path:

@@ -10,7 +10,11 @@ from torch import nn
 
 from fs_plugins.errors import UserError, did_you_mean, first_line, unknown
 from fs_plugins.model.base import CAUSAL
-from fs_plugins.policy import canonical, check_peft_method
+from fs_plugins.policy import (
+    PRIVATE_ADAPTER,
+    canonical,
+    check_peft_method,
+)
 
 # What LoRA can start from without looking at data.  EVA, CorDA, LoRA-GA and
 # LoftQ need a pass of their own before the first round.
@@ -43,11 +47,27 @@ def put_adapter(model: Any, model_config: Any) -> Any:
             f"llm.adapter.args: PEFT refuses {kwargs}: {reason} (the linear "
             f"layers of this model are {', '.join(_linear(model))})"
         ) from error
+    if model_config.adapter.private:
+        _put_private(adapted, config_class(**kwargs))
     dtype = getattr(torch, model_config.adapter.dtype)
     for parameter in adapted.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.to(dtype)
     return adapted
+
+
+def _put_private(adapted: Any, config: Any) -> None:
+    """A second adapter on the same layers, without a head of its own."""
+    config.modules_to_save = None
+    # not the method of a classifier's class, which adds a head
+    peft.PeftModel.add_adapter(adapted, PRIVATE_ADAPTER, config)
+    # both at once; the head's wrapper knows one adapter only
+    adapted.base_model.set_adapter(["default", PRIVATE_ADAPTER])
+    if any(".lora_embedding_A." in n for n, _ in adapted.named_parameters()):
+        raise UserError(
+            "llm.adapter.args: target_modules: a private adapter is for "
+            "linear layers, not for embeddings"
+        )
 
 
 def _resolve(args: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:

@@ -12,10 +12,12 @@ from fs_plugins.policy.methods import (
 )
 from fs_plugins.policy.roles import (
     PEFT_METHODS,
+    PRIVATE_ADAPTER,
     VARIANTS,
     Role,
     canonical,
     check_peft_method,
+    pairs_of,
     roles_of,
     variant_of,
 )
@@ -25,6 +27,7 @@ __all__ = [
     "KEEP",
     "METHODS",
     "PEFT_METHODS",
+    "PRIVATE_ADAPTER",
     "SHARE",
     "VARIANTS",
     "Action",
@@ -32,6 +35,7 @@ __all__ = [
     "Role",
     "canonical",
     "check_peft_method",
+    "pairs_of",
     "policy_of",
     "register_method",
     "roles_of",

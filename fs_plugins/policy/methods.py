@@ -33,6 +33,7 @@ class Policy:
         rule: the method in one line.
         source: where it was published.
         A, B, HEAD, OTHER: the action for each role.
+        PRIVATE: ``KEEP`` gives every client a second adapter of its own.
         even: what is otherwise in even rounds; the first round is odd.
         in_turn: what is kept is not each client's own: all clients train one
             in turn, each from where the one before it left it.
@@ -45,6 +46,7 @@ class Policy:
     B: Action
     HEAD: Action = KEEP
     OTHER: Action = KEEP
+    PRIVATE: Action = FREEZE
     even: Mapping[str, Action] = field(default_factory=dict)
     in_turn: bool = False
 
@@ -102,6 +104,15 @@ METHODS: dict[str, Policy] = {
         OTHER=SHARE,
         even={"A": SHARE, "B": FREEZE},
     ),
+    "feddpa": Policy(
+        "share one adapter, keep another; each input decides how much of "
+        "either it takes",
+        "Yang et al., NeurIPS 2024 (arXiv 2403.19211), FedDPA-T",
+        A=SHARE,
+        B=SHARE,
+        OTHER=SHARE,
+        PRIVATE=KEEP,
+    ),
     "share_b": Policy(
         "share B, keep A and the head: FedSA the other way round",
         "the rule of FedDR-LoRA",
@@ -158,6 +169,11 @@ def policy_of(method: str, changes: Mapping[str, Any]) -> Policy:
             key = "fedsa.policy" if odd == even else f"fedsa.policy.{name}"
             raise UserError(f"{key}: every role is frozen; nothing trains")
     differs: dict[str, Any] = {}
+    if SHARE in (odd.PRIVATE, even.PRIVATE) or odd.PRIVATE != even.PRIVATE:
+        raise UserError(
+            "fedsa.policy: PRIVATE is kept, or there is none (freeze), in "
+            "all rounds"
+        )
     for role in Role:
         both = {odd[role], even[role]}
         if both == {SHARE, KEEP}:

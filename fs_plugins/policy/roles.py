@@ -19,6 +19,7 @@ class Role(str, Enum):
     B = "B"  # the factor on the output side
     HEAD = "HEAD"  # a task head, trained in full
     OTHER = "OTHER"  # anything else that a PEFT method trains
+    PRIVATE = "PRIVATE"  # all of a second adapter on the same layers
 
 
 # PEFT method -> role -> parts of a parameter's name.  The first match wins.
@@ -47,6 +48,7 @@ VARIANTS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "olora": ("lora", {"init_lora_weights": "olora"}),
 }
 HEAD_NAMES = (".modules_to_save.",)
+PRIVATE_ADAPTER = "private"  # PEFT's name for a second adapter
 
 
 def check_peft_method(name: str) -> None:
@@ -99,7 +101,11 @@ def roles_of(peft_method: str, names: Iterable[str]) -> dict[str, Role]:
 
     """
     check_peft_method(peft_method)
-    patterns = {Role.HEAD: HEAD_NAMES, **PEFT_METHODS[peft_method]}
+    patterns = {
+        Role.HEAD: HEAD_NAMES,
+        Role.PRIVATE: (f".{PRIVATE_ADAPTER}.",),
+        **PEFT_METHODS[peft_method],
+    }
     roles = {}
     for name in names:
         role = next(
@@ -118,3 +124,19 @@ def roles_of(peft_method: str, names: Iterable[str]) -> dict[str, Role]:
             )
         roles[name] = role
     return roles
+
+
+def pairs_of(roles: Mapping[str, Role]) -> dict[str, tuple[str, str]]:
+    """The names of LoRA's A and B, by the layer that they belong to.
+
+    Args:
+        roles: what ``roles_of`` returned for LoRA.
+
+    """
+    names: dict[str, dict[Role, str]] = {}
+    for name, role in roles.items():
+        for part in PEFT_METHODS["lora"].get(role, ()):
+            layer, found, _ = name.partition(part)
+            if found and role in (Role.A, Role.B):
+                names.setdefault(layer, {})[role] = name
+    return {layer: (n[Role.A], n[Role.B]) for layer, n in names.items()}

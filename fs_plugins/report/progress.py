@@ -15,13 +15,13 @@ class Progress:
         """Stop showing."""
 
     def round_begins(self, rnd: int, clients: int) -> None:
-        """Round ``rnd`` (from 1) begins at so many clients."""
+        """Round ``rnd`` (from 1) begins at so many (more) clients."""
 
     def client_trained(self, client: int) -> None:
         """A client has sent its update."""
 
     def evaluation_begins(self, clients: int) -> None:
-        """So many clients are asked to evaluate."""
+        """So many (more) clients are asked to evaluate."""
 
     def client_evaluated(self, client: int) -> None:
         """A client has sent its results."""
@@ -93,7 +93,8 @@ class Bar(Progress):
 
     def round_begins(self, rnd: int, clients: int) -> None:
         """Remember the round; the host may still be evaluating the last."""
-        self._round, self._trained = rnd, (0, clients)
+        done, of = self._trained if rnd == self._round else (0, 0)
+        self._round, self._trained = rnd, (done, of + clients)
 
     def client_trained(self, client: int) -> None:
         """Advance by a client's share of the round."""
@@ -105,7 +106,8 @@ class Bar(Progress):
 
     def evaluation_begins(self, clients: int) -> None:
         """Remember how many clients evaluate."""
-        self._evaluated = (0, clients)
+        done, of = self._evaluated
+        self._evaluated = (done, of + clients)
 
     def client_evaluated(self, client: int) -> None:
         """Show how many clients have evaluated."""
@@ -116,6 +118,7 @@ class Bar(Progress):
     def evaluated(self, rnd: int, results: Mapping[str, float]) -> None:
         """Show the newest results."""
         self._results = headline(results)
+        self._evaluated = (0, 0)
         self._show("")
 
     def _show(self, doing: str) -> None:

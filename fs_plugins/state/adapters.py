@@ -8,8 +8,10 @@ import peft
 import torch
 from safetensors.torch import save
 
+from fs_plugins.config import rank_of
+from fs_plugins.state.delta import Delta
 from fs_plugins.state.files import write_file
-from fs_plugins.wire import Tensors, decode
+from fs_plugins.wire import Tensors
 
 
 def save_adapters(runner: Any, folder: Path) -> None:
@@ -20,6 +22,7 @@ def save_adapters(runner: Any, folder: Path) -> None:
     ``<folder>/global`` holds what the server knows: with FedSA the shared A,
     B at zero and the head that everyone started from.  With ``local`` there
     is no such thing; with the host's own workers there is nothing else.
+    What an aggregator has added to the base model is part of each adapter.
 
     Args:
         runner: a runner that has run.
@@ -38,55 +41,74 @@ def save_adapters(runner: Any, folder: Path) -> None:
     shared = server.aggregator.shared
     if shared:
         with own.lent(shared):
-            _save(server.model, folder / "global")
-    for ID, client in runner.client.items():
-        with client.parameters.lent(shared, client.kept.values):
-            _save(client.model, folder / f"client_{ID}")
+            _save(server.model, folder / "global", own.delta)
+    for client in runner.client.values():
+        _save_client(client, shared, folder)
+
+
+def _save_client(client: Any, shared: Tensors, folder: Path) -> None:
+    own = client.parameters
+    with own.lent(shared, client.kept.values, client=client.ID):
+        _save(
+            client.model,
+            folder / f"client_{client.ID}",
+            own.delta,
+            rank_of(client._cfg, client.ID),
+        )
 
 
 def _save_own(runner: Any, folder: Path) -> None:
     """Write the adapter of a distributed run's participant."""
     is_server = runner.cfg.distribute.role == "server"
     worker = runner.server if is_server else runner.client
-    name = "global" if is_server else f"client_{worker.ID}"
     own = getattr(worker, "parameters", None)
     if own is None:
+        name = "global" if is_server else f"client_{worker.ID}"
         _save(worker.model, folder / name)
-        return
-    if is_server:
-        values = [worker.aggregator.shared]
-    elif worker.final is not None:
-        values = [decode(worker.final, own.spec), worker.kept.values]
-    else:
-        return
-    if any(values):
-        with own.lent(*values):
-            _save(worker.model, folder / name)
+    elif is_server and worker.aggregator.shared:
+        with own.lent(worker.aggregator.shared):
+            _save(worker.model, folder / "global", own.delta)
+    elif not is_server and worker.final is not None:
+        last = worker.final
+        shared = own.received(worker.ID, last.content, last.state)
+        if shared or worker.kept.values:
+            _save_client(worker, shared, folder)
 
 
-def _save(wrapper: Any, folder: Path) -> None:
-    """Write ``adapter_config.json`` and ``adapter_model.safetensors``."""
+def _save(
+    wrapper: Any, folder: Path, delta: Delta | None = None, rank: int = 0
+) -> None:
+    """Write ``adapter_config.json`` and ``adapter_model.safetensors``.
+
+    Of a second, private adapter, too, in a folder ``private``.
+    """
     model = getattr(wrapper, "model", wrapper)
     if not isinstance(model, peft.PeftModel):
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    config = model.active_peft_config
-    # The base model is frozen, its embeddings too: they are not saved.
-    tensors = peft.get_peft_model_state_dict(
-        model, save_embedding_layers=False
-    )
-    if _changes_base(config):
-        initial = peft.get_peft_model_state_dict(
-            model,
-            state_dict=model.state_dict() | wrapper.initial,
-            save_embedding_layers=False,
+    for name, config in model.peft_config.items():
+        # The base model is frozen, its embeddings too: they are not saved.
+        tensors = peft.get_peft_model_state_dict(
+            model, adapter_name=name, save_embedding_layers=False
         )
-        config, tensors = _on_unchanged_base(config, tensors, initial)
-    config.save_pretrained(folder)
-    plain = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}
-    write_file(
-        folder / "adapter_model.safetensors", save(plain, {"format": "pt"})
-    )
+        parts = []
+        if _changes_base(config):
+            initial = peft.get_peft_model_state_dict(
+                model,
+                state_dict=model.state_dict() | wrapper.initial,
+                save_embedding_layers=False,
+            )
+            parts = [_negative(initial)]
+        if delta is not None and delta.pairs and name == "default":
+            parts.append(_named(delta))
+        if parts or rank:
+            config, tensors = _sum(model, config, tensors, parts, rank)
+        target = folder / name if name != "default" else folder
+        target.mkdir(parents=True, exist_ok=True)
+        config.save_pretrained(str(target))
+        plain = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}
+        write_file(
+            target / "adapter_model.safetensors", save(plain, {"format": "pt"})
+        )
 
 
 def _changes_base(config: Any) -> bool:
@@ -95,37 +117,70 @@ def _changes_base(config: Any) -> bool:
     return isinstance(start, str) and start.startswith(("pissa", "olora"))
 
 
-def _on_unchanged_base(
-    config: Any, tensors: Tensors, initial: Tensors
-) -> tuple[Any, dict[str, torch.Tensor]]:
-    """The same update as LoRA of twice the rank, on the pretrained model.
+def _negative(initial: Tensors) -> dict[str, torch.Tensor]:
+    """-B_0 A_0: what PiSSA and OLoRA have taken out of the base model.
 
-    PiSSA and OLoRA train W - s B_0 A_0 + s B A, which is
-    W + s [B, B_0] [A; -A_0].  (Meng et al., NeurIPS 2024, appendix)
+    They train W - s B_0 A_0 + s B A.  (Meng et al., NeurIPS 2024, appendix)
+    """
+    return {n: -t if _is_a(n) else t for n, t in initial.items()}
+
+
+def _named(delta: Delta) -> dict[str, torch.Tensor]:
+    """What was added to the base model, by the names that PEFT saves."""
+    found = {}
+    for layer, (left, right) in delta.pairs.items():
+        found[f"{layer}.lora_A.weight"] = right.cpu()
+        found[f"{layer}.lora_B.weight"] = left.cpu()
+        found[f"{layer}.lora_embedding_A"] = right.cpu()
+        found[f"{layer}.lora_embedding_B"] = left.cpu()
+    return found
+
+
+def _is_a(name: str) -> bool:
+    return ".lora_A." in name or name.endswith(".lora_embedding_A")
+
+
+def _is_b(name: str) -> bool:
+    return ".lora_B." in name or name.endswith(".lora_embedding_B")
+
+
+def _sum(
+    model: Any, config: Any, tensors: Tensors, parts: list[Any], rank: int
+) -> tuple[Any, dict[str, torch.Tensor]]:
+    """One LoRA on the pretrained model that is the sum of several.
+
+    W + s B A + s B_1 A_1 + ... = W + s [B, B_1, ...] [A; A_1; ...].
 
     Args:
-        config: the adapter's configuration, of scale s.
-        tensors: what was trained.
-        initial: what it started from.
+        model: the PEFT model.
+        config: the adapter's configuration.
+        tensors: what was trained, B and A among it.
+        parts: what else there is, B_i and A_i, by the same names.
+        rank: of what was trained, if it is not all of the adapter's.
 
     """
+    joined = dict(tensors)
+    ranks, alphas = {}, {}
+    for name, own in tensors.items():
+        if _is_a(name):
+            own = own[: rank or None]
+            joined[name] = torch.cat([own, *(p[name].to(own) for p in parts)])
+            layer = name.partition(".lora_")[0]
+            scale = model.get_submodule(layer).scaling["default"]
+            short = layer.removeprefix("base_model.model.")
+            ranks[short] = len(joined[name])
+            alphas[short] = scale * len(joined[name])
+        elif _is_b(name):
+            own = own[:, : rank or None]
+            joined[name] = torch.cat(
+                [own, *(p[name].to(own) for p in parts)], dim=1
+            )
     config = copy.deepcopy(config)
-    # s is alpha / r, or alpha / sqrt(r)
-    factor = 2**0.5 if config.use_rslora else 2
     config.init_lora_weights = True
-    config.r *= 2
-    config.lora_alpha *= factor
-    config.rank_pattern = {k: 2 * r for k, r in config.rank_pattern.items()}
+    config.use_rslora = False
+    config.r, config.lora_alpha = max(ranks.values()), max(alphas.values())
+    config.rank_pattern = {n: r for n, r in ranks.items() if r != config.r}
     config.alpha_pattern = {
-        k: factor * alpha for k, alpha in config.alpha_pattern.items()
+        n: a for n, a in alphas.items() if a != config.lora_alpha
     }
-    doubled = {}
-    for name, trained in tensors.items():
-        start = initial[name].to(trained)
-        if ".lora_A." in name:
-            doubled[name] = torch.cat([trained, -start], dim=0)
-        elif ".lora_B." in name:
-            doubled[name] = torch.cat([trained, start], dim=1)
-        else:
-            doubled[name] = trained
-    return config, doubled
+    return config, joined

@@ -155,6 +155,9 @@ class Checkpoints:
             _cut(self._outdir / name, state["logs"][name])
         server.state = state["round"]
         server.rejected_updates = state["rejected_updates"]
+        server.known_rounds = {
+            int(ID): rounds for ID, rounds in state["known_rounds"].items()
+        }
         self._recorder.restore(state["recorder"])
         self._newest = folder
         # The clients are yet to join, which is counted, and was before.
@@ -192,6 +195,7 @@ class Checkpoints:
             "schema": 1,
             "round": server.state,
             "rejected_updates": getattr(server, "rejected_updates", 0),
+            "known_rounds": getattr(server, "known_rounds", {}),
             "workers": {
                 ID: _state_of_worker(w) for ID, w in self._workers().items()
             },

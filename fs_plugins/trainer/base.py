@@ -1,8 +1,8 @@
 """Local training of an adapter, whatever the task."""
 
-import hashlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,8 +13,10 @@ from federatedscope.core.trainers.enums import LIFECYCLE, MODE
 
 from fs_plugins.config import peft_method_of
 from fs_plugins.errors import UserError
-from fs_plugins.policy import Role, roles_of
+from fs_plugins.policy import PRIVATE_ADAPTER, Role, roles_of
+from fs_plugins.seeds import random_state
 from fs_plugins.state.kept import OPTIMIZER
+from fs_plugins.trainer.dual import Mixture
 from fs_plugins.trainer.schedule import schedule
 
 UNION = "union"  # of all clients' test shards, in eval.split
@@ -43,7 +45,31 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
     ) -> Any:
         """Train for a round; see ``GeneralTorchTrainer.train``."""
         with random_state(self.cfg.seed, self._client, self._round):
-            return super().train(target_data_split_name, hooks_set)
+            if self._mixture is None:
+                return super().train(target_data_split_name, hooks_set)
+            before = self.optimizer_state
+            with self._mixture.training_private():
+                super().train(target_data_split_name, hooks_set)
+            self._remember(before)
+            before = self.optimizer_state
+            with self._mixture.training_shared():
+                results = super().train(target_data_split_name, hooks_set)
+            self._remember(before)
+            return results
+
+    def _remember(self, before: Mapping[str, torch.Tensor] | None) -> None:
+        """Optimizer state of what has not been trained just now, too."""
+        if before is not None and self.optimizer_state is not None:
+            self.optimizer_state = {**before, **self.optimizer_state}
+
+    @cached_property
+    def _mixture(self) -> Mixture | None:
+        """Of two adapters, if there is a private one."""
+        model = getattr(self.ctx.model, "model", self.ctx.model)
+        if PRIVATE_ADAPTER not in getattr(model, "peft_config", {}):
+            return None
+        key = (self.cfg.seed, self._client)
+        return Mixture(model, self.ctx.data, self.cfg.fedsa.private, key)
 
     def evaluate(  # type: ignore[override]
         self, target_data_split_name: str = "test"
@@ -54,6 +80,8 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
             ``<split>_<metric>``; nothing if the client has no data for it.
 
         """
+        if self._mixture is not None:
+            self._mixture.forget()
         if target_data_split_name != UNION:
             return super().evaluate(target_data_split_name)
         with self._union_as_test():
@@ -155,7 +183,10 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
 
     def _forward(self, ctx: Any, batch: dict[str, torch.Tensor]) -> Any:
         """The model's output, in the precision that was asked for."""
-        with self._autocast():
+        with self._autocast(), ExitStack() as stack:
+            is_training = ctx.cur_mode in (MODE.TRAIN, MODE.FINETUNE)
+            if self._mixture is not None and not is_training:
+                stack.enter_context(self._mixture.mixed_for(batch))
             return ctx.model(**batch)
 
     def _autocast(self) -> Any:
@@ -262,13 +293,3 @@ def _optimizer(parameters: Any, section: Any) -> Any:
         raise UserError(
             f"train.optimizer: {section.type} refuses its arguments: {error}"
         ) from error
-
-
-@contextmanager
-def random_state(*key: object) -> Iterator[None]:
-    """Torch's random state as the key decides; then as it was."""
-    text = " ".join(map(str, key))
-    digest = hashlib.sha256(text.encode()).digest()
-    with torch.random.fork_rng():
-        torch.manual_seed(int.from_bytes(digest[:8], "little") >> 1)
-        yield

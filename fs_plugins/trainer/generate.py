@@ -1,7 +1,8 @@
 """What a language model answers."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,7 @@ def respond(
     prompts: Sequence[str],
     decoding: Decoding,
     device: Any = "cpu",
+    before: Callable[[Mapping[str, Any]], Any] = nullcontext,
 ) -> list[list[str]]:
     """Answers to prompts; prompts of similar length go together.
 
@@ -58,6 +60,7 @@ def respond(
         prompts: texts.
         decoding: how answers are chosen.
         device: where the model is.
+        before: what a batch is answered in, a context manager of it.
 
     Returns:
         ``decoding.samples`` answers for each prompt, in their order.
@@ -71,7 +74,12 @@ def respond(
     for begin in range(0, len(order), decoding.batch_size):
         batch = order[begin : begin + decoding.batch_size]
         texts = _generate(
-            model, tokenizer, [ids[i] for i in batch], decoding, device
+            model,
+            tokenizer,
+            [ids[i] for i in batch],
+            decoding,
+            device,
+            before,
         )
         for place, i in enumerate(batch):
             first = place * decoding.samples
@@ -85,6 +93,7 @@ def _generate(
     ids: list[list[int]],
     decoding: Decoding,
     device: Any,
+    before: Callable[[Mapping[str, Any]], Any],
 ) -> list[str]:
     from transformers import GenerationConfig
 
@@ -97,19 +106,20 @@ def _generate(
         "top_p": decoding.top_p,
         "top_k": 0,
     }
-    output = model.generate(
-        input_ids=padded["input_ids"],
-        attention_mask=padded["attention_mask"],
-        generation_config=GenerationConfig(  # type: ignore[no-untyped-call]
-            max_new_tokens=decoding.max_new_tokens,
-            do_sample=is_drawn,
-            num_return_sequences=decoding.samples,
-            pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            use_cache=True,
-            **(drawing if is_drawn else {}),
-        ),
-    )
+    with before(padded):
+        output = model.generate(
+            input_ids=padded["input_ids"],
+            attention_mask=padded["attention_mask"],
+            generation_config=GenerationConfig(  # type: ignore[no-untyped-call]
+                max_new_tokens=decoding.max_new_tokens,
+                do_sample=is_drawn,
+                num_return_sequences=decoding.samples,
+                pad_token_id=tokenizer.pad_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+                use_cache=True,
+                **(drawing if is_drawn else {}),
+            ),
+        )
     new = output[:, padded["input_ids"].shape[1] :]
     texts = tokenizer.batch_decode(new, skip_special_tokens=True)
     return [until_heading(text) for text in texts]

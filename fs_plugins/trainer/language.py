@@ -1,13 +1,15 @@
 """Local training and evaluation of a causal language model."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from federatedscope.core.trainers.context import CtxVar
 from federatedscope.core.trainers.enums import LIFECYCLE
 
-from fs_plugins.trainer.base import AdapterTrainer, random_state
+from fs_plugins.seeds import random_state
+from fs_plugins.trainer.base import AdapterTrainer
 from fs_plugins.trainer.generate import Decoding, few_shot, respond
 from fs_plugins.trainer.sandbox import passes
 from fs_plugins.trainer.scores import (
@@ -114,6 +116,7 @@ class LanguageTrainer(AdapterTrainer):
 
     def _respond(self, prompts: Sequence[str]) -> list[list[str]]:
         self.ctx.model.eval()
+        mixture = self._mixture
         with torch.no_grad(), self._autocast():
             return respond(
                 self.ctx.model,
@@ -121,4 +124,5 @@ class LanguageTrainer(AdapterTrainer):
                 prompts,
                 Decoding.of(self.cfg.fedsa.eval.generate),
                 self.ctx.device,
+                mixture.mixed_for if mixture is not None else nullcontext,
             )

@@ -33,12 +33,16 @@ def encode(tensors: Tensors) -> bytes:
     )
 
 
-def decode(payload: object, spec: Spec) -> dict[str, torch.Tensor]:
+def decode(
+    payload: object, spec: Spec, free: str = "", free_bytes: int = 0
+) -> dict[str, torch.Tensor]:
     """The tensors that a payload holds, if it holds what ``spec`` says.
 
     Args:
         payload: what ``encode`` returned, if all is well.
         spec: the exact names, shapes and types expected.
+        free: names that begin so are not compared with ``spec``.
+        free_bytes: what they may take, at most.
 
     Raises:
         WireError: anything else arrived.
@@ -46,18 +50,23 @@ def decode(payload: object, spec: Spec) -> dict[str, torch.Tensor]:
     """
     if not isinstance(payload, bytes):
         raise WireError(f"it is a {type(payload).__name__}, not bytes")
-    if not spec:
+    if not spec and not free:
         if payload:
             raise WireError(f"it has {len(payload)} bytes, expected none")
         return {}
-    limit = _max_bytes(spec)
+    limit = _max_bytes(spec) + free_bytes
     if len(payload) > limit:
         raise WireError(f"it has {len(payload)} bytes, at most {limit} fit")
     try:
         tensors = load(payload)
     except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
         raise WireError(f"it is not safetensors: {error}") from None
-    check_tensors(tensors, spec)
+    bound = {
+        name: tensor
+        for name, tensor in tensors.items()
+        if not (free and name.startswith(free))
+    }
+    check_tensors(bound, spec)
     return tensors
 
 

@@ -12,7 +12,7 @@ from federatedscope.core.workers import Client
 
 from fs_plugins.errors import RunError
 from fs_plugins.state import KeptOnDisk
-from fs_plugins.wire import decode, encode
+from fs_plugins.wire import encode
 from fs_plugins.worker.parameters import parameters_of
 
 logger = logging.getLogger("federatedscope.fs_plugins")
@@ -30,7 +30,7 @@ class FedSAClient(Client):  # type: ignore[misc]
 
     Attributes:
         kept: its B and head, or what else the policy keeps.
-        final: the payload that came with the end of the run.
+        final: the message that came with the end of the run.
 
     """
 
@@ -38,17 +38,18 @@ class FedSAClient(Client):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         if self._cfg is None:  # FederatedScope lists the handlers this way
             return
-        self.parameters = parameters_of(self.model, self._cfg)
-        self.kept = self.parameters.kept_by(self.ID, self._cfg)
-        self.final: Any = None
         if self.mode == "distributed":
             self.ID = self._cfg.distribute.data_idx
+        self.parameters = parameters_of(self.model, self._cfg)
+        self.kept = self.parameters.kept_by(self.ID)
+        self.final: Message | None = None
 
     @contextmanager
-    def _model_with(self, payload: Any) -> Iterator[None]:
+    def _model_with(self, message: Message) -> Iterator[None]:
         """The model with the server's parameters and this client's own."""
-        shared = decode(payload, self.parameters.spec)
-        with self.parameters.lent(shared, self.kept.values):
+        rnd = message.state + 1
+        shared = self.parameters.received(self.ID, message.content, rnd)
+        with self.parameters.lent(shared, self.kept.values, client=self.ID):
             yield
 
     def callback_funcs_for_model_para(self, message: Message) -> None:
@@ -61,7 +62,7 @@ class FedSAClient(Client):  # type: ignore[misc]
         payload: bytes | str
         rnd = self.state + 1
         with (
-            self._model_with(message.content),
+            self._model_with(message),
             self.parameters.training(rnd),
             self._optimizer_state(),
         ):
@@ -77,7 +78,7 @@ class FedSAClient(Client):  # type: ignore[misc]
                 samples, payload = 0, reason
             else:
                 self._keep()
-                payload = encode(self.parameters.sent_in(rnd))
+                payload = encode(self.parameters.sent_by(self.ID, rnd))
         self._monitor.format_eval_res(
             results, rnd=self.state, role=f"Client #{self.ID}", return_raw=True
         )
@@ -94,13 +95,13 @@ class FedSAClient(Client):  # type: ignore[misc]
 
     def callback_funcs_for_evaluate(self, message: Message) -> None:
         """Evaluate the global parameters together with this client's own."""
-        with self._model_with(message.content):
+        with self._model_with(message):
             message = _without_content(message)
             super().callback_funcs_for_evaluate(message)
 
     def callback_funcs_for_finish(self, message: Message) -> None:
         """The end: the host has nothing to load, as nothing is its own."""
-        self.final = message.content
+        self.final = message
         super().callback_funcs_for_finish(_without_content(message))
 
     def callback_funcs_for_assign_id(self, message: Message) -> None:
@@ -113,7 +114,7 @@ class FedSAClient(Client):  # type: ignore[misc]
         run = message.content["run"]
         if not re.fullmatch("[0-9a-f]{16}", run):  # it becomes a folder
             raise RunError(f"the server's run {run!r} has no valid name")
-        kept = self.parameters.kept_by(self.ID, self._cfg, run)
+        kept = self.parameters.kept_by(self.ID, run)
         if isinstance(kept, KeptOnDisk):
             kept.find()
         self.kept = kept
@@ -156,7 +157,7 @@ class FedSAClient(Client):  # type: ignore[misc]
         state = {}
         if self._cfg.fedsa.state.optimizer:
             state = self.trainer.optimizer_state
-        self.kept.save({**self.parameters.kept, **state})
+        self.kept.save({**self.parameters.trained_by(self.ID), **state})
 
 
 def _without_content(message: Message) -> Message:

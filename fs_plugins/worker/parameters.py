@@ -8,18 +8,27 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
-from fs_plugins.config import peft_method_of, policy_from
+from fs_plugins.aggregator import AGGREGATORS, Aggregator
+from fs_plugins.config import peft_method_of, plain, policy_from, rank_of
 from fs_plugins.errors import UserError
-from fs_plugins.policy import Action, Role, roles_of
+from fs_plugins.policy import Action, Role, pairs_of, roles_of
+from fs_plugins.seeds import random_state
 from fs_plugins.state import Kept, KeptInMemory, kept_for
-from fs_plugins.wire import Tensors, spec_of
+from fs_plugins.state.delta import (
+    DELTA,
+    check_delta,
+    delta_of,
+    most_bytes,
+)
+from fs_plugins.wire import Tensors, decode, encode, spec_of
 
 
 class AdapterParameters:
-    """Views of a model's shared and kept parameters.
+    """Views of a model's parameters, by what the policy does to them.
 
     The server and all clients may work on one model.  Whoever uses it moves
-    its own values in and leaves the model as it was: see ``lent``.
+    its own values in and leaves the model as it was: see ``lent``.  A worker
+    of rank k uses the first k rows of A and columns of B, and no others.
 
     Args:
         model: a PEFT model, or a wrapper with one in ``.model``.
@@ -28,8 +37,9 @@ class AdapterParameters:
     Attributes:
         shared: the parameters that travel, by name.
         kept: those that stay with their client, by name.
-        initial: the values of both that every client starts from.
-        spec: names, shapes and types of ``shared``.
+        frozen: those that never change.
+        initial: the values of all three that every client starts from.
+        delta: what the aggregator adds to the base model.
 
     Raises:
         UserError: the policy shares roles that this model does not have.
@@ -38,59 +48,163 @@ class AdapterParameters:
 
     def __init__(self, model: nn.Module, cfg: Any) -> None:
         policy = policy_from(cfg)
-        inner = getattr(model, "model", model)
+        self.inner: Any = getattr(model, "model", model)
         trainable = {
             name: parameter
-            for name, parameter in inner.named_parameters()
+            for name, parameter in self.inner.named_parameters()
             if parameter.requires_grad
         }
         self.shared: dict[str, nn.Parameter] = {}
         self.kept: dict[str, nn.Parameter] = {}
-        roles = roles_of(peft_method_of(cfg), trainable)
-        for name, role in roles.items():
-            if policy[role] is Action.SHARE:
-                self.shared[name] = trainable[name]
-            elif policy[role] is Action.KEEP:
-                self.kept[name] = trainable[name]
-            else:
+        self.frozen: dict[str, nn.Parameter] = {}
+        groups = {
+            Action.SHARE: self.shared,
+            Action.KEEP: self.kept,
+            Action.FREEZE: self.frozen,
+        }
+        self._roles = roles_of(peft_method_of(cfg), trainable)
+        for name, role in self._roles.items():
+            groups[policy[role]][name] = trainable[name]
+            if policy[role] is Action.FREEZE:
                 _refuse_zero(name, trainable[name], role)
                 trainable[name].requires_grad_(False)
         self.initial = {
             name: parameter.detach().cpu().clone()
-            for name, parameter in (self.shared | self.kept).items()
+            for name, parameter in self._all.items()
         }
-        self.spec = spec_of(self.shared)
         if policy.shares and not self.shared:
             raise UserError(
                 f"federate.method {cfg.federate.method} shares nothing that "
                 "this model has: it trains "
-                f"{', '.join(sorted({r.value for r in roles.values()}))}"
+                f"{', '.join(sorted({r.value for r in self._roles.values()}))}"
             )
+        self.delta = delta_of(cfg)
+        self._cfg = cfg
         self._policy = policy
-        self._roles = roles
+        self._aggregator = AGGREGATORS[cfg.fedsa.aggregator]
+        self._pairs = (
+            pairs_of(self._roles) if self._aggregator.takes_pairs else {}
+        )
         self._in_turn = (
             KeptInMemory(self.initial_of(self.kept))
             if policy.in_turn
             else None
         )
 
-    def kept_by(self, client: int, cfg: Any, run: str = "") -> Kept:
+    @property
+    def _all(self) -> dict[str, nn.Parameter]:
+        return self.shared | self.kept | self.frozen
+
+    def aggregator(self) -> Aggregator:
+        """A new one, of the kind that ``fedsa.aggregator`` names."""
+        return self._aggregator(
+            self.initial_of(self.shared),
+            ignore_weight=self._cfg.federate.ignore_weight,
+            options=plain(self._cfg.fedsa.aggregator_args),
+            pairs=self._pairs,
+            delta=self.delta,
+        )
+
+    def kept_by(self, client: int, run: str = "") -> Kept:
         """A client's own, see ``kept_for``; or, in turn, the one of all."""
-        initial = self.initial_of(self.kept)
-        return self._in_turn or kept_for(client, initial, cfg, run)
+        initial = self._of_rank(client, self.initial_of(self.kept))
+        return self._in_turn or kept_for(client, initial, self._cfg, run)
 
     def initial_of(self, group: Tensors) -> dict[str, torch.Tensor]:
         """The initial values of ``shared`` or ``kept``."""
         return {name: self.initial[name] for name in group}
 
-    def sent_in(self, rnd: int) -> dict[str, nn.Parameter]:
-        """What clients upload in a round, counted from 1."""
+    def sent_by(self, client: int, rnd: int) -> dict[str, torch.Tensor]:
+        """What a client uploads in a round, counted from 1."""
         policy = self._policy.in_round(rnd)
-        return {
+        sent = {
             name: parameter
             for name, parameter in self.shared.items()
             if policy[self._roles[name]] is Action.SHARE
         }
+        return self._of_rank(client, sent)
+
+    def sent_to(self, client: int, values: Tensors) -> dict[str, torch.Tensor]:
+        """What the server sends a client of the global parameters."""
+        derived = self._derived
+        sent = {n: v for n, v in values.items() if n not in derived}
+        return self._of_rank(client, sent)
+
+    @property
+    def _derived(self) -> set[str]:
+        """What need not travel, as everyone can draw it."""
+        if not self._aggregator.starts_afresh:
+            return set()
+        return {name for pair in self._pairs.values() for name in pair}
+
+    def trained_by(self, client: int) -> dict[str, torch.Tensor]:
+        """What a client keeps, as it is in the model now."""
+        return self._of_rank(client, self.kept)
+
+    def payload_for(
+        self, client: int, values: Tensors, known_rounds: int
+    ) -> bytes:
+        """The global parameters, and what the client lacks of the base.
+
+        Args:
+            client: its ID.
+            values: the global parameters.
+            known_rounds: how many additions to the base it has got.
+
+        """
+        sent = self.sent_to(client, values)
+        if self._aggregator.changes_base:
+            sent |= self.delta.since(known_rounds)
+        return encode(sent)
+
+    def received(
+        self, client: int, payload: Any, rnd: int
+    ) -> dict[str, torch.Tensor]:
+        """A client's global parameters in a round, from what has arrived.
+
+        What it lacks of the base model is added to it.
+
+        Raises:
+            WireError: something else has arrived.
+
+        """
+        spec = spec_of(self.sent_to(client, self.shared))
+        if not self._aggregator.changes_base:
+            return decode(payload, spec)
+        layers = {
+            layer: (self.shared[b], self.shared[a])
+            for layer, (a, b) in self._pairs.items()
+        }
+        found = decode(payload, spec, DELTA, most_bytes(layers))
+        changes = {n: found.pop(n) for n in [*found] if n.startswith(DELTA)}
+        check_delta(changes, layers)
+        self.delta.take(changes)
+        return found | self._of_rank(client, self.drawn_in(rnd))
+
+    def drawn_in(self, rnd: int) -> dict[str, torch.Tensor]:
+        """The A and B that a round begins with, if it starts afresh."""
+        names = self._derived
+        if rnd <= 1 or not names:
+            return self.initial_of(dict.fromkeys(names, torch.empty(0)))
+        with random_state(self._cfg.seed, "start", rnd), torch.no_grad():
+            for name, layer in self.inner.named_modules():
+                if name in self._pairs:
+                    start = self.inner.active_peft_config.init_lora_weights
+                    layer.reset_lora_parameters("default", start)
+            drawn = {n: self.shared[n].detach().cpu().clone() for n in names}
+            self._load(self.initial_of(drawn))
+        return drawn
+
+    def _of_rank(self, client: int, tensors: Tensors) -> dict[str, Any]:
+        """The first rows of A and columns of B, views of the tensors."""
+        rank = rank_of(self._cfg, client)
+        found = dict(tensors)
+        for name, tensor in tensors.items() if rank else ():
+            if self._roles[name] is Role.A:
+                found[name] = tensor[:rank]
+            elif self._roles[name] is Role.B:
+                found[name] = tensor[:, :rank]
+        return found
 
     @contextmanager
     def training(self, rnd: int) -> Iterator[None]:
@@ -113,16 +227,18 @@ class AdapterParameters:
         return not checks or bool(torch.stack(checks).all())
 
     @contextmanager
-    def lent(self, *values: Tensors) -> Iterator[None]:
+    def lent(self, *values: Tensors, client: int = 0) -> Iterator[None]:
         """The model with these values; afterwards, with its initial ones.
 
         Nothing that the borrower puts in, trains or computes gradients for
         stays behind in the model.
         """
         try:
-            for tensors in values:
+            frozen = self.initial_of(self.frozen)
+            for tensors in (self._of_rank(client, frozen), *values):
                 self._load(tensors)
-            yield
+            with self.delta.beside(self.inner):
+                yield
         finally:
             self._load(self.initial)
             for parameter in (self.shared | self.kept).values():
@@ -130,9 +246,17 @@ class AdapterParameters:
 
     @torch.no_grad()
     def _load(self, tensors: Tensors) -> None:
+        """Copy values in; where they are of lower rank, the rest is zero.
+
+        With its rows of A and columns of B at zero, a component has no
+        gradient: it stays at zero.
+        """
+        everything = self._all
         for name, value in tensors.items():
-            group = self.shared if name in self.shared else self.kept
-            group[name].copy_(value)
+            whole = everything[name]
+            if whole.shape != value.shape:
+                whole.zero_()
+            whole[tuple(map(slice, value.shape))].copy_(value)
 
 
 def _refuse_zero(name: str, frozen: nn.Parameter, role: Role) -> None:

@@ -1,13 +1,14 @@
 """The server: broadcasts, checks and aggregates what is shared."""
 
 import logging
+from collections.abc import Set
+from itertools import groupby
 from typing import Any
 
 from federatedscope.core.message import Message
 
-from fs_plugins.aggregator import AGGREGATORS
-from fs_plugins.config import plain
-from fs_plugins.wire import WireError, decode, encode, spec_of
+from fs_plugins.config import rank_of
+from fs_plugins.wire import WireError, decode, spec_of
 from fs_plugins.worker.attendance import AttendingServer
 from fs_plugins.worker.parameters import parameters_of
 from fs_plugins.worker.results import check_results, in_agreement
@@ -23,6 +24,7 @@ class FedSAServer(AttendingServer):
 
     Attributes:
         rejected_updates: updates that were not what they should be.
+        known_rounds: by client, how many additions to the base it has got.
 
     """
 
@@ -31,13 +33,10 @@ class FedSAServer(AttendingServer):
         if self._cfg is None:  # FederatedScope lists the handlers this way
             return
         self.parameters = parameters_of(self.model, self._cfg)
-        self.aggregator = AGGREGATORS[self._cfg.fedsa.aggregator](
-            self.parameters.initial_of(self.parameters.shared),
-            ignore_weight=self._cfg.federate.ignore_weight,
-            options=plain(self._cfg.fedsa.aggregator_args),
-        )
+        self.aggregator = self.parameters.aggregator()
         self.aggregators = [self.aggregator]
         self.rejected_updates = 0
+        self.known_rounds: dict[int, int] = {}
 
     def broadcast_model_para(
         self,
@@ -51,16 +50,35 @@ class FedSAServer(AttendingServer):
         )
         # Evaluation belongs to the round that has just ended.
         state = self.state - 1 if msg_type == "evaluate" else self.state
-        self.comm_manager.send(
-            Message(
-                msg_type=msg_type,
-                sender=self.ID,
-                receiver=receivers,
-                state=min(state, self.total_round_num),
-                timestamp=self.cur_timestamp,
-                content=encode(self.aggregator.shared),
+        payloads: dict[Any, bytes] = {}
+        for kind, group in groupby(receivers, self._kind_of):
+            alike = list(group)
+            if kind not in payloads:
+                payloads[kind] = self.parameters.payload_for(
+                    alike[0], self.aggregator.shared, kind[1]
+                )
+            self.comm_manager.send(
+                Message(
+                    msg_type=msg_type,
+                    sender=self.ID,
+                    receiver=alike,
+                    state=min(state, self.total_round_num),
+                    timestamp=self.cur_timestamp,
+                    content=payloads[kind],
+                )
             )
-        )
+        now = self.parameters.delta.rounds
+        self.known_rounds |= dict.fromkeys(receivers, now)
+
+    def _give_up(self, clients: Set[int], why: str) -> None:
+        """They may have missed what was sent."""
+        for client in clients:
+            self.known_rounds.pop(client, None)
+        super()._give_up(clients, why)
+
+    def _kind_of(self, client: int) -> tuple[int, int]:
+        """Clients of the same kind get the same payload."""
+        return rank_of(self._cfg, client), self.known_rounds.get(client, 0)
 
     def callback_funcs_model_para(self, message: Message) -> Any:
         """Check an update and add it; when all are in, go on."""
@@ -78,7 +96,7 @@ class FedSAServer(AttendingServer):
                 raise WireError("none is awaited from this client")
             self._training.discard(client)
             samples, payload = self._parts(message.content)
-            sent = self.parameters.sent_in(self.state + 1)
+            sent = self.parameters.sent_by(client, self.state + 1)
             update = decode(payload, spec_of(sent))
         except WireError as error:
             self.rejected_updates += 1

@@ -10,6 +10,7 @@ from fs_plugins.policy import (
     Action,
     Role,
     canonical,
+    pairs_of,
     policy_of,
     roles_of,
     variant_of,
@@ -55,7 +56,29 @@ def test_roles_of_a_real_peft_model(toy_model):
             assert roles[other] is Role.B
             assert trained[name].shape[0] == trained[other].shape[1] == 2
     count = [sum(r is role for r in roles.values()) for role in Role]
-    assert count == [3, 3, 2, 0]
+    assert count == [3, 3, 2, 0, 0]
+
+
+def test_pairs_are_of_one_layer():
+    names = [
+        f"{layer}.{part}"
+        for layer in ("base.0.query", "base.1.query")
+        for part in ("lora_A.default.weight", "lora_B.default.weight")
+    ]
+    names += ["base.words.lora_embedding_A.default"]
+    names += ["base.words.lora_embedding_B.default"]
+    names += ["base.0.query.lora_A.private.weight"]
+    names += ["base.head.modules_to_save.default.weight"]
+    assert pairs_of(roles_of("lora", names)) == {
+        "base.0.query": (names[0], names[1]),
+        "base.1.query": (names[2], names[3]),
+        "base.words": (names[4], names[5]),
+    }
+
+
+def test_a_private_adapter_has_a_role_of_its_own():
+    name = "base.layer.query.lora_A.private.weight"
+    assert roles_of("lora", [name]) == {name: Role.PRIVATE}
 
 
 def test_dora_magnitude_is_other():
@@ -105,6 +128,7 @@ def test_changes_change_what_they_name_and_nothing_else(
     is_sensible = (
         all(set(e.values()) != {"freeze"} for e in expected.values())
         and {"share", "keep"} not in both
+        and over_the_run[Role.PRIVATE] in ({"keep"}, {"freeze"})
         and (any("share" in r for r in both) or not plain.shares)
     )
     try:
@@ -154,6 +178,8 @@ def test_rolora_begins_with_b():
             r"fedsa\.policy\.even: every role is frozen",
         ),
         ("fedsa", {"odd": {"A": "keep"}}, "A is shared in odd or even"),
+        ("feddpa", {"PRIVATE": "share"}, "PRIVATE is kept"),
+        ("feddpa", {"even": {"PRIVATE": "freeze"}}, "PRIVATE is kept"),
         ("fedsa", {"A": 1}, r"fedsa\.policy\.A: there is no 1"),
     ],
 )

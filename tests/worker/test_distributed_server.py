@@ -15,7 +15,7 @@ from helpers import free_port, wait_for
 
 from fs_plugins.errors import RunError
 from fs_plugins.host.comm_manager import CommManager
-from fs_plugins.wire import decode, encode
+from fs_plugins.wire import decode, encode, spec_of
 
 RESULTS = {"val_loss": 1.0, "val_total": 2, "val_avg_loss": 0.5, "val_acc": 1}
 
@@ -156,7 +156,7 @@ def plus(number, samples=8):
 
 
 def play(at, *trains, **kwargs):
-    plus.spec = at.server.parameters.spec
+    plus.spec = spec_of(at.server.parameters.shared)
     clients = [
         Played(ID, at.port, train, **kwargs)
         for ID, train in enumerate(trains, 1)

@@ -1,0 +1,107 @@
+"""The checks of what a method or an aggregator needs."""
+
+import math
+from typing import Any
+
+from fs_plugins.aggregator import AGGREGATORS
+from fs_plugins.config import adapter_args
+from fs_plugins.errors import UserError
+from fs_plugins.policy import Action, Policy, Role, canonical, variant_of
+
+
+def check_lora(cfg: Any, policy: Policy) -> None:
+    """Refuse what needs A and B as LoRA has them, and does not get them."""
+    aggregator = AGGREGATORS[cfg.fedsa.aggregator]
+    name = f"fedsa.aggregator: {cfg.fedsa.aggregator}"
+    rounds = [policy.in_round(rnd) for rnd in (1, 2)]
+    shares_both = all(p.A is p.B is Action.SHARE for p in rounds)
+    if aggregator.takes_pairs and not shares_both:
+        raise UserError(
+            f"{name} needs A and B of every client in every round; "
+            f"federate.method {cfg.federate.method} shares "
+            f"{_shared_roles(rounds)}; take fedit"
+        )
+    ranks = list(cfg.fedsa.ranks)
+    if ranks and not aggregator.mixes_ranks:
+        mixing = [n for n, a in AGGREGATORS.items() if a.mixes_ranks]
+        raise UserError(
+            f"{name} cannot combine clients of different ranks (fedsa.ranks); "
+            f"{', '.join(mixing)} can"
+        )
+    has_private = policy.PRIVATE is Action.KEEP
+    for key, is_asked, is_start_bound in (
+        (name, aggregator.takes_pairs, aggregator.starts_afresh),
+        ("fedsa.ranks", bool(ranks), True),
+        (f"federate.method: {cfg.federate.method}", has_private, True),
+        ("fedsa.scale_by_clients", cfg.fedsa.scale_by_clients, False),
+    ):
+        if is_asked:
+            _check_plain_lora(cfg, key, is_start_bound)
+    if ranks:
+        _check_ranks(cfg, ranks, has_private or policy.in_turn)
+
+
+def _shared_roles(rounds: list[Policy]) -> str:
+    shared = [
+        role.value
+        for role in (Role.A, Role.B)
+        if all(p[role] is Action.SHARE for p in rounds)
+    ]
+    return f"{shared[0]} alone" if shared else "neither in all of them"
+
+
+def _check_plain_lora(cfg: Any, key: str, is_start_bound: bool) -> None:
+    """LoRA or rsLoRA; with a start that leaves the base model as it is."""
+    method, args = canonical(adapter_args(cfg))
+    start = args.get("init_lora_weights", True)
+    changes_base = isinstance(start, str) and start not in (
+        "gaussian",
+        "orthogonal",
+    )
+    if (
+        method != "lora"
+        or args.get("use_dora")
+        or (is_start_bound and changes_base)
+    ):
+        raise UserError(
+            f"{key} is for lora and rslora, not for llm.adapter.args: "
+            f"adapter_method {variant_of(adapter_args(cfg))}"
+        )
+
+
+def _check_ranks(cfg: Any, ranks: list[Any], is_refused: bool) -> None:
+    most = canonical(adapter_args(cfg))[1].get("r", 8)
+    for rank in ranks:
+        if not isinstance(rank, int) or not 1 <= rank <= most:
+            raise UserError(
+                f"fedsa.ranks: {rank!r} is not a whole number from 1 to "
+                f"{most}, the r of llm.adapter.args"
+            )
+    if is_refused:
+        raise UserError(
+            f"fedsa.ranks: federate.method {cfg.federate.method} needs "
+            "clients of one rank"
+        )
+
+
+def check_numbers(cfg: Any) -> None:
+    """Refuse numbers that an aggregator or a mixture can't use."""
+    args = cfg.fedsa.aggregator_args
+    for name, least, below in (
+        ("lr", 0, math.inf),
+        ("momentum", 0, 1),
+        ("beta1", 0, 1),
+        ("beta2", 0, 1),
+        ("tau", 0, math.inf),
+        ("trim", 0, 0.5),
+    ):
+        if not least <= args[name] < below:
+            raise UserError(
+                f"fedsa.aggregator_args.{name}: {args[name]!r} is not at "
+                f"least {least} and below {below}"
+            )
+    own, key = cfg.fedsa.private, "fedsa.private"
+    if not 0 <= own.weight <= 1:
+        raise UserError(f"{key}.weight: {own.weight!r} is not from 0 to 1")
+    if own.references < 0:
+        raise UserError(f"{key}.references: {own.references!r} is less than 0")

@@ -1,0 +1,240 @@
+"""What some aggregators add to the base model, kept beside it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from weakref import WeakValueDictionary
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from fs_plugins.wire import Tensors, WireError
+
+Pair = tuple[torch.Tensor, torch.Tensor]  # left: out x k, right: k x in
+Pairs = Mapping[str, Pair]  # by layer
+DELTA = "delta."  # names of its tensors, in messages and files, begin so
+
+
+class Delta:
+    """A change of low rank to the frozen weights, W + s left right.
+
+    The scale s is that of the layer's LoRA.  The base model itself stays as
+    it is; all workers of a process use this one object.  Where the rank
+    would grow beyond min(out, in), one factor becomes the identity and the
+    rank stays there.
+
+    Attributes:
+        rounds: how often something was added.
+        pairs: the sum of all that was.
+
+    """
+
+    def __init__(self) -> None:
+        self.rounds = 0
+        self.pairs: dict[str, Pair] = {}
+        # What was added last, the newest at the end; as far as it is less
+        # than the whole.
+        self._recent: list[Pairs] = []
+
+    def add(self, pairs: Pairs) -> None:
+        """Add a change to each layer."""
+        self.rounds += 1
+        self.pairs = _sum([self.pairs, pairs])
+        self._recent.append(pairs)
+        while self._recent and _rank(self.pairs) < sum(
+            map(_rank, self._recent)
+        ):
+            self._recent.pop(0)
+
+    def since(self, rounds: int) -> dict[str, torch.Tensor]:
+        """What a worker that knows the first ``rounds`` additions lacks.
+
+        All of it, in place of what the worker has, if that is less.
+        """
+        missing = self.rounds - rounds
+        first, pairs = rounds, self.pairs
+        if missing <= len(self._recent):
+            pairs = _sum(self._recent[len(self._recent) - missing :])
+        else:
+            first = 0
+        span = torch.tensor([first, self.rounds])
+        return {f"{DELTA}rounds": span, **_tensors(pairs)}
+
+    def take(self, tensors: Tensors) -> None:
+        """Add what ``since`` returned elsewhere.
+
+        Raises:
+            WireError: it does not go on from what is here.
+
+        """
+        first, last = tensors[f"{DELTA}rounds"].tolist()
+        if last == self.rounds:  # of a worker in this process
+            return
+        if first not in (0, self.rounds) or last < first:
+            raise WireError(
+                f"it changes the base model of round {first}; that of round "
+                f"{self.rounds} is here"
+            )
+        pairs = _pairs(tensors)
+        self.pairs = _sum([self.pairs, pairs]) if first else dict(pairs)
+        self.rounds = last
+        self._recent = []
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """All of it, for a checkpoint."""
+        found = {f"{DELTA}rounds": torch.tensor([0, self.rounds])}
+        found |= _tensors(self.pairs)
+        for age, pairs in enumerate(reversed(self._recent)):
+            found |= _tensors(pairs, f"recent.{age}.")
+        return found
+
+    def restore(self, state: Tensors) -> None:
+        """Go on from what ``state`` returned; from nothing, if it is empty."""
+        span = state.get(f"{DELTA}rounds", torch.zeros(2, dtype=torch.int64))
+        self.rounds = int(span[1])
+        self.pairs = _pairs(state)
+        self._recent = []
+        while found := _pairs(state, f"recent.{len(self._recent)}."):
+            self._recent.insert(0, found)
+
+    @contextmanager
+    def beside(self, model: nn.Module) -> Iterator[None]:
+        """The model computes with the change, until the end."""
+        with ExitStack() as stack:
+            if self.pairs:
+                for name, layer in model.named_modules():
+                    if name in self.pairs:
+                        hook = self._hook(name, layer)
+                        handle = layer.register_forward_hook(hook)
+                        stack.callback(handle.remove)
+            yield
+
+    def _hook(self, name: str, layer: Any) -> Any:
+        device = next(layer.parameters()).device
+        left, right = (each.to(device) for each in self.pairs[name])
+        self.pairs[name] = (left, right)
+        scale = layer.scaling["default"]
+        is_embedding = bool(layer.lora_embedding_A)
+
+        def add(_: Any, inputs: tuple[Any, ...], output: Any) -> Any:
+            inner = (
+                functional.embedding(inputs[0], right.T)
+                if is_embedding
+                else functional.linear(inputs[0].to(right.dtype), right)
+            )
+            change = scale * functional.linear(inner, left)
+            return output + change.to(output.dtype)
+
+        return add
+
+
+_of_run: "WeakValueDictionary[str, Delta]" = WeakValueDictionary()
+
+
+def delta_of(cfg: Any) -> Delta:
+    """The one that all workers of a run in this process use."""
+    delta = _of_run.get(cfg.outdir)
+    if delta is None:
+        delta = _of_run[cfg.outdir] = Delta()
+    return delta
+
+
+def check_delta(tensors: Tensors, layers: Pairs) -> None:
+    """Refuse what ``since`` cannot have returned.
+
+    Args:
+        tensors: what has arrived, with names that begin with ``delta.``.
+        layers: (B, A), or any left and right, by layer.
+
+    Raises:
+        WireError: says what is wrong.
+
+    """
+    rest = dict(tensors)
+    span = rest.pop(f"{DELTA}rounds", None)
+    if span is None or span.shape != (2,) or span.dtype != torch.int64:
+        raise WireError(f"{DELTA}rounds is missing, or not two numbers")
+    lefts = {n for n in rest if n.startswith(f"{DELTA}left.")}
+    for name in sorted(lefts):
+        layer = name.removeprefix(f"{DELTA}left.")
+        left, right = rest.pop(name), rest.pop(f"{DELTA}right.{layer}", None)
+        if layer not in layers or right is None:
+            raise WireError(f"{name!r} does not belong in it")
+        big_left, big_right = layers[layer]
+        out, into = big_left.shape[0], big_right.shape[1]
+        rank = left.shape[-1]
+        if (
+            left.shape != (out, rank)
+            or right.shape != (rank, into)
+            or rank > min(out, into)
+        ):
+            raise WireError(
+                f"{name!r} has shape {tuple(left.shape)} beside "
+                f"{tuple(right.shape)}, expected ({out}, k) and (k, {into}), "
+                f"k at most {min(out, into)}"
+            )
+        for each, like in ((left, big_left), (right, big_right)):
+            if each.dtype != like.dtype or not each.isfinite().all():
+                raise WireError(f"{name!r} is not finite, or not {like.dtype}")
+    if rest:
+        raise WireError(f"{min(rest)!r} does not belong in it")
+
+
+def most_bytes(layers: Pairs) -> int:
+    """What a change to these layers can at most take in a message."""
+    return 1024 + sum(
+        min(left.shape[0], right.shape[1])
+        * (left.shape[0] + right.shape[1])
+        * left.element_size()
+        + 2 * (len(layer.encode()) + 256)
+        for layer, (left, right) in layers.items()
+    )
+
+
+def _tensors(pairs: Pairs, prefix: str = "") -> dict[str, torch.Tensor]:
+    return {
+        f"{DELTA}{prefix}{side}.{layer}": factor
+        for layer, pair in pairs.items()
+        for side, factor in zip(("left", "right"), pair, strict=True)
+    }
+
+
+def _pairs(tensors: Tensors, prefix: str = "") -> dict[str, Pair]:
+    left, right = f"{DELTA}{prefix}left.", f"{DELTA}{prefix}right."
+    return {
+        name.removeprefix(left): (
+            tensors[name],
+            tensors[right + name.removeprefix(left)],
+        )
+        for name in tensors
+        if name.startswith(left)
+    }
+
+
+def _sum(changes: list[Pairs]) -> dict[str, Pair]:
+    """W + s l_1 r_1 + s l_2 r_2 = W + s [l_1, l_2] [r_1; r_2]."""
+    parts: dict[str, list[Pair]] = {}
+    for pairs in changes:
+        for layer, pair in pairs.items():
+            parts.setdefault(layer, []).append(pair)
+    return {
+        layer: _of_full_rank_at_most(
+            torch.cat([left.cpu() for left, _ in own], dim=1),
+            torch.cat([right.cpu() for _, right in own], dim=0),
+        )
+        for layer, own in parts.items()
+    }
+
+
+def _of_full_rank_at_most(left: torch.Tensor, right: torch.Tensor) -> Pair:
+    (out, rank), into = left.shape, right.shape[1]
+    if rank <= min(out, into):
+        return left, right
+    product = (left.double() @ right.double()).to(left.dtype)
+    one = torch.eye(min(out, into), dtype=left.dtype)
+    return (one, product) if out <= into else (product, one)
+
+
+def _rank(pairs: Pairs) -> int:
+    return max((left.shape[1] for left, _ in pairs.values()), default=0)
