@@ -5,7 +5,7 @@
 all-MiniLM-L6-v2 with LoRA r 8 on query and value; BBC News (5 topics) and
 Rotten Tomatoes (2 classes); 4 clients, IID, Dir(1) and Dir(0.3); 10 rounds of
 4 steps of 16 texts, AdamW with learning rate 0.002, nothing tuned for any
-method; seeds 0, 1, 2; each method with the head kept by its client and with
+method (FedDPA: 2 steps for each of its two adapters); seeds 0, 1, 2; each method with the head kept by its client and with
 the head shared.  The split is the same for all seeds; a seed draws the
 adapter, the head and the batches, the same for all methods.
 
@@ -42,7 +42,15 @@ METHODS = (
     "share_b",
     "local",
     "sequential_b",
+    "sfed",
+    "feddpa",
+    "flora",
+    "fedex",
+    "flexlora",
+    "hetlora",
 )
+# FedDPA takes so many steps for each of its two adapters.
+OWN = {"feddpa": {"train.local_update_steps": "2"}}
 DATA = {"bbc": "[0.8, 0.1, 0.1]", "rotten_tomatoes": "[0.9, 0.05, 0.05]"}
 SPLITS = ("iid", "dir1", "dir03")
 HEADS = ("kept", "shared")
@@ -88,6 +96,7 @@ def execute(run: Run) -> Run:
             "data.splits": DATA[run["data"]],
             "seed": str(run["seed"]),
             "outdir": folder,
+            **OWN.get(run["method"], {}),
         }
         pairs = [word for pair in settings.items() for word in pair]
         summary = run_experiment("+".join(parts), pairs, quiet=True)
