@@ -5,9 +5,10 @@
 all-MiniLM-L6-v2 with LoRA r 8 on query and value; BBC News (5 topics) and
 Rotten Tomatoes (2 classes); 4 clients, IID, Dir(1) and Dir(0.3); 10 rounds of
 4 steps of 16 texts, AdamW with learning rate 0.002, nothing tuned for any
-method (FedDPA: 2 steps for each of its two adapters); seeds 0, 1, 2; each method with the head kept by its client and with
-the head shared.  The split is the same for all seeds; a seed draws the
-adapter, the head and the batches, the same for all methods.
+method (FedDPA: 2 steps for each of its two adapters); seeds 0, 1, 2; each
+method with the head kept by its client and with the head shared.  The split is
+the same for all seeds; a seed draws the adapter, the head and the batches, the
+same for all methods.
 
 Each client's own model of the last round is evaluated on its own test shard
 and on the union of all clients' test shards.  There is no choice of a round.
