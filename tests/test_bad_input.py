@@ -76,6 +76,92 @@ MISTAKES = {
         {"fedsa__aggregator": "mean"},
         ["fedsa.aggregator", "'mean'", "weighted_average"],
     ),
+    "an aggregator of products without B": (
+        {"fedsa__aggregator": "flora"},
+        ["fedsa.aggregator", "flora", "B", "fedsa", "A alone", "fedit"],
+    ),
+    "an aggregator of products, and one factor a round": (
+        {"fedsa__aggregator": "fedex", "federate__method": "rolora"},
+        ["fedex", "rolora", "neither"],
+    ),
+    "an aggregator of products, and VeRA": (
+        {
+            "fedsa__aggregator": "flexlora",
+            "federate__method": "fedit",
+            "llm__adapter__args": [{"adapter_method": "vera", "r": 8}],
+        },
+        ["flexlora", "vera"],
+    ),
+    "an aggregator of products, and DoRA": (
+        {
+            "fedsa__aggregator": "fedex",
+            "federate__method": "fedit",
+            "llm__adapter__args": [{**ARGS, "use_dora": True}],
+        },
+        ["fedex", "dora"],
+    ),
+    "to start afresh from what is no start": (
+        {
+            "fedsa__aggregator": "flora",
+            "federate__method": "fedit",
+            "llm__adapter__args": [{**ARGS, "init_lora_weights": "pissa"}],
+        },
+        ["flora", "pissa"],
+    ),
+    "ranks that the aggregator can't mix": (
+        {"fedsa__aggregator": "median", "fedsa__ranks": [2, 1]},
+        ["median", "fedsa.ranks", "hetlora"],
+    ),
+    "a rank beyond the adapter's": (
+        {"fedsa__ranks": [2, 3]},
+        ["fedsa.ranks", "3", "from 1 to 2"],
+    ),
+    "a rank that is none": (
+        {"fedsa__ranks": [1, "two"]},
+        ["fedsa.ranks", "'two'"],
+    ),
+    "ranks of VeRA": (
+        {
+            "fedsa__ranks": [2],
+            "llm__adapter__args": [{"adapter_method": "vera", "r": 8}],
+        },
+        ["fedsa.ranks", "vera"],
+    ),
+    "ranks of one B in turn": (
+        {"fedsa__ranks": [2, 1], "federate__method": "sequential_b"},
+        ["fedsa.ranks", "sequential_b"],
+    ),
+    "a private adapter of VeRA": (
+        {
+            "federate__method": "feddpa",
+            "llm__adapter__args": [{"adapter_method": "vera", "r": 8}],
+        },
+        ["feddpa", "vera"],
+    ),
+    "a private adapter on embeddings": (
+        {
+            "federate__method": "feddpa",
+            "llm__adapter__args": [
+                {"r": 2, "target_modules": ["word_embeddings"]}
+            ],
+        },
+        ["target_modules", "private", "embeddings"],
+    ),
+    "a private adapter that is shared": (
+        {"federate__method": "feddpa", "fedsa__policy__PRIVATE": "share"},
+        ["fedsa.policy", "PRIVATE"],
+    ),
+    "more than all of the private adapter": (
+        {"fedsa__private__weight": 1.5},
+        ["fedsa.private.weight", "1.5"],
+    ),
+    "a scale that VeRA does not have": (
+        {
+            "fedsa__scale_by_clients": True,
+            "llm__adapter__args": [{"adapter_method": "vera", "r": 8}],
+        },
+        ["fedsa.scale_by_clients", "vera"],
+    ),
     "policy": (
         {"fedsa__policy__A": "send"},
         ["fedsa.policy.A", "'send'", "share"],

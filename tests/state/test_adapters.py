@@ -63,21 +63,59 @@ def test_peft_loads_each_clients_model(lab, toy_model, method, share_model):
         assert found == results[str(ID)]["test_acc"]
 
 
+CHANGED = {
+    # what the aggregator has added to the base model is in the adapter
+    "flora": {"fedsa__aggregator": "flora"},
+    "fedex": {"fedsa__aggregator": "fedex"},
+    "fedex rslora": {
+        "fedsa__aggregator": "fedex",
+        "llm__adapter__args": args_of("rslora"),
+    },
+    "fedex pissa": {
+        "fedsa__aggregator": "fedex",
+        "llm__adapter__args": args_of("pissa"),
+    },
+    "fedex embedding": {
+        "fedsa__aggregator": "fedex",
+        "llm__adapter__args": args_of("embedding"),
+    },
+    "flora embedding": {
+        "fedsa__aggregator": "flora",
+        "llm__adapter__args": args_of("embedding"),
+    },
+    "flexlora": {"fedsa__aggregator": "flexlora"},
+    "ranks": {"fedsa__ranks": [2, 1]},
+    "ranks rslora": {
+        "fedsa__ranks": [2, 1],
+        "llm__adapter__args": args_of("rslora"),
+    },
+    "flora ranks": {"fedsa__aggregator": "flora", "fedsa__ranks": [2, 1]},
+    "scale": {
+        "llm__adapter__args": args_of("rslora"),
+        "fedsa__scale_by_clients": True,
+    },
+}
+ALL = {name: {"llm__adapter__args": args_of(name)} for name in ADAPTERS}
+ALL |= {n: {"federate__method": "fedit", **c} for n, c in CHANGED.items()}
+
+
 @pytest.mark.parametrize("share_model", [True, False])
-@pytest.mark.parametrize("adapter", ADAPTERS)
+@pytest.mark.parametrize("name", ALL)
 def test_the_logits_are_those_of_the_run(
-    lab, toy_model, tmp_path, adapter, share_model
+    lab, toy_model, tmp_path, name, share_model
 ):
-    runner = lab.runner(
-        llm__adapter__args=args_of(adapter),
-        federate__share_local_model=share_model,
-    )
+    runner = lab.runner(federate__share_local_model=share_model, **ALL[name])
     runner.run()
     save_adapters(runner, tmp_path / "saved")
     batch = next(iter(runner.data[2]["test"]))
     client = runner.client[2]
     shared = runner.server.aggregator.shared
-    with torch.no_grad(), client.parameters.lent(shared, client.kept.values):
+    with (
+        torch.no_grad(),
+        client.parameters.lent(
+            client.parameters.sent_to(2, shared), client.kept.values, client=2
+        ),
+    ):
         expected = client.model.eval()(**batch).logits
     loaded = PeftModel.from_pretrained(
         AutoModelForSequenceClassification.from_pretrained(toy_model),
@@ -89,7 +127,18 @@ def test_the_logits_are_those_of_the_run(
         with loaded.disable_adapter():
             without = bare(**batch).logits
     assert (without - expected).abs().max() > 1e-3
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(found, expected, rtol=0, atol=3e-6)
+
+
+def test_a_client_of_lower_rank_is_saved_as_one(lab, tmp_path):
+    runner = lab.runner(fedsa__ranks=[2, 1])
+    runner.run()
+    save_adapters(runner, tmp_path)
+    for name, rank in (("global", 2), ("client_1", 2), ("client_2", 1)):
+        file = tmp_path / name / "adapter_config.json"
+        config = json.loads(file.read_text())
+        assert config["r"] == rank
+        assert config["lora_alpha"] / rank == 2
 
 
 def test_global_is_what_the_server_knows(lab, toy_model):
