@@ -69,8 +69,9 @@ def _save_own(runner: Any, folder: Path) -> None:
         with own.lent(worker.aggregator.shared):
             _save(worker.model, folder / "global", own.delta)
     elif not is_server and worker.final is not None:
-        last = worker.final
-        shared = own.received(worker.ID, last.content, last.state)
+        # Of an A that starts afresh, the first: beside a B of zero it says
+        # nothing.
+        shared = own.received(worker.ID, worker.final.content, rnd=1)
         if shared or worker.kept.values:
             _save_client(worker, shared, folder)
 

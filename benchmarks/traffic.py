@@ -1,0 +1,99 @@
+"""What a client sends and gets in a round, by method.
+
+    python benchmarks/traffic.py
+
+all-MiniLM-L6-v2 with LoRA r 8 on query and value (VeRA: r 256), a head for 5
+topics, 4 clients.  Each method runs for four rounds of one step; counted are
+the numbers in the payloads, and the payloads' bytes, of rounds 3 and 4.
+"""
+
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load
+
+DEMO = Path(__file__).parent.parent / "yaml_configs" / "demo" / "fedsa.yaml"
+# variations of the demo's file
+METHODS = (
+    "fedsa",
+    "fedsa+vera",
+    "fedsa+ranks",
+    "fedit",
+    "fedavg",
+    "ffa",
+    "rolora",
+    "share_b",
+    "feddpa",
+    "flora",
+    "fedex",
+    "flexlora",
+    "hetlora",
+    "local",
+)
+SETTINGS = (
+    *("federate.total_round_num", "4"),
+    *("train.local_update_steps", "1"),
+    *("dataloader.batch_size", "1"),
+    *("eval.freq", "4"),
+    *("eval.split", "['val']"),
+)
+
+
+def measure(method: str, head: str) -> dict[str, float]:
+    """Numbers and bytes a client and round, up and down."""
+    import fs_plugins  # noqa: F401  makes federatedscope importable
+    from fs_plugins.config_file import load_config
+    from fs_plugins.experiment import build_runner
+    from fs_plugins.wire import encode
+
+    with tempfile.TemporaryDirectory() as folder:
+        cfg = load_config(f"{DEMO}+{method}{head}", [*SETTINGS])
+        cfg.outdir = folder
+        runner = build_runner(cfg)
+        found: Counter[str] = Counter()
+        for worker in (runner.server, *runner.client.values()):
+            send = worker.comm_manager.send
+
+            def counted(message: Any, send: Any = send) -> None:
+                if message.msg_type == "model_para" and message.state >= 2:
+                    is_up = message.sender != 0
+                    way = "up" if is_up else "down"
+                    payload = message.content[1] if is_up else message.content
+                    if isinstance(payload, dict):  # the host's own worker
+                        payload = encode(payload)
+                    number = 1 if is_up else len(message.receiver)
+                    tensors = load(payload) if payload else {}
+                    found[way] += number
+                    found[f"{way} bytes"] += number * len(payload)
+                    found[f"{way} numbers"] += number * sum(
+                        t.numel() for t in tensors.values()
+                    )
+                send(message)
+
+            worker.comm_manager.send = counted
+        runner.run()
+    return {
+        f"{way} {what}": found[f"{way} {what}"] / found[way]
+        for way in ("up", "down")
+        for what in ("numbers", "bytes")
+    }
+
+
+def main() -> None:
+    """Print a Markdown table."""
+    print("| method | head kept: up | down | head shared: up | down |")
+    print("|---|---|---|---|---|")
+    for method in METHODS:
+        cells = []
+        for head in ("", "+shared_head"):
+            found = measure(method, head)
+            for way in ("up", "down"):
+                numbers, size = found[f"{way} numbers"], found[f"{way} bytes"]
+                cells.append(f"{numbers:,.0f} ({size / 1e3:,.1f} kB)")
+        print(f"| `+{method}` | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
