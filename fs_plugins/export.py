@@ -14,7 +14,7 @@ from fs_plugins.config_file import load_config
 from fs_plugins.errors import UserError, unknown
 from fs_plugins.experiment import build_runner
 from fs_plugins.folder import asked_in
-from fs_plugins.policy import Action, Role
+from fs_plugins.policy import PRIVATE_ADAPTER, Action, Role
 from fs_plugins.state.adapters import save_adapters
 from fs_plugins.state.checkpoint import Checkpoints, rounds_in
 from fs_plugins.state.files import write_file
@@ -94,13 +94,24 @@ def _wanted(client: str, found: Mapping[str, Path]) -> list[str]:
 
 
 def _merge(folder: Path, adapter: Path, target: Path) -> None:
-    """The base model, in the run's precision, with the adapter in it."""
+    """The base model, in the run's precision, with the adapter in it.
+
+    Raises:
+        UserError: there are two adapters.
+
+    """
     import peft
     from federatedscope.core.configs.config import CN
     from transformers import AutoTokenizer
 
     from fs_plugins.model.base import load_base
 
+    if (adapter / PRIVATE_ADAPTER).is_dir():
+        raise UserError(
+            f"--merge: {adapter.name} has a shared and a private adapter, of "
+            "which each input takes as much as suits it; no one model does "
+            "that"
+        )
     model_config = CN(_config(folder)["model"])
     model_config.adapter.base.quantize = ""  # merged, it would lose again
     model_config.adapter.base.gradient_checkpointing = False

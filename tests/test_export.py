@@ -53,12 +53,18 @@ def unfinished(lab):
     return begin
 
 
-@pytest.mark.parametrize("adapter", ["lora", "pissa", "vera"])
+CASES = {n: {"llm__adapter__args": args_of(n)} for n in ("lora", "pissa")} | {
+    "vera": {"llm__adapter__args": args_of("vera")},
+    "flora": {"federate__method": "fedit", "fedsa__aggregator": "flora"},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("merge", [False, True])
 def test_the_logits_are_those_of_the_run(
-    lab, unfinished, fedsa, toy_model, adapter, merge
+    lab, unfinished, fedsa, toy_model, case, merge
 ):
-    folder = unfinished(llm__adapter__args=args_of(adapter))
+    folder = unfinished(**CASES[case])
     out = lab.folder / "exported"
     words = ["--client", 2, "--out", out, *(["--merge"] if merge else [])]
     found = fedsa("export", folder, *words)
@@ -75,6 +81,17 @@ def test_the_logits_are_those_of_the_run(
     else:
         logits = loaded(out, toy_model)
     torch.testing.assert_close(logits, expected, rtol=0, atol=1e-5)
+
+
+def test_two_adapters_are_exported_and_not_merged(lab, fedsa):
+    folder = Path(lab.run(federate__method="feddpa")["outdir"])
+    out = lab.folder / "exported"
+    words = ["export", folder, "--client", 1, "--out", out]
+    found = fedsa(*words, "--merge")
+    assert found.returncode == 2 and "private adapter" in found.stderr
+    assert not out.exists()
+    assert fedsa(*words).returncode == 0
+    assert (out / "private" / "adapter_config.json").is_file()
 
 
 def test_a_finished_run_and_all_of_it(lab, fedsa, toy_model):

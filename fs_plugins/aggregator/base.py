@@ -33,6 +33,7 @@ class Aggregator(abc.ABC):
         delta: what is added to the base model.
 
     Attributes:
+        source: where it was published.
         takes_pairs: needs A and B of every layer.
         mixes_ranks: clients may have different ranks; a client of rank k
             has the first k rows of A and columns of B.
@@ -42,6 +43,7 @@ class Aggregator(abc.ABC):
 
     """
 
+    source = ""
     takes_pairs = False
     mixes_ranks = False
     changes_base = False

@@ -75,8 +75,10 @@ class _Products(WeightedAverage):
 class FLoRA(_Products):
     """Stack the clients' factors, add their product to the base, start afresh.
 
-    W = W + s sum_i w_i B_i A_i.  (Wang et al., NeurIPS 2024)
+    W = W + s sum_i w_i B_i A_i.
     """
+
+    source = "Wang et al., NeurIPS 2024 (arXiv 2409.05976)"
 
     mixes_ranks = True
     changes_base = True
@@ -93,10 +95,12 @@ class FLoRA(_Products):
 class FedEx(_Products):
     """Average A and B; add to the base what the averages' product lacks.
 
-    W = W + s (mean(B A) - mean(B) mean(A)).  (Singhal et al., ACL 2025)
-    With n clients this has rank (n - 1) r: it is the sum over all but the
-    last of w_i (B_i - mean(B)) (A_i - A_n).
+    W = W + s (mean(B A) - mean(B) mean(A)).  With n clients this has rank
+    (n - 1) r: it is the sum over all but the last of
+    w_i (B_i - mean(B)) (A_i - A_n).
     """
+
+    source = "Singhal et al., ACL 2025 (arXiv 2410.09432)"
 
     changes_base = True
 
@@ -130,8 +134,10 @@ class FlexLoRA(_Products):
     """Average the products; hand out their best approximation of each rank.
 
     mean(B A) = U S V^T;  A = V^T and B = U S, as many of the largest singular
-    values as a client has ranks.  (Bai et al., NeurIPS 2024)
+    values as a client has ranks.
     """
+
+    source = "Bai et al., NeurIPS 2024 (arXiv 2402.11505)"
 
     mixes_ranks = True
 
@@ -173,9 +179,11 @@ def _best(
 class HetLoRA(WeightedAverage):
     """Pad with zeros to the highest rank, average, truncate to each rank.
 
-    A layer's clients are weighed by the norm of its B A.  (Cho et al., EMNLP
-    2024, without the clients' pruning of their own ranks)
+    A layer's clients are weighed by the norm of its B A.  The clients do not
+    prune their own ranks, as they may in the paper.
     """
+
+    source = "Cho et al., EMNLP 2024 (arXiv 2401.06432)"
 
     takes_pairs = True
     mixes_ranks = True

@@ -16,8 +16,10 @@ class TrimmedMean(Aggregator):
     """The mean of each coordinate without its extremes.
 
     Of n values the ``trim * n`` (rounded down) largest and as many smallest
-    are left out.  (Yin et al., ICML 2018, definition 2)
+    are left out.
     """
+
+    source = "Yin et al., ICML 2018, definition 2"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -48,10 +50,9 @@ class TrimmedMean(Aggregator):
 
 
 class Median(TrimmedMean):
-    """The median of each coordinate: of the two in the middle, the mean.
+    """The median of each coordinate: of the two in the middle, the mean."""
 
-    (Yin et al., ICML 2018, definition 1)
-    """
+    source = "Yin et al., ICML 2018, definition 1"
 
     def _middle(self, ordered: torch.Tensor) -> torch.Tensor:
         cut = (len(ordered) - 1) // 2

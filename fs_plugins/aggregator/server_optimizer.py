@@ -10,10 +10,9 @@ from fs_plugins.wire import Tensors
 
 
 class FedAvgM(WeightedAverage):
-    """Server momentum (Hsu et al., arXiv 1909.06335).
+    """Momentum at the server: v = momentum v + average - x; x = x + lr v."""
 
-    d = average - x;  v = momentum v + d;  x = x + lr v.
-    """
+    source = "Hsu et al., arXiv 1909.06335"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -54,11 +53,13 @@ class FedAvgM(WeightedAverage):
 
 
 class FedAdam(FedAvgM):
-    """Adam at the server (Reddi et al., ICLR 2021, algorithm 2).
+    """Adam at the server: steps towards the average, in units of their size.
 
     d = average - x;  m = beta1 m + (1 - beta1) d;
     v = beta2 v + (1 - beta2) d^2, from tau^2;  x = x + lr m / (sqrt(v) + tau).
     """
+
+    source = "Reddi et al., ICLR 2021, algorithm 2"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

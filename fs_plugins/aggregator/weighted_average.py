@@ -10,7 +10,7 @@ from fs_plugins.wire import Tensors
 
 
 class WeightedAverage(Aggregator):
-    """sum_i n_i x_i / sum_i n_i  (McMahan et al., AISTATS 2017).
+    """sum_i n_i x_i / sum_i n_i.
 
     Of clients with different ranks, each number is the average over those
     that have it; what none of a round's clients has stays as it is.
@@ -19,6 +19,7 @@ class WeightedAverage(Aggregator):
     rounds once, at the end.
     """
 
+    source = "McMahan et al., AISTATS 2017"
     mixes_ranks = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

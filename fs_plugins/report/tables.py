@@ -45,9 +45,12 @@ def aggregators_table() -> Table:
     rows = []
     for name, aggregator in AGGREGATORS.items():
         text = (aggregator.__doc__ or "").strip()
-        rows.append((name, text.split("\n\n")[0].replace("\n", " ")))
+        rule = text.split("\n\n")[0].replace("\n", " ")
+        rows.append((name, rule, aggregator.source))
     return Table(
-        "aggregators (fedsa.aggregator)", ("aggregator", "rule"), rows
+        "aggregators (fedsa.aggregator)",
+        ("aggregator", "rule", "source"),
+        rows,
     )
 
 

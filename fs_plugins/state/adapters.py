@@ -81,12 +81,14 @@ def _save(
 ) -> None:
     """Write ``adapter_config.json`` and ``adapter_model.safetensors``.
 
-    Of a second, private adapter, too, in a folder ``private``.
+    Of a client's second, private adapter, too, in a folder ``private``.
     """
     model = getattr(wrapper, "model", wrapper)
     if not isinstance(model, peft.PeftModel):
         return
     for name, config in model.peft_config.items():
+        if name != "default" and folder.name == "global":
+            continue
         # The base model is frozen, its embeddings too: they are not saved.
         tensors = peft.get_peft_model_state_dict(
             model, adapter_name=name, save_embedding_layers=False
