@@ -19,6 +19,10 @@ CASES = [
     *itertools.product(METHODS, (3, 2), (True, False), ("lora",)),
     *(("fedsa", 2, share, "vera") for share in (True, False)),
     *(("FedAvg", 3, share, "vera") for share in (True, False)),
+    ("feddpa", 2, True, "private"),
+    ("fedit", 2, True, "fedex"),
+    ("fedit", 3, False, "flexlora"),
+    ("fedsa", 3, True, "ranks"),
     ("fedsa", 2, True, "language"),
     ("FedAvg", 3, False, "language"),
 ]
@@ -60,6 +64,10 @@ def runs(tmp_path_factory, toy_model, toy_glue, toy_llama, toy_sums):
             "llm__adapter__args": args_of("vera"),
             "train__optimizer__lr": 4.0,
         },
+        "private": {"train__optimizer__lr": 2.0},
+        "fedex": {"fedsa__aggregator": "fedex"},
+        "flexlora": {"fedsa__aggregator": "flexlora"},
+        "ranks": {"fedsa__ranks": [2, 1]},
         "language": {"train__optimizer__lr": 0.1},
     }
     labs = {"language": Lab(language, folder / "language")}

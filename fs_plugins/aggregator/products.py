@@ -5,6 +5,7 @@ and FlexLoRA each get the former right, in their own ways; HetLoRA weighs
 clients by it.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -26,14 +27,14 @@ class _Products(WeightedAverage):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._factors: dict[str, list[Factors]] = {}  # float64
+        self._factors: dict[str, list[Factors]] = {}
         self._of_clients: list[float] = []  # what each weighs
 
     def add(self, update: Tensors, samples: int) -> None:
         """Put the factors aside; add the rest to the sum."""
         rest = dict(update)
         for layer, (a, b) in self.pairs.items():
-            own = (rest.pop(a).double(), rest.pop(b).double())
+            own = (rest.pop(a), rest.pop(b))
             self._factors.setdefault(layer, []).append(own)
         self._of_clients.append(1 if self.ignore_weight else samples)
         super().add(rest, samples)
@@ -43,6 +44,11 @@ class _Products(WeightedAverage):
         super().reset()
         self._factors = {}
         self._of_clients = []
+
+    def _layers(self) -> Iterator[tuple[str, list[Factors]]]:
+        """One layer after the other, in float64."""
+        for layer, factors in self._factors.items():
+            yield layer, [(a.double(), b.double()) for a, b in factors]
 
     def _weighted(self) -> list[float]:
         """The clients' weights, which sum to 1."""
@@ -87,7 +93,7 @@ class FLoRA(_Products):
     def finish(self) -> None:
         """The base model changes by mean(B A)."""
         self._add_to_base(
-            {layer: self._stacked(own) for layer, own in self._factors.items()}
+            {layer: self._stacked(own) for layer, own in self._layers()}
         )
         super().finish()
 
@@ -106,9 +112,9 @@ class FedEx(_Products):
 
     def finish(self) -> None:
         """The base model changes by the remainder."""
-        changes = {}
+        changes: dict[str, Factors] = {}
         weights = self._weighted()
-        for layer, factors in self._factors.items():
+        for layer, factors in self._layers():
             mean = [
                 torch.stack(
                     [w * f[i] for w, f in zip(weights, factors, strict=True)]
@@ -143,7 +149,7 @@ class FlexLoRA(_Products):
 
     def finish(self) -> None:
         """New factors of the mean product."""
-        for layer, factors in self._factors.items():
+        for layer, factors in self._layers():
             name_a, name_b = self.pairs[layer]
             old = self.shared[name_a]
             a, b = _best(*self._stacked(factors), old.double())

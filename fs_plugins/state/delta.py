@@ -163,7 +163,7 @@ def check_delta(tensors: Tensors, layers: Pairs) -> None:
             raise WireError(f"{name!r} does not belong in it")
         big_left, big_right = layers[layer]
         out, into = big_left.shape[0], big_right.shape[1]
-        rank = left.shape[-1]
+        rank = left.shape[-1] if left.dim() else -1
         if (
             left.shape != (out, rank)
             or right.shape != (rank, into)

@@ -128,6 +128,10 @@ def test_what_does_not_follow_is_refused():
             "has shape",
         ),
         (
+            lambda t: t.update({f"{DELTA}left.a": torch.tensor(1.0)}),
+            "has shape",
+        ),
+        (
             lambda t: t.update(
                 {
                     f"{DELTA}left.b": torch.ones(6, 4),
