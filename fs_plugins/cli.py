@@ -17,6 +17,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _PAIRS = {"allow_extra_args": True}
+analyze = typer.Typer(help="Look into what was trained.")
+app.add_typer(analyze, name="analyze")
 
 
 @app.command(context_settings=_PAIRS)
@@ -99,6 +101,44 @@ def export(
     print(export_adapters(run, client, out, merge))
 
 
+@analyze.command()
+def asymmetry(
+    context: typer.Context,
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(help="Folders of runs, finished or not."),
+    ] = None,
+    cfg: Annotated[
+        str, typer.Option(help="A YAML file: its clients train alone.")
+    ] = "",
+    splits: Annotated[
+        str, typer.Option(help="With --cfg: variations, e.g. iid,dir1.")
+    ] = "",
+    adapters: Annotated[
+        str, typer.Option(help="With --cfg: variations, e.g. lora,vera.")
+    ] = "",
+    out: Annotated[Path, typer.Option(help="Where the results go.")] = Path(
+        "exp/asymmetry"
+    ),
+) -> None:
+    """How alike clients' A are, and how alike their B.
+
+    Of clients that train alone (--cfg, then 'key value' pairs), or of runs.
+    """
+    from fs_plugins import analyze as analysis
+
+    words = [*(runs or []), *context.args]
+    if cfg:
+        groups = analysis.alone(cfg, words, _names(splits), _names(adapters))
+    elif words:
+        groups = [analysis.of_run(Path(word)) for word in words]
+    else:
+        raise UserError(
+            "analyze asymmetry: name a YAML file with --cfg, or runs' folders"
+        )
+    analysis.write(groups, out)
+
+
 @app.command()
 def methods() -> None:
     """List the methods, the aggregators, the adapters, the experiments."""
@@ -153,6 +193,10 @@ def install_contrib(
         print(f"removed {contrib.uninstall_contrib(path)}")
     else:
         print(f"wrote {contrib.install_contrib(path)}")
+
+
+def _names(text: str) -> list[str]:
+    return [part for part in text.split(",") if part]
 
 
 def _seeds(text: str) -> list[int] | None:

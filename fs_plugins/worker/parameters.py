@@ -39,6 +39,7 @@ class AdapterParameters:
         kept: those that stay with their client, by name.
         frozen: those that never change.
         initial: the values of all three that every client starts from.
+        roles: what each of them is.
         delta: what the aggregator adds to the base model.
 
     Raises:
@@ -62,8 +63,8 @@ class AdapterParameters:
             Action.KEEP: self.kept,
             Action.FREEZE: self.frozen,
         }
-        self._roles = roles_of(peft_method_of(cfg), trainable)
-        for name, role in self._roles.items():
+        self.roles = roles_of(peft_method_of(cfg), trainable)
+        for name, role in self.roles.items():
             groups[policy[role]][name] = trainable[name]
             if policy[role] is Action.FREEZE:
                 _refuse_zero(name, trainable[name], role)
@@ -76,14 +77,14 @@ class AdapterParameters:
             raise UserError(
                 f"federate.method {cfg.federate.method} shares nothing that "
                 "this model has: it trains "
-                f"{', '.join(sorted({r.value for r in self._roles.values()}))}"
+                f"{', '.join(sorted({r.value for r in self.roles.values()}))}"
             )
         self.delta = delta_of(cfg)
         self._cfg = cfg
         self._policy = policy
         self._aggregator = AGGREGATORS[cfg.fedsa.aggregator]
         self._pairs = (
-            pairs_of(self._roles) if self._aggregator.takes_pairs else {}
+            pairs_of(self.roles) if self._aggregator.takes_pairs else {}
         )
         self._in_turn = (
             KeptInMemory(self.initial_of(self.kept))
@@ -120,7 +121,7 @@ class AdapterParameters:
         sent = {
             name: parameter
             for name, parameter in self.shared.items()
-            if policy[self._roles[name]] is Action.SHARE
+            if policy[self.roles[name]] is Action.SHARE
         }
         return self._of_rank(client, sent)
 
@@ -200,9 +201,9 @@ class AdapterParameters:
         rank = rank_of(self._cfg, client)
         found = dict(tensors)
         for name, tensor in tensors.items() if rank else ():
-            if self._roles[name] is Role.A:
+            if self.roles[name] is Role.A:
                 found[name] = tensor[:rank]
-            elif self._roles[name] is Role.B:
+            elif self.roles[name] is Role.B:
                 found[name] = tensor[:, :rank]
         return found
 
@@ -213,7 +214,7 @@ class AdapterParameters:
         both = self.shared | self.kept
         try:
             for name, parameter in both.items():
-                is_frozen = policy[self._roles[name]] is Action.FREEZE
+                is_frozen = policy[self.roles[name]] is Action.FREEZE
                 parameter.requires_grad_(not is_frozen)
             yield
         finally:

@@ -1,0 +1,183 @@
+"""What clients have learned, compared: ``fedsa analyze``."""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load
+
+from fs_plugins.config import adapter_args, is_ours
+from fs_plugins.config_file import load_config
+from fs_plugins.errors import UserError
+from fs_plugins.experiment import build_runner
+from fs_plugins.folder import asked_in
+from fs_plugins.policy import Role, variant_of
+from fs_plugins.report.asymmetry import (
+    ANGLES,
+    COSINES,
+    Asymmetry,
+    asymmetry_table,
+    measure,
+    plot_asymmetry,
+)
+from fs_plugins.report.tables import markdown, show
+from fs_plugins.state.checkpoint import Checkpoints, rounds_in
+from fs_plugins.state.files import write_file
+from fs_plugins.wire import Tensors
+
+
+def alone(
+    experiment: str,
+    overrides: Sequence[str],
+    splits: Sequence[str],
+    adapters: Sequence[str],
+) -> list[Asymmetry]:
+    """Clients that train by themselves, by adapter and split.
+
+    Args:
+        experiment: a YAML file, perhaps with variations.
+        overrides: ``key value`` pairs.
+        splits: variations; none: what the file says.
+        adapters: variations; none: what the file says.
+
+    Raises:
+        UserError: the input is wrong.
+
+    """
+    groups = []
+    for adapter in adapters or [""]:
+        for split in splits or [""]:
+            parts = [experiment, split, adapter]
+            name = "+".join(part for part in parts if part)
+            with tempfile.TemporaryDirectory() as folder:
+                groups.append(_alone(name, overrides, split, folder))
+            print(f"{name}: {len(groups[-1].layers)} layers", flush=True)
+    return groups
+
+
+def _alone(
+    experiment: str, overrides: Sequence[str], split: str, folder: str
+) -> Asymmetry:
+    pairs = [*overrides, "federate.method", "local", "outdir", folder]
+    cfg = load_config(experiment, pairs)
+    runner = build_runner(cfg)
+    rounds = cfg.federate.total_round_num
+    clients = [
+        [_trained(client, rnd, b"") for rnd in range(rounds)][-1]
+        for client in runner.client.values()
+    ]
+    return Asymmetry(
+        variant_of(adapter_args(cfg)),
+        split or cfg.data.splitter,
+        len(clients),
+        f"after {rounds} rounds of local training",
+        _layers(runner, clients),
+    )
+
+
+def of_run(folder: Path) -> Asymmetry:
+    """A run's clients, after local training and before it is aggregated.
+
+    It is the round after the newest checkpoint; of a finished run, the last.
+
+    Raises:
+        UserError: the folder holds no such thing.
+
+    """
+    if not asked_in(folder).exists():
+        raise UserError(f"{folder} holds no run ({asked_in(folder)})")
+    found = rounds_in(folder)
+    cfg = load_config(asked_in(folder))
+    if not found or not is_ours(cfg):
+        raise UserError(
+            f"{folder} has no checkpoint of clients' own parameters; run it "
+            "with a method of ours and fedsa.checkpoint.every at least 1"
+        )
+    with tempfile.TemporaryDirectory() as scratch:
+        cfg.outdir = scratch
+        cfg.fedsa.state.folder = ""
+        runner = build_runner(cfg)
+        Checkpoints(runner, None).restore_parameters(found[-1])
+        done = int(found[-1].name.removeprefix("round_"))
+        server = runner.server
+        known = server.parameters.delta.rounds
+        clients = [
+            _trained(
+                client,
+                done,
+                server.parameters.payload_for(
+                    ID, server.aggregator.shared, known
+                ),
+            )
+            for ID, client in runner.client.items()
+        ]
+        return Asymmetry(
+            variant_of(adapter_args(cfg)),
+            folder.name,
+            len(clients),
+            f"in round {done + 1} of {cfg.federate.method.lower()}, before "
+            "aggregation",
+            _layers(runner, clients),
+        )
+
+
+def _trained(client: Any, rnd: int, payload: bytes) -> dict[str, Any]:
+    """A client's parameters after a round, counted from 0."""
+    from federatedscope.core.message import Message
+
+    sent: list[Any] = []
+    client.comm_manager.send = sent.append
+    client.callback_funcs_for_model_para(
+        Message(
+            msg_type="model_para",
+            sender=0,
+            receiver=[client.ID],
+            state=rnd,
+            content=payload,
+        )
+    )
+    _, update = sent[-1].content
+    if isinstance(update, str):
+        raise UserError(f"client {client.ID} cannot be compared: {update}")
+    shared = load(update) if update else {}
+    return shared | dict(client.kept.values)
+
+
+def _layers(runner: Any, clients: Sequence[Tensors]) -> Any:
+    if len(clients) < 2:
+        raise UserError("federate.client_num: one client has no other like it")
+    own = runner.server.parameters
+    roles = own.roles
+    if not {Role.A, Role.B} <= set(roles.values()):
+        raise UserError("there is no A, or no B, that is trained")
+    return measure(clients, own.initial, roles)
+
+
+def write(groups: Sequence[Asymmetry], out: Path) -> None:
+    """Print the table; write it, the numbers and the figure.
+
+    Raises:
+        UserError: the folder can't be made.
+
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"--out: {out} cannot be made: {error.strerror}"
+        ) from error
+    table = asymmetry_table(groups)
+    content = [
+        asdict(group)
+        | {"mean": {what: group.mean(what) for what in (*COSINES, *ANGLES)}}
+        for group in groups
+    ]
+    text = json.dumps(content, indent=1) + "\n"
+    write_file(out / "asymmetry.json", text.encode())
+    write_file(out / "asymmetry.md", markdown(table).encode())
+    plot_asymmetry(groups, [out / "asymmetry.png", out / "asymmetry.svg"])
+    show(table)
+    print(f"figure, table and numbers: {out}/asymmetry.{{png,svg,md,json}}")
