@@ -45,8 +45,13 @@ class Asymmetry:
 
     def mean(self, what: str) -> float | None:
         """Over layers."""
-        found = [v for own in self.layers.values() if (v := own[what])]
+        found = self.values(what)
         return statistics.fmean(found) if found else None
+
+    def values(self, what: str) -> list[float]:
+        """Of the layers that have it: a frozen factor is not compared."""
+        found = [own.get(what) for own in self.layers.values()]
+        return [value for value in found if value is not None]
 
 
 def measure(
@@ -200,7 +205,7 @@ def _plot_series(
 ) -> None:
     """The mean of each group, and every layer as a faint dot."""
     for place, group in enumerate(groups):
-        values = [v for own in group.layers.values() if (v := own[what])]
+        values = group.values(what)
         axes.plot(
             [place + shift] * len(values), values, ".", color=color, alpha=0.25
         )

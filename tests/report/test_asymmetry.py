@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,13 @@ from scipy.linalg import subspace_angles
 
 from fs_plugins.analyze import of_run
 from fs_plugins.policy import Role
-from fs_plugins.report.asymmetry import mean_angle, mean_cosine, measure
+from fs_plugins.report.asymmetry import (
+    asymmetry_table,
+    mean_angle,
+    mean_cosine,
+    measure,
+)
+from fs_plugins.report.tables import markdown
 
 NAME = "base_model.model.layer.query"
 A, B = f"{NAME}.lora_A.default.weight", f"{NAME}.lora_B.default.weight"
@@ -91,12 +98,19 @@ def test_a_runs_last_round_before_aggregation(lab, method, adapter):
         [own[ID] for ID in sorted(own)], parameters.initial, parameters.roles
     )
     summary = lab.run(**changes)
-    found = of_run(lab.folder / summary["outdir"])
+    found = of_run(Path(summary["outdir"]))
     assert found.clients == 3 and "in round 3" in found.about
     assert found.layers == expected and len(expected) == 4
     kinds = {k for own in expected.values() for k, v in own.items() if v}
     angles = {"angle A", "angle B"} if adapter == "lora" else set()
     assert kinds == {"A", "A - A_0", "B"} | angles
+
+
+def test_a_frozen_a_is_not_compared(lab):
+    found = of_run(Path(lab.run(federate__method="ffa")["outdir"]))
+    assert found.mean("A") is None and 0 < found.mean("angle B") < 90
+    assert -1 < found.mean("B") < 1 and len(found.values("B")) == 4
+    assert "| - |" in markdown(asymmetry_table([found]))
 
 
 def test_the_command(lab, fedsa, tmp_path):
