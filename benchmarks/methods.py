@@ -246,16 +246,10 @@ def _cell(values: dict[int, float], first: dict[int, float]) -> str:
 
 
 def _differs(values: dict[int, float], first: dict[int, float]) -> bool:
-    """Whether the paired 95 % interval leaves out 0."""
-    from scipy.stats import t
+    from fs_plugins.report.tables import paired
 
-    pairs = [values[s] - first[s] for s in values if s in first]
-    if len(pairs) < 2 or not any(pairs):
-        return False
-    error = statistics.stdev(pairs) / len(pairs) ** 0.5
-    return bool(
-        abs(statistics.fmean(pairs)) > t.ppf(0.975, len(pairs) - 1) * error
-    )
+    found = paired(values, first)
+    return found is not None and abs(found[0]) > found[1]
 
 
 def _plot(runs: Sequence[Run]) -> None:

@@ -13,7 +13,7 @@ from fs_plugins.config import adapter_args, is_ours
 from fs_plugins.config_file import load_config
 from fs_plugins.errors import UserError
 from fs_plugins.experiment import build_runner
-from fs_plugins.folder import asked_in
+from fs_plugins.folder import asked_in, make_folder
 from fs_plugins.policy import Role, variant_of
 from fs_plugins.report.asymmetry import (
     ANGLES,
@@ -163,12 +163,7 @@ def write(groups: Sequence[Asymmetry], out: Path) -> None:
         UserError: the folder can't be made.
 
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"--out: {out} cannot be made: {error.strerror}"
-        ) from error
+    make_folder(out)
     table = asymmetry_table(groups)
     content = [
         asdict(group)

@@ -10,7 +10,7 @@ from typing import Any
 
 from fs_plugins.config_file import load_config, name_of
 from fs_plugins.errors import Interrupted, UserError
-from fs_plugins.folder import locked
+from fs_plugins.folder import locked, make_folder
 from fs_plugins.report.plots import plot_curves
 from fs_plugins.report.tables import (
     comparison_table,
@@ -57,7 +57,7 @@ def compare(
             )
         runs += [(file, seed) for seed in seeds or [cfg.seed]]
     done: list[dict[str, Any]] = []
-    _make(out)
+    make_folder(out)
     with locked(out):
         stopped_by = _run_all(runs, overrides, out, quiet, done)
         if done:
@@ -93,15 +93,6 @@ def _free_folder(out: Path, name: str) -> Path:
         number += 1
         folder = out / f"{name}_{number}"
     return folder
-
-
-def _make(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"--out: {out} cannot be made: {error.strerror}"
-        ) from error
 
 
 def _run_all(

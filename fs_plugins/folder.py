@@ -33,6 +33,21 @@ _FREE = (
 )
 
 
+def make_folder(out: Path) -> None:
+    """Make the folder that ``--out`` names, if need be.
+
+    Raises:
+        UserError: it cannot be made.
+
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"--out: {out} cannot be made: {error.strerror}"
+        ) from error
+
+
 @contextlib.contextmanager
 def new_folder(cfg: Any, verbose: bool) -> Iterator[Path]:
     """The folder of a new run; gone again if the user's input was wrong.

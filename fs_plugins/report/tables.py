@@ -1,7 +1,7 @@
 """Tables, for the terminal and as Markdown."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -176,7 +176,7 @@ def seeds_table(runs: Sequence[dict[str, Any]]) -> Table | None:
                 str(len(values)),
                 f"{mean:.4f}",
                 "-" if deviation is None else f"{deviation:.4f}",
-                "" if name == first else _paired(values, by_name[first]),
+                "" if name == first else _verdict(values, by_name[first]),
             )
         )
     return Table(
@@ -202,19 +202,35 @@ def _mean_and_deviation(
     )
 
 
-def _paired(values: dict[int, float], first: dict[int, float]) -> str:
-    """The mean difference over the seeds that both have, and its interval."""
+def paired(
+    values: Mapping[int, float], first: Mapping[int, float]
+) -> tuple[float, float] | None:
+    """The mean difference over the seeds that both have, and its error.
+
+    Returns:
+        The mean, and half the width of its 95 % confidence interval
+        (Student's t); nothing for fewer than two seeds in common.
+
+    """
     from scipy.stats import t
 
     common = [values[seed] - first[seed] for seed in values if seed in first]
     if len(common) < 2:
-        return "too few seeds in common"
-    mean, deviation = _mean_and_deviation(common)
+        return None
+    error = statistics.stdev(common) / len(common) ** 0.5
     quantile = float(t.ppf(0.975, len(common) - 1))
-    half = quantile * (deviation or 0.0) / len(common) ** 0.5
+    return statistics.fmean(common), quantile * error
+
+
+def _verdict(values: Mapping[int, float], first: Mapping[int, float]) -> str:
+    found = paired(values, first)
+    if found is None:
+        return "too few seeds in common"
+    mean, half = found
     is_noise = abs(mean) <= half
-    verdict = "within noise" if is_noise else "beyond noise"
-    return f"{mean:+.4f} ± {half:.4f}: {verdict}"
+    return (
+        f"{mean:+.4f} ± {half:.4f}: {'within' if is_noise else 'beyond'} noise"
+    )
 
 
 def _leading(results: dict[str, Any] | None, split: str) -> str | None:

@@ -122,6 +122,8 @@ def test_methods_by_round_and_aggregators_are_listed():
     assert rows.keys() == METHODS.keys()
     assert rows["fedsa"][:3] == ("share", "keep", "keep")
     assert rows["rolora"][0] == "odd rounds freeze, even share"
-    rules = dict(aggregators_table().rows)
+    rows = aggregators_table().rows
+    rules = {name: rule for name, rule, _ in rows}
+    assert all(source for *_, source in rows)
     assert rules.keys() == AGGREGATORS.keys() and all(rules.values())
     assert "median" in rules["median"]
