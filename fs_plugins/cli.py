@@ -16,6 +16,31 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _version(is_asked: bool) -> None:
+    if is_asked:
+        from fs_plugins import __version__
+
+        print(f"fs_plugins {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def command(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_version,
+            is_eager=True,
+            help="Print the version.",
+        ),
+    ] = False,
+) -> None:
+    """Federated LoRA on FederatedScope: share A, keep B."""
+
+
 _PAIRS = {"allow_extra_args": True}
 analyze = typer.Typer(help="Look into what was trained.")
 app.add_typer(analyze, name="analyze")
@@ -39,6 +64,10 @@ def run(
         bool,
         typer.Option("--force", help="Resume with another configuration."),
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say what it would do and cost."),
+    ] = False,
     quiet: Annotated[bool, typer.Option(help="Show no progress.")] = False,
     verbose: Annotated[
         bool, typer.Option(help="Show the host's log.")
@@ -47,6 +76,11 @@ def run(
     """Run one experiment; 'key value' pairs override the file."""
     from fs_plugins import experiment
 
+    if dry_run and cfg and not resume:
+        from fs_plugins.dry_run import dry_run as say
+
+        say(cfg, context.args)
+        return
     if resume:
         summary = experiment.resume(
             resume, cfg, context.args, force, quiet, verbose

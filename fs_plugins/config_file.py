@@ -155,6 +155,11 @@ def difference(old: Any, new: Any) -> dict[str, Any]:
     }
 
 
+def tree_of(cfg: Any) -> dict[str, Any]:
+    """All of a configuration, as a YAML file has it."""
+    return nested(difference({}, cfg))
+
+
 def nested(pairs: Mapping[str, Any]) -> dict[str, Any]:
     """The tree of keys with dots, as a YAML file has it."""
     tree: dict[str, Any] = {}

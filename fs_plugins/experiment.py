@@ -78,7 +78,7 @@ def run(
 
     """
     if not verbose:
-        _silence()
+        silence()
     begin = time.perf_counter()
     cfg = load_config(experiment, overrides)
     with new_folder(cfg, verbose) as folder:
@@ -116,7 +116,7 @@ def resume(
 
     """
     if not verbose:
-        _silence()
+        silence()
     begin = time.perf_counter()
     asked = asked_in(folder)
     if not asked.exists():
@@ -239,7 +239,7 @@ def _stop_signal() -> Iterator[list[int]]:
         yield received
 
 
-def _silence() -> None:
+def silence() -> None:
     """Keep the host's log off the screen; its file gets it all."""
     log = logging.getLogger("federatedscope")
     log.handlers = [logging.NullHandler()]

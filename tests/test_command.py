@@ -1,7 +1,12 @@
 """The command ``fedsa``."""
 
 import json
+import re
 from pathlib import Path
+
+import yaml
+
+from fs_plugins.report.tables import size
 
 
 def test_run(fedsa, lab):
@@ -27,6 +32,53 @@ def test_the_hosts_log_goes_to_its_file(fedsa, lab):
     result = fedsa("run", "--cfg", lab.file())
     folder = Path(result.stdout.splitlines()[-1].split()[-1]).parent
     assert "Client #2" in (folder / "exp_print.log").read_text()
+
+
+def test_a_dry_run_says_what_the_run_then_does(fedsa, lab):
+    """And leaves nothing behind."""
+    changes = {"federate__method": "rolora", "fedsa__ranks": [2, 1]}
+    file = lab.file(**changes)
+    result = fedsa("run", "--dry-run", "--cfg", file, "seed", 5)
+    assert result.returncode == 0, result.stderr
+    assert not Path(lab.settings["outdir"]).exists()
+    cfg = yaml.safe_load(result.stdout.partition("the split")[0])
+    assert cfg["seed"] == 5 and cfg["fedsa"]["ranks"] == [2, 1]
+    assert cfg["outdir"] == lab.settings["outdir"]
+    summary = lab.run(**changes)
+    sent = summary["communication"]
+    flat = " ".join(result.stdout.split())
+    folder = Path(summary["outdir"])
+    counts = json.loads((folder / "label_counts.json").read_text())
+    for client, splits in counts.items():
+        sizes = " │ ".join(
+            str(sum(splits[split].values()))
+            for split in ("train", "val", "test")
+        )
+        assert f"│ {client} │ {sizes} │" in flat
+    for role, what in (
+        ("A", "odd rounds freeze, even share"),
+        ("HEAD", "keep"),
+    ):
+        assert re.search(rf"│ {role} │ [\d,]+ │ {what} │", flat)
+    assert f"│ {size(sent['downlink_bytes_per_client_round'])} │" in flat
+    assert "Dry" not in flat and "kept by all 3 clients, in memory" in flat
+
+
+def test_a_dry_run_of_the_hosts_own_and_of_a_mistake(fedsa, lab):
+    file = lab.file(federate__method="FedAvg")
+    result = fedsa("run", "--dry-run", "--cfg", file)
+    assert result.returncode == 0, result.stderr
+    assert "as FederatedScope's own method does" in result.stdout
+    sent = lab.run(federate__method="FedAvg")["communication"]
+    assert size(sent["uplink_bytes_per_client_round"]) in result.stdout
+    wrong = fedsa("run", "--dry-run", "--cfg", file, "data.splitter", "x")
+    assert wrong.returncode == 2 and "data.splitter" in wrong.stderr
+
+
+def test_version(fedsa):
+    result = fedsa("--version")
+    assert result.returncode == 0
+    assert re.fullmatch(r"fs_plugins \d+\.\d+\.\d+\n", result.stdout)
 
 
 def test_methods(fedsa):

@@ -28,13 +28,14 @@ def methods_table() -> Table:
         "federated methods (federate.method)",
         ("method", "A", "B", "head", "rule", "source"),
         [
-            (name, *(_action(p, r) for r in shown), p.rule, p.source)
+            (name, *(action_of(p, r) for r in shown), p.rule, p.source)
             for name, p in METHODS.items()
         ],
     )
 
 
-def _action(policy: Policy, role: Role) -> str:
+def action_of(policy: Policy, role: Role) -> str:
+    """What becomes of a role, by round if need be."""
     odd, even = policy.in_round(1)[role], policy.in_round(2)[role]
     both = f"odd rounds {odd.value}, even {even.value}"
     return odd.value if odd is even else both

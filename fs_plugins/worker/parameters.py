@@ -40,6 +40,7 @@ class AdapterParameters:
         frozen: those that never change.
         initial: the values of all three that every client starts from.
         roles: what each of them is.
+        policy: what happens to each role.
         delta: what the aggregator adds to the base model.
 
     Raises:
@@ -81,7 +82,7 @@ class AdapterParameters:
             )
         self.delta = delta_of(cfg)
         self._cfg = cfg
-        self._policy = policy
+        self.policy = policy
         self._aggregator = AGGREGATORS[cfg.fedsa.aggregator]
         self._pairs = (
             pairs_of(self.roles) if self._aggregator.takes_pairs else {}
@@ -91,6 +92,11 @@ class AdapterParameters:
             if policy.in_turn
             else None
         )
+
+    @property
+    def changes_base(self) -> bool:
+        """Whether the aggregator adds to the base model."""
+        return self._aggregator.changes_base
 
     @property
     def _all(self) -> dict[str, nn.Parameter]:
@@ -117,7 +123,7 @@ class AdapterParameters:
 
     def sent_by(self, client: int, rnd: int) -> dict[str, torch.Tensor]:
         """What a client uploads in a round, counted from 1."""
-        policy = self._policy.in_round(rnd)
+        policy = self.policy.in_round(rnd)
         sent = {
             name: parameter
             for name, parameter in self.shared.items()
@@ -154,7 +160,7 @@ class AdapterParameters:
 
         """
         sent = self.sent_to(client, values)
-        if self._aggregator.changes_base:
+        if self.changes_base:
             sent |= self.delta.since(known_rounds)
         return encode(sent)
 
@@ -170,7 +176,7 @@ class AdapterParameters:
 
         """
         spec = spec_of(self.sent_to(client, self.shared))
-        if not self._aggregator.changes_base:
+        if not self.changes_base:
             return decode(payload, spec)
         layers = {
             layer: (self.shared[b], self.shared[a])
@@ -210,7 +216,7 @@ class AdapterParameters:
     @contextmanager
     def training(self, rnd: int) -> Iterator[None]:
         """The model with nothing trainable but what the round trains."""
-        policy = self._policy.in_round(rnd)
+        policy = self.policy.in_round(rnd)
         both = self.shared | self.kept
         try:
             for name, parameter in both.items():

@@ -1,0 +1,159 @@
+"""What an experiment would do, without training: ``fedsa run --dry-run``."""
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fs_plugins.config import clients_of_a_round
+from fs_plugins.config_file import load_config, tree_of
+from fs_plugins.experiment import build_runner, silence
+from fs_plugins.policy import Role
+from fs_plugins.report.tables import Table, action_of, show, size
+from fs_plugins.wire import encode
+
+_MOMENTS = {"SGD": 0, "Adam": 2, "AdamW": 2}  # tensors of state a parameter
+
+
+def dry_run(experiment: str, overrides: Sequence[str]) -> None:
+    """Print the configuration, the split, who trains what, and the costs.
+
+    Args:
+        experiment: a YAML file, perhaps with variations.
+        overrides: ``key value`` pairs.
+
+    Raises:
+        UserError: the input is wrong.
+
+    """
+    silence()
+    cfg = load_config(experiment, overrides)
+    with tempfile.TemporaryDirectory() as folder:
+        outdir, cfg.outdir = cfg.outdir, folder
+        runner = build_runner(cfg)
+        file = Path(folder) / "label_counts.json"
+        counts = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    cfg.defrost()
+    cfg.outdir = outdir
+    print(yaml.safe_dump(tree_of(cfg), sort_keys=False))
+    if counts:
+        show(split_table(counts))
+    show(parameters_table(runner))
+    show(costs_table(runner))
+
+
+def split_table(counts: Mapping[str, Any]) -> Table:
+    """Examples of each client and split, by class.
+
+    Args:
+        counts: what ``label_counts.json`` holds.
+
+    """
+    rows = []
+    for client, splits in counts.items():
+        cells = [
+            str(sum(splits.get(split, {}).values()))
+            for split in ("train", "val", "test")
+        ]
+        classes = ", ".join(f"{n} {k}" for k, n in splits["train"].items())
+        rows.append((client, *cells, classes))
+    columns = ("client", "train", "val", "test", "classes to train on")
+    return Table("the split: examples", columns, rows)
+
+
+def parameters_table(runner: Any) -> Table:
+    """How many parameters of each role, and what becomes of them."""
+    own = getattr(runner.server, "parameters", None)
+    if own is None:
+        trained = runner.server.model.state_dict()
+        number = sum(tensor.numel() for tensor in trained.values())
+        rows = [("all", f"{number:,}", "as FederatedScope's own method does")]
+    else:
+        rows = []
+        for role in Role:
+            number = sum(
+                tensor.numel()
+                for name, tensor in own.initial.items()
+                if own.roles[name] is role
+            )
+            if number:
+                what = action_of(own.policy, role)
+                rows.append((role.value, f"{number:,}", what))
+    return Table(
+        "what is trained", ("role", "parameters", "what becomes of it"), rows
+    )
+
+
+def costs_table(runner: Any) -> Table:
+    """Bytes of a round, and of memory as far as they can be told."""
+    cfg = runner.cfg
+    up, down = _payloads(runner)
+    clients = clients_of_a_round(cfg)
+    model = runner.server.model
+    base = {
+        tensor.data_ptr(): tensor.nbytes
+        for tensor in (*model.parameters(), *model.buffers())
+    }
+    trained = sum(t.nbytes for t in model.state_dict().values())
+    own = getattr(runner.server, "parameters", None)
+    kept = sum(t.nbytes for t in own.kept.values()) if own else 0
+    if cfg.fedsa.state.optimizer:
+        kept += trained * _MOMENTS.get(cfg.train.optimizer.type, 1)
+    moments = _MOMENTS.get(cfg.train.optimizer.type, 1)
+    is_each = own is None and not cfg.federate.share_local_model
+    where = "on disk" if cfg.fedsa.state.backend == "disk" else "in memory"
+    rows = [
+        ("up, a client and round", size(up)),
+        ("down, a client and round", size(down)),
+        (
+            f"up and down, a round of {clients} clients",
+            size(clients * (up + down)),
+        ),
+        (
+            "the base model and its adapter, in memory once",
+            size(sum(base.values())),
+        ),
+        (
+            "gradients and optimizer while a client trains",
+            size(trained * (1 + moments)),
+        ),
+        (
+            f"kept by all {cfg.federate.client_num} clients, {where}",
+            size(kept * cfg.federate.client_num),
+        ),
+    ]
+    if is_each:
+        rows.append(
+            (
+                "the host's models of all clients",
+                size(trained * cfg.federate.client_num),
+            )
+        )
+    if own is not None and own.changes_base:
+        rows.append(
+            (
+                "what the aggregator adds to the base model",
+                "comes on top, in memory and down",
+            )
+        )
+    return Table(
+        "what it costs; activations come on top", ("what", "bytes"), rows
+    )
+
+
+def _payloads(runner: Any) -> tuple[int, int]:
+    """Bytes up and down, mean over clients and an odd and an even round."""
+    server = runner.server
+    own = getattr(server, "parameters", None)
+    if own is None:
+        client = next(iter(runner.client.values()))
+        up = len(encode(client.trainer.get_model_para()))
+        return up, len(encode(server.model.state_dict()))
+    IDs = list(runner.client)
+    ups = [len(encode(own.sent_by(ID, rnd))) for ID in IDs for rnd in (1, 2)]
+    shared = server.aggregator.shared
+    downs = [len(own.payload_for(ID, shared, 0)) for ID in IDs]
+    return sum(ups) // len(ups), sum(downs) // len(downs)
