@@ -172,3 +172,10 @@ def _costs_in(file: Path) -> list[Any]:
         for line in lines
         if isinstance(line["id"], int)
     ]
+
+
+def resumed(folder: Path, **kwargs) -> Path:
+    from fs_plugins.experiment import resume
+
+    assert resume(folder, quiet=True, **kwargs)["outdir"] == str(folder)
+    return folder

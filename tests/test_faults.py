@@ -4,7 +4,6 @@ import contextlib
 import os
 import resource
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,6 @@ from helpers import (
     folder_of,
     payload_of,
     record,
-    wait_for,
 )
 from safetensors.torch import load_file
 
@@ -200,33 +198,6 @@ def test_two_comparisons_in_one_folder(lab, fedsa, tmp_path):
         found = fedsa("compare", lab.file(), "--out", out)
     assert found.returncode == 2 and "is in use" in found.stderr
     assert [path.name for path in out.iterdir()] == ["lock"]
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_comparison_that_is_stopped_reports_what_had_finished(
-    lab, tmp_path, number
-):
-    """And the run that was under way can be resumed."""
-    short = lab.file(federate__total_round_num=1)
-    long = lab.file(federate__total_round_num=500, eval__freq=500)
-    out = tmp_path / "compared"
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "fs_plugins", "compare"),
-            *(short, long, "--out", out, "--quiet"),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    second = out / f"{long.stem}_seed1"
-    wait_for(lambda: any(second.glob("checkpoints/round_*")), 60)
-    process.send_signal(number)
-    said, err = process.communicate(timeout=60)
-    assert process.returncode == 128 + number
-    assert "1 of 2 runs had finished" in err and "Traceback" not in err
-    assert f"fedsa run --resume {second}" in err
-    assert short.stem in said and (out / "comparison.json").exists()
 
 
 # Training that goes wrong

@@ -3,17 +3,14 @@
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from helpers import args_of, everything_of, folder_of, wait_for
+from helpers import args_of, everything_of, folder_of, resumed
 from safetensors.torch import load_file
 
-from fs_plugins.errors import Interrupted, UserError
+from fs_plugins.errors import UserError
 
 
 class Killed(BaseException):
@@ -35,13 +32,6 @@ def kill_in_round(monkeypatch, rnd: int, client: int = 2) -> None:
             return handle(self, message)
 
         monkeypatch.setattr(cls, "callback_funcs_for_model_para", killed)
-
-
-def resumed(folder: Path, **kwargs) -> Path:
-    from fs_plugins.experiment import resume
-
-    assert resume(folder, quiet=True, **kwargs)["outdir"] == str(folder)
-    return folder
 
 
 ADAM = {"type": "AdamW", "lr": 0.05}
@@ -374,54 +364,3 @@ def test_a_client_that_was_away_comes_back_to_its_own_b(lab):
     assert any(left[name].abs().sum() for name in left if "lora_B" in name)
     assert all(torch.equal(given[name], shared[3][name]) for name in given)
     assert any(not torch.equal(shared[0][n], shared[3][n]) for n in given)
-
-
-# Signals
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_round_and_says_how_to_go_on(
-    lab, monkeypatch, number
-):
-    whole = everything_of(Path(lab.run()["outdir"]))
-    from fs_plugins.worker.client import FedSAClient
-
-    handle = FedSAClient.callback_funcs_for_model_para
-
-    def signalled(self, message):
-        if message.state == 1 and self.ID == 2:
-            os.kill(os.getpid(), number)
-        return handle(self, message)
-
-    before = signal.getsignal(number)
-    with monkeypatch.context() as patch:
-        patch.setattr(FedSAClient, "callback_funcs_for_model_para", signalled)
-        with pytest.raises(Interrupted) as stopped:
-            lab.run(fedsa__checkpoint__every=0)
-    assert signal.getsignal(number) is before
-    folder = folder_of(lab)
-    assert stopped.value.signal == number
-    assert "stopped after round 2 of 3" in str(stopped.value)
-    assert f"fedsa run --resume {folder}" in str(stopped.value)
-    assert (folder / "checkpoints/round_2").is_dir()
-    assert (folder / "adapters/client_3").is_dir()
-    assert everything_of(resumed(folder)) == whole
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_command_exits_as_shells_expect(lab, number):
-    file = lab.file(federate__total_round_num=500, eval__freq=500)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "fs_plugins", "run", "--cfg", str(file)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    outdir = Path(lab.settings["outdir"])
-    wait_for(lambda: any(outdir.rglob("checkpoints/round_*")), 60)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 128 + number
-    *_, sentence = err.strip().splitlines()
-    assert sentence.startswith("fedsa: stopped after round")
-    assert "Traceback" not in err

@@ -1,0 +1,87 @@
+"""Ctrl-C and SIGTERM end a round, lose nothing, and are told as such."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers import everything_of, folder_of, resumed, wait_for
+
+from fs_plugins.errors import Interrupted
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_round_and_says_how_to_go_on(
+    lab, monkeypatch, number
+):
+    whole = everything_of(Path(lab.run()["outdir"]))
+    from fs_plugins.worker.client import FedSAClient
+
+    handle = FedSAClient.callback_funcs_for_model_para
+
+    def signalled(self, message):
+        if message.state == 1 and self.ID == 2:
+            os.kill(os.getpid(), number)
+        return handle(self, message)
+
+    before = signal.getsignal(number)
+    with monkeypatch.context() as patch:
+        patch.setattr(FedSAClient, "callback_funcs_for_model_para", signalled)
+        with pytest.raises(Interrupted) as stopped:
+            lab.run(fedsa__checkpoint__every=0)
+    assert signal.getsignal(number) is before
+    folder = folder_of(lab)
+    assert stopped.value.signal == number
+    assert "stopped after round 2 of 3" in str(stopped.value)
+    assert f"fedsa run --resume {folder}" in str(stopped.value)
+    assert (folder / "checkpoints/round_2").is_dir()
+    assert (folder / "adapters/client_3").is_dir()
+    assert everything_of(resumed(folder)) == whole
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_exits_as_shells_expect(lab, number):
+    file = lab.file(federate__total_round_num=500, eval__freq=500)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fs_plugins", "run", "--cfg", str(file)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    outdir = Path(lab.settings["outdir"])
+    wait_for(lambda: any(outdir.rglob("checkpoints/round_*")), 60)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    *_, sentence = err.strip().splitlines()
+    assert sentence.startswith("fedsa: stopped after round")
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_comparison_that_is_stopped_reports_what_had_finished(
+    lab, tmp_path, number
+):
+    """And the run that was under way can be resumed."""
+    short = lab.file(federate__total_round_num=1)
+    long = lab.file(federate__total_round_num=500, eval__freq=500)
+    out = tmp_path / "compared"
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "fs_plugins", "compare"),
+            *(short, long, "--out", out, "--quiet"),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    second = out / f"{long.stem}_seed1"
+    wait_for(lambda: any(second.glob("checkpoints/round_*")), 60)
+    process.send_signal(number)
+    said, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert "1 of 2 runs had finished" in err and "Traceback" not in err
+    assert f"fedsa run --resume {second}" in err
+    assert short.stem in said and (out / "comparison.json").exists()
