@@ -291,7 +291,8 @@ def test_who_comes_back_joins_the_next_round(server):
     ended(at, [clients[0], clients[1], clients[3]])
     assert clients[3].run == clients[0].run
     rounds = [s for k, s in clients[3].seen if k == "model_para"]
-    assert rounds == list(range(rounds[0], 6)) and rounds[0] in (2, 3)
+    # 3 at the latest: round 2 waits for it
+    assert rounds == list(range(rounds[0], 6)) and 1 <= rounds[0] <= 3
     assert moved(at) == pytest.approx(6 * 2)
     assert at.server.absent == set()
 
