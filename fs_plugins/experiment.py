@@ -299,6 +299,7 @@ def _facts(cfg: Any) -> dict[str, Any]:
     return {
         "schema": 1,
         "method": method.lower() if is_ours(cfg) else method,
+        "aggregator": cfg.fedsa.aggregator if is_ours(cfg) else None,
         "adapter": variant_of(adapter_args(cfg)),
         "host": HOST.name,
         "host_version": HOST.version,
