@@ -196,6 +196,13 @@ def report(runs: Sequence[Run]) -> None:
         "head by more than noise (the 95 % interval of the difference, "
         "paired over seeds, leaves out 0).\n",
     ]
+    if len(runs) < len(list(all_runs())):
+        lines.append(
+            "**Not finished**: cells rest on fewer than three seeds, and one "
+            "seed says little.\n"
+        )
+    else:
+        lines.append("![Accuracy by method, split and head](methods.png)\n")
     for data in DATA:
         for head in HEADS:
             lines += _table(runs, data, head)
