@@ -137,10 +137,13 @@ def export(
 
 @analyze.command()
 def asymmetry(
-    context: typer.Context,
-    runs: Annotated[
+    words: Annotated[
         list[str] | None,
-        typer.Argument(help="Folders of runs, finished or not."),
+        typer.Argument(
+            metavar="[RUNS]",
+            help="Folders of runs, finished or not; with --cfg 'key value' "
+            "pairs.",
+        ),
     ] = None,
     cfg: Annotated[
         str, typer.Option(help="A YAML file: its clients train alone.")
@@ -161,9 +164,10 @@ def asymmetry(
     """
     from fs_plugins import analyze as analysis
 
-    words = [*(runs or []), *context.args]
     if cfg:
-        groups = analysis.alone(cfg, words, _names(splits), _names(adapters))
+        groups = analysis.alone(
+            cfg, words or [], _names(splits), _names(adapters)
+        )
     elif words:
         groups = [analysis.of_run(Path(word)) for word in words]
     else:

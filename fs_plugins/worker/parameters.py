@@ -1,6 +1,6 @@
 """The trainable parameters of a model, by what the policy does to them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -117,9 +117,9 @@ class AdapterParameters:
         initial = self._of_rank(client, self.initial_of(self.kept))
         return self._in_turn or kept_for(client, initial, self._cfg, run)
 
-    def initial_of(self, group: Tensors) -> dict[str, torch.Tensor]:
-        """The initial values of ``shared`` or ``kept``."""
-        return {name: self.initial[name] for name in group}
+    def initial_of(self, names: Iterable[str]) -> dict[str, torch.Tensor]:
+        """The initial values of ``shared`` or ``kept``, say."""
+        return {name: self.initial[name] for name in names}
 
     def sent_by(self, client: int, rnd: int) -> dict[str, torch.Tensor]:
         """What a client uploads in a round, counted from 1."""
@@ -192,14 +192,14 @@ class AdapterParameters:
         """The A and B that a round begins with, if it starts afresh."""
         names = self._derived
         if rnd <= 1 or not names:
-            return self.initial_of(dict.fromkeys(names, torch.empty(0)))
+            return self.initial_of(names)
         with random_state(self._cfg.seed, "start", rnd), torch.no_grad():
             for name, layer in self.inner.named_modules():
                 if name in self._pairs:
                     start = self.inner.active_peft_config.init_lora_weights
                     layer.reset_lora_parameters("default", start)
             drawn = {n: self.shared[n].detach().cpu().clone() for n in names}
-            self._load(self.initial_of(drawn))
+            self._load(self.initial_of(names))
         return drawn
 
     def _of_rank(self, client: int, tensors: Tensors) -> dict[str, Any]:
