@@ -16,6 +16,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
     packages=find_namespace_packages(include=["fs_plugins", "fs_plugins.*"]),
+    package_data={"fs_plugins.report": ["*.j2"]},
     install_requires=[
         "torch>=2.4",
         "transformers>=4.56,<6",
@@ -27,6 +28,7 @@ setup(
         "rich>=13",
         "typer>=0.29",
         "matplotlib>=3.8",
+        "jinja2>=3",
         "scikit-learn>=1.4",
         "scipy>=1.11",
         "datasets>=3",

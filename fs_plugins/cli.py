@@ -119,6 +119,30 @@ def compare(
 
 
 @app.command()
+def report(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="DIR...",
+            help="Folders of runs, finished or not, or folders of such "
+            "folders.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Where the report goes.")] = Path(
+        "exp/report"
+    ),
+) -> None:
+    """Set runs side by side: report.html, report.md, figures."""
+    from fs_plugins.compare import report as write_report
+    from fs_plugins.folder import make_folder
+    from fs_plugins.report.runs import find_runs
+
+    runs = find_runs(folders)
+    make_folder(out)
+    write_report(runs, out)
+
+
+@app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="A run's folder.")],
     client: Annotated[

@@ -1,7 +1,6 @@
 """Run several experiments and set their results side by side."""
 
 import contextlib
-import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -11,13 +10,9 @@ from typing import Any
 from fs_plugins.config_file import load_config, name_of
 from fs_plugins.errors import Interrupted, UserError
 from fs_plugins.folder import locked, make_folder
-from fs_plugins.report.plots import plot_curves
-from fs_plugins.report.tables import (
-    comparison_table,
-    markdown,
-    seeds_table,
-    show,
-)
+from fs_plugins.report.comparison import write_comparison
+from fs_plugins.report.runs import Run, read_run, remarks
+from fs_plugins.report.tables import show
 from fs_plugins.signals import handling
 
 
@@ -33,8 +28,7 @@ def compare(
         arguments: YAML files (``a.yaml+ffa`` too), then perhaps
             ``key value`` pairs for all.
         seeds: by default, each file's own.
-        out: gets a folder a run, ``comparison.json``, ``comparison.md`` and
-            ``curves.png``.
+        out: gets a folder a run, and what ``write_comparison`` writes.
         quiet: show no progress.
 
     Returns:
@@ -56,12 +50,12 @@ def compare(
                 "participant with 'fedsa run' instead"
             )
         runs += [(file, seed) for seed in seeds or [cfg.seed]]
-    done: list[dict[str, Any]] = []
+    done: list[Run] = []
     make_folder(out)
     with locked(out):
         stopped_by = _run_all(runs, overrides, out, quiet, done)
         if done:
-            _report(done, out)
+            report(done, out)
     if stopped_by:
         raise Interrupted(
             f"stopped: {len(done)} of {len(runs)} runs had finished",
@@ -82,6 +76,16 @@ def _files_and_pairs(words: list[str]) -> tuple[list[str], list[str]]:
     return words[:number], words[number:]
 
 
+def _names(files: Sequence[str]) -> dict[str, str]:
+    """What each is called: two with the same name keep their folders."""
+    files = list(dict.fromkeys(files))
+    short = [name_of(file) for file in files]
+    return {
+        file: name if short.count(name) == 1 else file
+        for file, name in zip(files, short, strict=True)
+    }
+
+
 def _is_experiment(word: str) -> bool:
     return word.partition("+")[0].endswith((".yaml", ".yml"))
 
@@ -100,19 +104,20 @@ def _run_all(
     overrides: list[str],
     out: Path,
     quiet: bool,
-    done: list[dict[str, Any]],
+    done: list[Run],
 ) -> int:
     """Add what has finished to ``done``; returns the signal that stopped it.
 
     The run that is under way gets the signal, and may finish its round.
     """
+    names = _names([file for file, _ in runs])
     for file, seed in runs:
         folder = _free_folder(out, f"{name_of(file)}_seed{seed}")
         process = _start(file, seed, overrides, folder, quiet)
         with _passing_signals_to(process) as received:
             code = process.wait()
         if code == 0:
-            done.append(_read(name_of(file), folder))
+            done.append(read_run(folder, names[file]))
         if received:
             return received[0]
     return 0
@@ -144,28 +149,21 @@ def _passing_signals_to(
         yield received
 
 
-def _read(name: str, folder: Path) -> dict[str, Any]:
-    summary = json.loads((folder / "summary.json").read_text("utf-8"))
-    lines = (folder / "metrics.jsonl").read_text("utf-8").splitlines()
-    return {
-        "name": name,
-        "folder": str(folder),
-        "summary": summary,
-        "curve": [json.loads(line) for line in lines],
-    }
+def report(runs: Sequence[Run], out: Path) -> None:
+    """Write the comparison, and print its tables.
 
+    Raises:
+        UserError: the folder cannot be written to.
 
-def _report(runs: list[dict[str, Any]], out: Path) -> None:
-    tables = [comparison_table(runs)]
-    over_seeds = seeds_table(runs)
-    tables += [over_seeds] if over_seeds else []
-    content = [{"name": r["name"], **r["summary"]} for r in runs]
-    (out / "comparison.json").write_text(
-        json.dumps(content, indent=1) + "\n", encoding="utf-8"
-    )
-    text = "\n".join(markdown(table) for table in tables)
-    (out / "comparison.md").write_text(text, encoding="utf-8")
-    plot_curves(runs, out / "curves.png")
+    """
+    try:
+        tables = write_comparison(runs, out)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or out} cannot be written: {error.strerror}"
+        ) from error
+    for note in remarks(runs):
+        print(f"note: {note}", file=sys.stderr)
     for table in tables:
         show(table)
-    print(f"table: {out / 'comparison.md'}  curves: {out / 'curves.png'}")
+    print(f"report: {out / 'report.html'} (report.md, comparison.json)")

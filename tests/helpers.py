@@ -14,6 +14,8 @@ from peft import LoraConfig, VeraConfig, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
+from fs_plugins.report.runs import Run
+
 LORA = {
     "r": 2,
     "lora_alpha": 4,
@@ -179,3 +181,22 @@ def resumed(folder: Path, **kwargs) -> Path:
 
     assert resume(folder, quiet=True, **kwargs)["outdir"] == str(folder)
     return folder
+
+
+def finished_run(name: str, weighted: dict[str, float]) -> Run:
+    """A run of seed 0 whose last and best round had these results."""
+    last = {"round": 2, "weighted": weighted, "mean": weighted, "clients": {}}
+    summary = {
+        "schema": 1,
+        "data": "toy",
+        "model": "tiny",
+        "clients": 2,
+        "rounds": 2,
+        "seed": 0,
+        "results": {"last": last, "best": last},
+        "communication": {"uplink_bytes": 1500, "downlink_bytes": 10},
+        "time": {"total_s": 3.2},
+        "memory": {"peak_rss_bytes": 1000},
+        "rejected_updates": 0,
+    }
+    return Run(name, Path(name), summary)

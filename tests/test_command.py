@@ -119,7 +119,7 @@ def test_compare(fedsa, lab, tmp_path):
         ("FedAvg", 1, 2),
     ]
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
-    table = (out / "comparison.md").read_text()
+    table = (out / "report.md").read_text()
     for run in runs:
         last = run["results"]["last"]
         assert f"{last['weighted']['test_acc']:.4f}" in table

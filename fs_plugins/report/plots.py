@@ -1,57 +1,325 @@
-"""Figures."""
+"""Figures of a comparison: for a paper, and to look at on a page."""
 
-from collections.abc import Sequence
+import io
+import itertools
+import re
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fs_plugins.report.progress import leading_metric
+from fs_plugins.report.runs import Run, worst_of
+
+# told apart by the colour-blind, on white and on black (Paul Tol's "bright")
+COLORS = (
+    "#4477aa",
+    "#ee6677",
+    "#228833",
+    "#ccbb44",
+    "#66ccee",
+    "#aa3377",
+    "#999999",
+)
+_STYLES = ("-", "--", ":", "-.")
+_ROOM = 6  # names for which a legend fits into the axes
+_WORST = "#ee6677"
+_TEXT = "#010203"  # stands for the page's own colour in an inline SVG
 
 
-def plot_curves(runs: Sequence[dict[str, Any]], file: Path) -> None:
-    """The test metric after each round: against rounds, and bytes sent.
+@dataclass(frozen=True)
+class Panel:
+    """One set of axes.
+
+    Attributes:
+        title: what it shows.
+        draw: draws it into matplotlib's axes.
+        height: in inches.
+
+    """
+
+    title: str
+    draw: Callable[[Any], None]
+    height: float = 3.2
+
+
+def curves(runs: Sequence[Run]) -> list[Panel]:
+    """The test metric against rounds, and against bytes if they are known."""
+    names = len(by_name(runs))
+    height = 3.2 if names <= _ROOM else 3.4 + 0.12 * names
+    against = {"by round": _rounds}
+    if any(_megabytes(line) is not None for r in runs for line in r.curve):
+        against["by bytes sent"] = _megabytes
+    return [
+        Panel(title, partial(_draw_curves, runs=runs, against=what), height)
+        for title, what in against.items()
+    ]
+
+
+def clients(runs: Sequence[Run]) -> list[Panel]:
+    """A bar for each client, a panel for each name, the worst one marked."""
+    highest = max(
+        (v for r in runs for v in r.of_clients().values()), default=0.0
+    )
+    return [
+        Panel(name, _drawer_of_bars(own, highest))
+        for name, own in by_name(runs).items()
+        if any(run.of_clients() for run in own)
+    ]
+
+
+def labels(runs: Sequence[Run]) -> list[Panel]:
+    """What each client trains on, a panel for each split that there is."""
+    splits: list[Mapping[str, Any]] = []
+    panels = []
+    for run in runs:
+        if run.labels and run.labels not in splits:
+            splits.append(run.labels)
+            panels.append(_labels_panel(run.labels))
+    if len(panels) > 1:
+        return [
+            Panel(f"{p.title} ({n})", p.draw, p.height)
+            for n, p in enumerate(panels, 1)
+        ]
+    return panels
+
+
+def by_name(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs that differ in their seed alone, together."""
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        found.setdefault(run.name, []).append(run)
+    return found
+
+
+def _rounds(line: Mapping[str, Any]) -> float | None:
+    return float(line["round"])
+
+
+def _megabytes(line: Mapping[str, Any]) -> float | None:
+    if "uplink_bytes" not in line:
+        return None
+    return float(line["uplink_bytes"] + line["downlink_bytes"]) / 1e6
+
+
+def _draw_curves(
+    axes: Any,
+    runs: Sequence[Run],
+    against: Callable[[Mapping[str, Any]], float | None],
+) -> None:
+    """The mean over seeds, and a band of their standard deviation."""
+    metric = runs[0].metric
+    looks = itertools.product(_STYLES, COLORS)
+    for (name, own), (style, color) in zip(
+        by_name(runs).items(), itertools.cycle(looks)
+    ):
+        points = _points(own, metric, against)
+        if not points:
+            continue
+        xs = [statistics.fmean(x) for x, _ in points]
+        means = [statistics.fmean(y) for _, y in points]
+        label = name + (f" ({len(own)} seeds)" if len(own) > 1 else "")
+        axes.plot(xs, means, style, marker=".", color=color, label=label)
+        if len(own) > 1:
+            spread = [statistics.stdev(y) for _, y in points]
+            low = [m - s for m, s in zip(means, spread, strict=True)]
+            high = [m + s for m, s in zip(means, spread, strict=True)]
+            axes.fill_between(
+                xs, low, high, color=color, alpha=0.15, linewidth=0
+            )
+    is_by_round = against is _rounds
+    axes.set_xlabel("round" if is_by_round else "sent up and down, MB")
+    axes.set_ylabel(f"{metric}, weighted over clients")
+    axes.grid(alpha=0.2)
+    if len(by_name(runs)) <= _ROOM:
+        axes.legend()
+    else:
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+
+
+def _points(
+    runs: Sequence[Run],
+    metric: str,
+    against: Callable[[Mapping[str, Any]], float | None],
+) -> list[tuple[list[float], list[float]]]:
+    """By round, the places and values of all seeds, if all have come to it.
+
+    A mean over fewer would jump where a seed ends.
+    """
+    by_round: dict[int, tuple[list[float], list[float]]] = {}
+    for line in itertools.chain.from_iterable(run.curve for run in runs):
+        x = against(line)
+        if x is not None and metric in line["weighted"]:
+            xs, ys = by_round.setdefault(line["round"], ([], []))
+            xs.append(x)
+            ys.append(line["weighted"][metric])
+    return [p for _, p in sorted(by_round.items()) if len(p[0]) == len(runs)]
+
+
+def _drawer_of_bars(
+    runs: Sequence[Run], highest: float
+) -> Callable[[Any], None]:
+    metric = runs[0].metric
+
+    def draw(axes: Any) -> None:
+        values: dict[str, list[float]] = {}
+        for run in runs:
+            for ID, value in run.of_clients().items():
+                values.setdefault(ID, []).append(value)
+        IDs = sorted(values, key=int)
+        means = {ID: statistics.fmean(values[ID]) for ID in IDs}
+        worst = worst_of(means, metric)
+        is_many = len(IDs) > 25
+        axes.bar(
+            range(len(IDs)),
+            [means[ID] for ID in IDs],
+            1.0 if is_many else 0.8,
+            yerr=None if len(runs) < 2 else [_spread(values[i]) for i in IDs],
+            color=[_WORST if worst == ID else COLORS[0] for ID in IDs],
+            ecolor=COLORS[-1],
+        )
+        axes.set_ylim(0, highest * 1.15 or 1)
+        axes.set_xticks(
+            [] if is_many else range(len(IDs)), [] if is_many else IDs
+        )
+        axes.set_xlabel(f"{len(IDs)} clients" if is_many else "client")
+        axes.set_ylabel(metric)
+        if worst is not None:
+            axes.annotate(
+                f"{means[worst]:.3f}",
+                (IDs.index(worst), means[worst]),
+                textcoords="offset points",
+                xytext=(0, 3),
+                ha="center",
+            )
+        axes.grid(axis="y", alpha=0.2)
+        axes.set_axisbelow(True)
+
+    return draw
+
+
+def _spread(values: Sequence[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def _labels_panel(counts: Mapping[str, Any]) -> Panel:
+    IDs = sorted(counts, key=int)
+    classes = sorted({c for ID in IDs for c in counts[ID].get("train", {})})
+    height = min(1.4 + 0.22 * len(IDs), 7.0)
+
+    def draw(axes: Any) -> None:
+        left = [0] * len(IDs)
+        for place, (name, color) in enumerate(
+            zip(classes, itertools.cycle(COLORS))
+        ):
+            numbers = [counts[ID].get("train", {}).get(name, 0) for ID in IDs]
+            axes.barh(
+                range(len(IDs)),
+                numbers,
+                0.8 if len(IDs) <= 25 else 1.0,
+                left,
+                color=color,
+                alpha=1 - 0.3 * (place // len(COLORS) % 3),
+                label=name,
+            )
+            left = [a + b for a, b in zip(left, numbers, strict=True)]
+        axes.invert_yaxis()
+        if len(IDs) <= 25:
+            axes.set_yticks(range(len(IDs)), IDs)
+        axes.set_ylabel("client")
+        axes.set_xlabel("examples to train on")
+        if 1 < len(classes) <= 12:
+            axes.figure.legend(
+                loc="outside lower center", ncols=min(len(classes), 3)
+            )
+
+    title = "classes of each client"
+    if len(classes) > 12:
+        title = f"{len(classes)} {title}"
+    return Panel(title, draw, height + 0.25 * (min(len(classes), 12) // 3))
+
+
+def save_figure(panels: Sequence[Panel], stem: Path) -> list[Path]:
+    """Write the panels side by side, for a paper.
+
+    Returns:
+        ``<stem>.png`` and ``<stem>.svg``; nothing if there is no panel.
+
+    """
+    if not panels:
+        return []
+    columns = min(len(panels), 3)
+    figure, all_axes = _figure(panels, columns)
+    for panel, axes in itertools.zip_longest(panels, all_axes):
+        if panel is None:
+            axes.set_axis_off()
+        else:
+            panel.draw(axes)
+            axes.set_title(panel.title)
+    files = [Path(f"{stem}.{suffix}") for suffix in ("png", "svg")]
+    for file in files:
+        is_svg = file.suffix == ".svg"
+        _save(figure, file, metadata={"Date": None} if is_svg else {})
+    return files
+
+
+def inline_svg(panel: Panel, prefix: str) -> str:
+    """A panel as an ``<svg>`` that takes its colour from the page around it.
 
     Args:
-        runs: ``{'name', 'summary', 'curve': [lines of metrics.jsonl]}``.
-        file: the picture to write.
+        panel: what to draw.
+        prefix: of its IDs, which must differ from those of other panels.
 
     """
     import matplotlib
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    metric = next(
+    colors: dict[Any, str] = dict.fromkeys(
         (
-            key
-            for run in runs
-            for line in run["curve"]
-            if (key := leading_metric(line["weighted"], "test"))
+            "text.color",
+            "axes.edgecolor",
+            "axes.labelcolor",
+            "xtick.color",
+            "ytick.color",
+            "grid.color",
         ),
-        "test_avg_loss",
+        _TEXT,
     )
-    figure, (by_round, by_bytes) = plt.subplots(
-        1, 2, figsize=(10, 4), sharey=True, layout="constrained"
-    )
-    seeds = {run["summary"]["seed"] for run in runs}
-    for run in runs:
-        curve = [line for line in run["curve"] if metric in line["weighted"]]
-        label = run["name"]
-        if len(seeds) > 1:
-            label += f", seed {run['summary']['seed']}"
-        values = [line["weighted"][metric] for line in curve]
-        sent = [
-            (line["uplink_bytes"] + line["downlink_bytes"]) / 1e6
-            for line in curve
-        ]
-        by_round.plot(
-            [line["round"] for line in curve], values, marker=".", label=label
+    buffer = io.StringIO()
+    with matplotlib.rc_context(
+        {**colors, "svg.fonttype": "none", "legend.framealpha": 0.0}
+    ):
+        figure, (axes,) = _figure([panel], 1)
+        panel.draw(axes)
+        _save(
+            figure,
+            buffer,
+            format="svg",
+            transparent=True,
+            metadata={"Date": None},
         )
-        by_bytes.plot(sent, values, marker=".", label=label)
-    by_round.set_xlabel("round")
-    by_round.set_ylabel(f"{metric}, weighted over clients")
-    by_round.legend()
-    by_bytes.set_xlabel("sent up and down, MB")
-    for axes in (by_round, by_bytes):
-        axes.grid(alpha=0.3)
-    figure.savefig(file, dpi=150)
-    plt.close(figure)
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :].replace(_TEXT, "currentColor")
+    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}-", svg)
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', r"\1", svg)
+    return re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
+
+
+def _figure(
+    panels: Sequence[Panel], columns: int
+) -> tuple[Any, Iterable[Any]]:
+    from matplotlib.figure import Figure
+
+    rows = -(-len(panels) // columns)
+    height = max(panel.height for panel in panels)
+    figure = Figure(figsize=(4.4 * columns, height * rows))
+    figure.set_layout_engine("constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False).flat
+
+
+def _save(figure: Any, file: Any, **how: Any) -> None:
+    """The same figure gives the same bytes."""
+    import matplotlib
+
+    with matplotlib.rc_context({"svg.hashsalt": "fs_plugins"}):
+        figure.savefig(file, dpi=200, **how)

@@ -1,24 +1,34 @@
 """Tables, for the terminal and as Markdown."""
 
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fs_plugins.aggregator import AGGREGATORS
 from fs_plugins.policy import METHODS, PEFT_METHODS, VARIANTS, Policy, Role
 from fs_plugins.report.progress import leading_metric
+from fs_plugins.report.runs import Run
 from fs_plugins.trainer.scores import GENERATION_METRICS
 
 
 @dataclass(frozen=True)
 class Table:
-    """A title, the columns' names, and rows of text."""
+    """A title, the columns' names, and rows of text.
+
+    Attributes:
+        title: what it shows.
+        columns: their names.
+        rows: their cells.
+        keys: where in ``summary.json`` a column's numbers are.
+
+    """
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+    keys: Mapping[str, str] = field(default_factory=dict)
 
 
 def methods_table() -> Table:
@@ -107,52 +117,127 @@ def _first_line(file: Path) -> str:
     return " ".join(words)
 
 
-def comparison_table(runs: Sequence[dict[str, Any]]) -> Table:
-    """One row a run: accuracy, how even it is, bytes and seconds.
-
-    Args:
-        runs: ``{'name', 'summary': <summary.json>, ...}``.
-
-    """
-    results = [run["summary"]["results"] for run in runs]
-    columns: dict[str, list[str]] = {"run": [run["name"] for run in runs]}
-    seeds = [str(run["summary"]["seed"]) for run in runs]
-    if len(set(seeds)) > 1:
-        columns["seed"] = seeds
-    columns["last round"] = [_result(r["last"]) for r in results]
-    columns["worst client"] = [_worst(r["last"]) for r in results]
-    columns["spread"] = [_spread(r["last"]) for r in results]
-    if any(_leading(r["last"], "union") for r in results):
-        columns["on everyone's test"] = [_union(r["last"]) for r in results]
-    columns["best round by validation"] = [
-        _result(r["best"], with_round=True) for r in results
-    ]
-    if any(_generates(r) for r in results):
-        columns["test loss, last round"] = [_loss(r) for r in results]
-    sent = [run["summary"]["communication"] for run in runs]
-    columns["up"] = [size(each["uplink_bytes"]) for each in sent]
-    columns["down"] = [size(each["downlink_bytes"]) for each in sent]
-    columns["seconds"] = [
-        f"{run['summary']['time']['total_s']:.0f}" for run in runs
-    ]
-    return Table(
+def comparison_table(runs: Sequence[Run]) -> Table:
+    """One row a run: accuracy, how even it is, bytes and seconds."""
+    last = "results.last"
+    metric = runs[0].metric
+    # name: where it is in summary.json, and how a run's is shown
+    columns: dict[str, tuple[str, Callable[[Run], str]]] = {
+        "run": ("", lambda run: run.name)
+    }
+    if len({run.seed for run in runs}) > 1:
+        columns["seed"] = ("seed", lambda run: str(run.seed))
+    columns["last round"] = (_averages_of(last, metric), _last)
+    columns["worst client"] = (f"{last}.clients.*.{metric}", _worst)
+    columns["spread"] = (f"{last}.clients.*.{metric}", _spread)
+    union = next(filter(None, (_leading(r.last, "union") for r in runs)), "")
+    if union:
+        columns["on everyone's test"] = (_averages_of(last, union), _union)
+    columns["best round by validation"] = (
+        _averages_of("results.best", metric),
+        _best,
+    )
+    if any(_generates(run) for run in runs):
+        columns["test loss, last round"] = (
+            _averages_of(last, "test_avg_loss"),
+            lambda run: _averages(run.last, "test_avg_loss"),
+        )
+    columns |= {
+        "up": _communication("uplink_bytes"),
+        "down": _communication("downlink_bytes"),
+        "seconds": _seconds("total_s"),
+    }
+    return _table(
         "each client's own model on its own test shard: weighted by examples "
         "| mean over clients; the worst client; the standard deviation over "
         "clients",
-        list(columns),
-        list(zip(*columns.values(), strict=True)),
+        columns,
+        runs,
     )
 
 
-def seeds_table(runs: Sequence[dict[str, Any]]) -> Table | None:
+def costs_table(runs: Sequence[Run]) -> Table:
+    """One row a run: parameters, bytes, seconds, memory."""
+    columns: dict[str, tuple[str, Callable[[Run], str]]] = {
+        "run": ("", lambda run: run.name),
+        "seed": ("seed", lambda run: str(run.seed)),
+    }
+    for what in ("trainable", "shared", "kept"):
+        columns[what] = _count(f"{what}_parameters")
+    columns |= {
+        "up": _communication("uplink_bytes"),
+        "down": _communication("downlink_bytes"),
+        "up, client and round": _communication(
+            "uplink_bytes_per_client_round"
+        ),
+        "down, client and round": _communication(
+            "downlink_bytes_per_client_round"
+        ),
+        "seconds": _seconds("total_s"),
+        "training": _seconds("train_s"),
+        "evaluation": _seconds("eval_s"),
+        "aggregation": _seconds("aggregate_s"),
+        "peak memory": (
+            "memory.peak_rss_bytes",
+            lambda run: size(run.summary["memory"].get("peak_rss_bytes")),
+        ),
+        "refused updates": (
+            "rejected_updates",
+            lambda run: _number(run.summary.get("rejected_updates")),
+        ),
+    }
+    return _table(
+        "parameters; bytes of encoded messages; seconds; the process's memory",
+        columns,
+        runs,
+    )
+
+
+def _table(
+    title: str,
+    columns: Mapping[str, tuple[str, Callable[[Run], str]]],
+    runs: Sequence[Run],
+) -> Table:
+    return Table(
+        title,
+        list(columns),
+        [[show(run) for _, show in columns.values()] for run in runs],
+        {name: key for name, (key, _) in columns.items() if key},
+    )
+
+
+def _averages_of(results: str, metric: str) -> str:
+    return f"{results}.weighted.{metric}, {results}.mean.{metric}"
+
+
+def _communication(key: str) -> tuple[str, Callable[[Run], str]]:
+    return (
+        f"communication.{key}",
+        lambda run: size(run.summary["communication"].get(key)),
+    )
+
+
+def _count(key: str) -> tuple[str, Callable[[Run], str]]:
+    return (
+        f"communication.{key}",
+        lambda run: _number(run.summary["communication"].get(key)),
+    )
+
+
+def _seconds(key: str) -> tuple[str, Callable[[Run], str]]:
+    return f"time.{key}", lambda run: _number(run.summary["time"].get(key))
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}"
+
+
+def seeds_table(runs: Sequence[Run]) -> Table | None:
     """Mean over seeds, and what differs from the first by more than noise.
 
     A difference is paired: seed by seed, so that what a seed does to all
     runs alike falls out.  It counts if 0 is outside its 95 % confidence
     interval (Student's t); with few seeds that takes a large one.
-
-    Args:
-        runs: as for ``comparison_table``.
 
     Returns:
         Nothing for a single seed: there is no spread to show.
@@ -160,11 +245,9 @@ def seeds_table(runs: Sequence[dict[str, Any]]) -> Table | None:
     """
     by_name: dict[str, dict[int, float]] = {}
     for run in runs:
-        last = run["summary"]["results"]["last"]
-        key = _leading(last, "test") or "test_avg_loss"
-        if key in (last or {"weighted": {}})["weighted"]:
-            own = by_name.setdefault(run["name"], {})
-            own[run["summary"]["seed"]] = last["weighted"][key]
+        if run.metric in run.last["weighted"]:
+            own = by_name.setdefault(run.name, {})
+            own[run.seed] = run.last["weighted"][run.metric]
     if max(map(len, by_name.values()), default=0) < 2:
         return None
     first = next(iter(by_name))
@@ -190,6 +273,7 @@ def seeds_table(runs: Sequence[dict[str, Any]]) -> Table | None:
             f"difference to {first}, 95 % interval",
         ),
         rows,
+        {"mean": f"results.last.weighted.{runs[0].metric}"},
     )
 
 
@@ -234,50 +318,39 @@ def _verdict(values: Mapping[int, float], first: Mapping[int, float]) -> str:
     )
 
 
-def _leading(results: dict[str, Any] | None, split: str) -> str | None:
-    return leading_metric((results or {"weighted": {}})["weighted"], split)
+def _leading(results: dict[str, Any], split: str) -> str | None:
+    return leading_metric(results["weighted"], split)
 
 
-def _of_clients(results: dict[str, Any] | None) -> list[float]:
-    """The leading test metric of every client that has it."""
-    key = _leading(results, "test")
-    own = (results or {}).get("clients", {}).values()
-    return [r[key] for r in own if key in r] if key else []
+def _last(run: Run) -> str:
+    return _averages(run.last, run.metric)
 
 
-def _worst(results: dict[str, Any] | None) -> str:
-    values = _of_clients(results)
-    return f"{min(values):.4f}" if values else "-"
+def _worst(run: Run) -> str:
+    worst = run.worst_client()
+    return f"{run.of_clients()[worst]:.4f}" if worst else "-"
 
 
-def _spread(results: dict[str, Any] | None) -> str:
-    values = _of_clients(results)
+def _spread(run: Run) -> str:
+    values = run.of_clients().values()
     return f"{statistics.pstdev(values):.4f}" if len(values) > 1 else "-"
 
 
-def _union(results: dict[str, Any] | None) -> str:
-    key = _leading(results, "union")
-    return _averages(results, key) if results and key else "-"
+def _union(run: Run) -> str:
+    key = _leading(run.last, "union")
+    return _averages(run.last, key) if key else "-"
 
 
-def _generates(results: dict[str, Any]) -> bool:
+def _generates(run: Run) -> bool:
     """Few answers are scored; the loss says more of a language model."""
-    last = (results["last"] or {}).get("weighted", {})
-    leading = (leading_metric(last, "test") or "test_").removeprefix("test_")
-    return leading in ("", *GENERATION_METRICS)
+    metric = run.metric.removeprefix("test_")
+    return metric in ("avg_loss", *GENERATION_METRICS)
 
 
-def _loss(results: dict[str, Any]) -> str:
-    return _averages(results["last"] or {"weighted": {}}, "test_avg_loss")
-
-
-def _result(results: dict[str, Any] | None, with_round: bool = False) -> str:
-    if not results:
-        return "-"
-    key = leading_metric(results["weighted"], "test") or "test_avg_loss"
-    shown = _averages(results, key)
-    is_round = with_round and shown != "-"
-    return f"{shown} (round {results['round']})" if is_round else shown
+def _best(run: Run) -> str:
+    best = run.summary["results"]["best"]
+    shown = _averages(best, run.metric) if best else "-"
+    return shown if shown == "-" else f"{shown} (round {best['round']})"
 
 
 def _averages(results: dict[str, Any], key: str) -> str:
@@ -286,8 +359,10 @@ def _averages(results: dict[str, Any], key: str) -> str:
     return f"{results['weighted'][key]:.4f} | {results['mean'][key]:.4f}"
 
 
-def size(number: int) -> str:
+def size(number: int | None) -> str:
     """Bytes for a reader: 1,234,567 is 1.2 MB."""
+    if number is None:
+        return "-"
     value = float(number)
     for unit in ("B", "kB", "MB", "GB"):
         if value < 1000:

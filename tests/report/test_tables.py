@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from helpers import finished_run as run
 from scipy.stats import ttest_rel
 
 from fs_plugins.aggregator import AGGREGATORS
@@ -17,33 +18,20 @@ from fs_plugins.report.tables import (
 )
 
 
-def run(name, weighted):
-    last = {"round": 2, "weighted": weighted, "mean": weighted}
-    return {
-        "name": name,
-        "summary": {
-            "seed": 0,
-            "results": {"last": last, "best": last},
-            "communication": {"uplink_bytes": 1500, "downlink_bytes": 10},
-            "time": {"total_s": 3.2},
-        },
-    }
-
-
 def test_a_classifier_is_shown_by_its_accuracy():
     table = comparison_table(
         [run("a", {"test_acc": 0.5, "test_avg_loss": 0.25, "test_total": 9})]
     )
     assert "test loss, last round" not in table.columns
-    assert table.rows[0][:2] == ("a", "0.5000 | 0.5000")
-    assert table.rows[0][-3:] == ("1.5 kB", "10 B", "3")
+    assert table.rows[0][:2] == ["a", "0.5000 | 0.5000"]
+    assert table.rows[0][-3:] == ["1.5 kB", "10 B", "3"]
     assert seeds_table([run("a", {"test_acc": 0.5})]) is None
 
 
 def test_how_even_the_clients_are_and_how_far_their_models_reach():
     own = {"1": 0.9, "2": 0.5, "3": 0.7}
     one = run("a", {"test_acc": 0.7, "union_acc": 0.6})
-    last = one["summary"]["results"]["last"]
+    last = one.summary["results"]["last"]
     last["clients"] = {ID: {"test_acc": acc} for ID, acc in own.items()}
     table = comparison_table([one, run("b", {"test_acc": 0.5})])
     cells = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
@@ -56,7 +44,7 @@ def test_how_even_the_clients_are_and_how_far_their_models_reach():
 
 def of_seed(name, seed, accuracy):
     one = run(name, {"test_acc": accuracy})
-    one["summary"]["seed"] = seed
+    one.summary["seed"] = seed
     return one
 
 

@@ -1,0 +1,200 @@
+"""A comparison of runs: a page, Markdown, JSON, figures."""
+
+import datetime
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fs_plugins.report.plots import (
+    Panel,
+    clients,
+    curves,
+    inline_svg,
+    labels,
+    save_figure,
+)
+from fs_plugins.report.runs import Run, remarks, tasks
+from fs_plugins.report.tables import (
+    Table,
+    comparison_table,
+    costs_table,
+    markdown,
+    seeds_table,
+)
+from fs_plugins.state.files import write_file
+
+_CAPTIONS = {
+    "curves": "After each evaluation: the test metric of the clients' own "
+    "models, weighted by examples; over several seeds their mean, and a band "
+    "of their standard deviation.",
+    "clients": "After the last evaluation: each client's own model on its own "
+    "test shard (over several seeds the mean and standard deviation); the "
+    "worst client is red, with its value.",
+    "labels": "How many examples of each class the clients train on.",
+}
+
+
+@dataclass(frozen=True)
+class _Section:
+    """What can be compared with each other, ready to be shown."""
+
+    task: str
+    stem: str  # what its figures' names begin with
+    tables: list[Table]
+    costs: Table
+    figures: dict[str, list[Panel]]
+
+
+def write_comparison(runs: Sequence[Run], out: Path) -> list[Table]:
+    """Write everything into a folder.
+
+    ``report.html`` needs nothing but itself; ``report.md`` shows the figures
+    beside it; ``comparison.json`` holds each run's summary.
+
+    Args:
+        runs: they need not have finished, nor share a task.
+        out: the folder, which exists.
+
+    Returns:
+        The tables that a terminal has room for, each with its task.
+
+    """
+    sections = [
+        _section(task, own, "" if number == 1 else f"task{number}_")
+        for number, (task, own) in enumerate(tasks(runs).items(), 1)
+    ]
+    notes = remarks(runs)
+    content = [
+        {"name": run.name, "folder": str(run.folder), "source": run.source}
+        | run.summary
+        for run in runs
+    ]
+    _write(out / "comparison.json", json.dumps(content, indent=1) + "\n")
+    _write(out / "report.md", _markdown(sections, runs, notes, out))
+    _write(out / "report.html", _html(sections, runs, notes, out))
+    return [
+        replace(table, title=f"{section.task}: {table.title}")
+        for section in sections
+        for table in section.tables
+    ]
+
+
+def _section(task: str, runs: Sequence[Run], stem: str) -> _Section:
+    tables = [comparison_table(runs)]
+    over_seeds = seeds_table(runs)
+    tables += [over_seeds] if over_seeds else []
+    figures = {
+        "curves": curves(runs),
+        "clients": clients(runs),
+        "labels": labels(runs),
+    }
+    return _Section(
+        task,
+        stem,
+        tables,
+        costs_table(runs),
+        {name: panels for name, panels in figures.items() if panels},
+    )
+
+
+def _write(file: Path, text: str) -> None:
+    write_file(file, text.encode())
+
+
+def _markdown(
+    sections: Sequence[_Section],
+    runs: Sequence[Run],
+    notes: Sequence[str],
+    out: Path,
+) -> str:
+    parts = ["# Comparison\n", f"{_written()}\n"]
+    parts += [f"- {note}" for note in notes] + ([""] if notes else [])
+    for section in sections:
+        parts.append(f"## {section.task}\n")
+        parts += [markdown(t) for t in (*section.tables, section.costs)]
+        for name, panels in section.figures.items():
+            stem = f"{section.stem}{name}"
+            save_figure(panels, out / stem)
+            parts += [f"![{name}]({stem}.png)\n", f"{_CAPTIONS[name]}\n"]
+    return "\n".join([*parts, markdown(_sources(runs))])
+
+
+def _html(
+    sections: Sequence[_Section],
+    runs: Sequence[Run],
+    notes: Sequence[str],
+    out: Path,
+) -> str:
+    from jinja2 import Environment, PackageLoader
+
+    environment = Environment(
+        loader=PackageLoader("fs_plugins.report", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    shown = [
+        {
+            "task": section.task,
+            "tables": section.tables,
+            "costs": section.costs,
+            "figures": [
+                {
+                    "caption": _CAPTIONS[name],
+                    "panels": [
+                        (p.title, inline_svg(p, f"{section.stem}{name}{n}"))
+                        for n, p in enumerate(panels)
+                    ],
+                }
+                for name, panels in section.figures.items()
+            ],
+        }
+        for section in sections
+    ]
+    links = [(run.folder / run.source).resolve().as_uri() for run in runs]
+    return environment.get_template("report.html.j2").render(
+        written=_written(),
+        notes=notes,
+        sections=shown,
+        sources=_sources(runs),
+        links=links,
+    )
+
+
+def _written() -> str:
+    from fs_plugins import __version__
+
+    return f"Written by fs_plugins {__version__}, {datetime.date.today()}."
+
+
+def _sources(runs: Sequence[Run]) -> Table:
+    """What each run was, and where its numbers are."""
+    facts = ("method", "aggregator", "adapter", "model", "data", "clients")
+    columns = ("run", *facts, "rounds", "seed", "host", "numbers from")
+    return Table(
+        "the runs",
+        columns,
+        [
+            (
+                run.name,
+                *(_shown(run.summary.get(fact)) for fact in facts),
+                _shown(run.summary.get("rounds")),
+                str(run.seed),
+                _host(run.summary),
+                str(run.folder / run.source),
+            )
+            for run in runs
+        ],
+    )
+
+
+def _shown(value: Any) -> str:
+    return "-" if value is None else str(value)
+
+
+def _host(summary: dict[str, Any]) -> str:
+    if "host" not in summary:
+        return "-"
+    return f"{summary['host']} {summary['host_version']}"
