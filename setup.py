@@ -5,7 +5,8 @@ from pathlib import Path
 from setuptools import find_namespace_packages, setup
 
 DISTRIBUTED = ["grpcio>=1.60", "msgpack>=1.0"]
-TEST = [*DISTRIBUTED, "pytest>=8", "hypothesis>=6", "trustme>=1.1"]
+TRACK = ["tensorboard>=2.15", "wandb>=0.17"]
+TEST = [*DISTRIBUTED, *TRACK, "pytest>=8", "hypothesis>=6", "trustme>=1.1"]
 
 setup(
     name="fs_plugins",
@@ -38,6 +39,7 @@ setup(
         # pinned by hash and must be installed without what they depend on.
         "demo": [],
         "distributed": DISTRIBUTED,
+        "track": TRACK,
         "test": TEST,
         "dev": [*TEST, "mypy>=1.10", "ruff>=0.6", "types-PyYAML"],
     },

@@ -62,6 +62,7 @@ def _alone(
     experiment: str, overrides: Sequence[str], split: str, folder: str
 ) -> Asymmetry:
     pairs = [*overrides, "federate.method", "local", "outdir", folder]
+    pairs += ["wandb.use", "False"]
     cfg = load_config(experiment, pairs)
     runner = build_runner(cfg)
     rounds = cfg.federate.total_round_num
@@ -97,7 +98,7 @@ def of_run(folder: Path) -> Asymmetry:
             "with a method of ours and fedsa.checkpoint.every at least 1"
         )
     with tempfile.TemporaryDirectory() as scratch:
-        cfg.outdir = scratch
+        cfg.outdir, cfg.wandb.use = scratch, False
         cfg.fedsa.state.folder = ""
         runner = build_runner(cfg)
         Checkpoints(runner, None).restore_parameters(found[-1])

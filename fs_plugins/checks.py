@@ -1,5 +1,6 @@
 """The checks of a whole configuration: a mistake is one sentence."""
 
+import importlib.util
 import math
 from typing import Any
 
@@ -9,6 +10,7 @@ from fs_plugins.config import is_ours, policy_from
 from fs_plugins.errors import UserError, unknown
 from fs_plugins.plugins import load_plugins
 from fs_plugins.policy import METHODS, Role
+from fs_plugins.report.track import TRACKERS
 from fs_plugins.trainer.scores import GENERATION_METRICS
 
 # What our workers would silently leave out: key, the value that is off.
@@ -76,6 +78,7 @@ def check_values(cfg: Any) -> None:
             f"train.optimizer.lr: {rate!r} is not a number above 0"
         )
     _check_names(cfg)
+    _check_tracking(cfg)
     _check_precision(cfg)
     _check_generation(cfg)
     _check_splits(cfg)
@@ -294,6 +297,20 @@ def _check_ours(cfg: Any) -> None:
             "clients, so there is no global model to evaluate; set it to "
             "False"
         )
+
+
+def _check_tracking(cfg: Any) -> None:
+    if cfg.fedsa.track not in TRACKERS:
+        raise unknown("fedsa.track", cfg.fedsa.track, TRACKERS)
+    for key, package, is_used in (
+        ("fedsa.track", "tensorboard", cfg.fedsa.track == "tensorboard"),
+        ("wandb.use", "wandb", cfg.wandb.use),
+    ):
+        if is_used and importlib.util.find_spec(package) is None:
+            raise UserError(
+                f"{key}: the package {package} is not installed; "
+                f"'pip install {package}' does it"
+            )
 
 
 def _check_names(cfg: Any) -> None:

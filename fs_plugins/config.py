@@ -150,6 +150,12 @@ OPTIONS: tuple[tuple[str, Any, str], ...] = (
         "never; how many of these checkpoints stay on the disk",
     ),
     (
+        "fedsa.track",
+        "",
+        "tensorboard: write every result as event files, too, in the folder "
+        "tensorboard of the run's; Weights & Biases has wandb.use",
+    ),
+    (
         "fedsa.token_cache",
         "",
         "folder for tokenised text; by default fs_plugins in the user's cache",

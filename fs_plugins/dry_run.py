@@ -33,11 +33,12 @@ def dry_run(experiment: str, overrides: Sequence[str]) -> None:
     cfg = load_config(experiment, overrides)
     with tempfile.TemporaryDirectory() as folder:
         outdir, cfg.outdir = cfg.outdir, folder
+        tracked, cfg.wandb.use = cfg.wandb.use, False
         runner = build_runner(cfg)
         file = Path(folder) / "label_counts.json"
         counts = json.loads(file.read_text("utf-8")) if file.exists() else {}
     cfg.defrost()
-    cfg.outdir = outdir
+    cfg.outdir, cfg.wandb.use = outdir, tracked
     print(yaml.safe_dump(tree_of(cfg), sort_keys=False))
     if counts:
         show(split_table(counts))

@@ -36,6 +36,7 @@ from fs_plugins.folder import (
 from fs_plugins.policy import variant_of
 from fs_plugins.report.progress import progress_for
 from fs_plugins.report.recorder import Recorder
+from fs_plugins.report.track import tracker_for
 from fs_plugins.signals import handling
 from fs_plugins.state.adapters import save_adapters
 from fs_plugins.state.checkpoint import Checkpoints
@@ -138,6 +139,10 @@ def resume(
     cfg = new.clone()
     cfg.outdir = str(folder)
     with old_folder(folder, verbose):
+        if cfg.wandb.use:
+            from federatedscope.core.auxiliaries.logging import init_wandb
+
+            init_wandb(cfg)
         return _run(cfg, folder, folder.name, quiet, begin, resumed=new)
 
 
@@ -170,8 +175,12 @@ def _run(
             runner.run()
             save_adapters(runner, folder / "adapters")
             return {"outdir": str(folder)}
-        with progress_for(name, facts["rounds"], quiet) as progress:
-            recorder = Recorder(runner, facts, progress)
+        with (
+            progress_for(name, facts["rounds"], quiet) as progress,
+            tracker_for(cfg, folder) as tracker,
+            _wandb_ends(cfg),
+        ):
+            recorder = Recorder(runner, facts, progress, tracker)
             checkpoints = Checkpoints(runner, recorder)
             if resumed is not None:
                 checkpoints.restore()
@@ -221,6 +230,18 @@ def _run_rounds(runner: Any, checkpoints: Checkpoints) -> None:
             raise RunError(
                 f"{error}; 'fedsa run --resume {folder}' goes on from there"
             ) from error
+
+
+@contextlib.contextmanager
+def _wandb_ends(cfg: Any) -> Iterator[None]:
+    """The host begins W&B's run and never ends it."""
+    try:
+        yield
+    finally:
+        if cfg.wandb.use:
+            import wandb
+
+            wandb.finish()
 
 
 @contextlib.contextmanager

@@ -7,11 +7,12 @@ is listed by ``fedsa doctor``.
 import importlib
 import importlib.metadata
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -192,6 +193,25 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
+def _no_number_for_wandb() -> bool:
+    from federatedscope.core.auxiliaries import logging
+    from federatedscope.core.monitors import monitor
+
+    parse = cast(Any, logging).logline_2_wandb_dict
+
+    def with_no_number(
+        stops: bool, line: str, *args: Any, **kwargs: Any
+    ) -> Any:
+        # as JSON writes what Python writes as nan and inf
+        line = re.sub(r"(?<=: )nan\b", "NaN", line)
+        line = re.sub(r"(?<=: )(-?)inf\b", r"\1Infinity", line)
+        return parse(stops, line, *args, **kwargs)
+
+    for module in (logging, monitor):
+        cast(Any, module).logline_2_wandb_dict = with_no_number
+    return True
+
+
 BEFORE_IMPORT = (
     Adaptation(
         "protobuf in pure Python",
@@ -237,5 +257,10 @@ AFTER_IMPORT = (
         "plain numbers in results",
         "numpy 2 writes np.float64(...) into the result logs",
         _plain_numbers,
+    ),
+    Adaptation(
+        "statistics without a value for Weights & Biases",
+        "with wandb.use FederatedScope reads its own log, and stops at a nan",
+        _no_number_for_wandb,
     ),
 )

@@ -17,6 +17,7 @@ import torch
 
 from fs_plugins.report.progress import Progress
 from fs_plugins.report.results import evaluation, is_better, selection_key
+from fs_plugins.report.track import Tracker
 from fs_plugins.state.files import write_file
 from fs_plugins.wire import encode
 
@@ -28,15 +29,21 @@ class Recorder:
         runner: a runner, not yet run, with the server in it.
         facts: what the summary begins with (method, model, ...).
         progress: is told what happens.
+        tracker: is told the results, too.
 
     """
 
     def __init__(
-        self, runner: Any, facts: dict[str, Any], progress: Progress
+        self,
+        runner: Any,
+        facts: dict[str, Any],
+        progress: Progress,
+        tracker: Tracker | None = None,
     ) -> None:
         self.cfg = runner.cfg
         self.facts = facts
         self.progress = progress
+        self.tracker = tracker or Tracker()
         self.outdir = Path(self.cfg.outdir)
         # bytes by round: the next one may have begun before the results of
         # this one's evaluation are in
@@ -199,6 +206,7 @@ class Recorder:
             or is_better(self._key, value, self.best["weighted"][self._key])
         ):
             self.best = self.last
+        self.tracker.evaluated(line)
         self.progress.evaluated(rnd, self.last["weighted"])
 
     def state(self) -> dict[str, Any]:

@@ -5,6 +5,8 @@ import os
 from datetime import datetime
 from typing import Any
 
+import yaml
+
 
 def update_logger(
     cfg: Any, clear_before_add: bool = False, rank: int = 0
@@ -38,6 +40,23 @@ def update_logger(
     )
     for handler in root.handlers:
         handler.setFormatter(formatter)
+
+    if cfg.wandb.use:
+        init_wandb(cfg)
+
+
+def init_wandb(cfg: Any) -> None:
+    """Begin a run of Weights & Biases, as ``wandb.*`` asks for."""
+    import wandb
+
+    wandb.init(
+        project=cfg.wandb.name_project or None,
+        entity=cfg.wandb.name_user or None,
+        config=yaml.safe_load(cfg.dump()),
+        group=cfg.data.type,
+        job_type=cfg.federate.method,
+        name=cfg.expname,
+    )
 
 
 def _new_folder(folder: str) -> str:

@@ -113,6 +113,13 @@ HONOURED: dict[str, Any] = {
         "report": ["weighted_avg", "avg", "fairness", "raw"],
         "best_res_update_round_wise_key": "val_loss",
     },
+    "wandb": {
+        "use": False,
+        "name_user": "",
+        "name_project": "",
+        "online_track": True,
+        "client_train_info": False,
+    },
     "llm": {
         "tok_len": 128,
         "cache": {"model": ""},
@@ -171,7 +178,6 @@ SWITCHES: dict[str, Any] = {
     "sgdmf.use": False,
     "train.data_para_dids": [],
     "vertical.use": False,
-    "wandb.use": False,
     "backend": "torch",
     "dataloader.type": "base",
 }
@@ -208,5 +214,4 @@ DORMANT = (
     "sgdmf",
     "trainer",
     "vertical",
-    "wandb",
 )

@@ -25,7 +25,9 @@ class Monitor:
         self.cfg = cfg
         self.outdir = cfg.outdir
         self.monitored_object = monitored_object
-        self.use_wandb = self.wandb_online_track = False
+        self.use_wandb = cfg.wandb.use
+        self.wandb_online_track = self.use_wandb and cfg.wandb.online_track
+        self._untracked: list[dict[str, Any]] = []
         self.metric_calculator = MetricCalculator(cfg.eval.metrics)
         self.round_wise_update_key = cfg.eval.best_res_update_round_wise_key
         metric = self.round_wise_update_key.partition("_")[2]
@@ -94,15 +96,21 @@ class Monitor:
 
     def finish_fed_runner(self, fl_mode: str | None = None) -> None:
         """Called once, when the whole run has ended."""
+        for results in self._untracked:
+            _track(results)
 
     def save_formatted_results(
         self,
         formatted_res: dict[str, Any],
         save_file_name: str = "eval_results.log",
     ) -> None:
-        """Append a line to ``eval_results.log``."""
+        """Append a line to ``eval_results.log``, and track it."""
         if save_file_name:
             self._append(save_file_name, str(formatted_res))
+        if self.wandb_online_track:
+            _track(formatted_res)
+        elif self.use_wandb:
+            self._untracked.append(formatted_res)
 
     def _append(self, name: str, line: str) -> None:
         with open(Path(self.outdir) / name, "a", encoding="utf-8") as file:
@@ -177,6 +185,37 @@ class Monitor:
         metric = key.partition("_")[2]
         larger = self.metric_calculator.eval_metric.get(metric, (None, True))
         return max(value) if larger[1] else min(value)
+
+
+def _track(formatted: dict[str, Any]) -> None:
+    """Tell Weights & Biases; the names are FederatedScope's."""
+    import wandb
+
+    role = formatted["Role"]
+    values = {f"{role}, Round": formatted["Round"]}
+    for form, results in formatted.items():
+        if not isinstance(results, dict):
+            continue
+        if form == "Results_raw" and formatted["Round"] == "Final":
+            values |= {
+                f"best_{kind}/{key}": value
+                for kind, own in results.items()
+                for key, value in own.items()
+            }
+        elif form == "Results_raw":
+            # the server's are lists, one value a client
+            own = {} if _has_lists(results) else results
+            values |= {f"{role}, {key}": value for key, value in own.items()}
+        else:
+            values |= {
+                f"{role}, {form}/{key}": value
+                for key, value in results.items()
+            }
+    wandb.log(values)
+
+
+def _has_lists(results: dict[str, Any]) -> bool:
+    return any(isinstance(value, list) for value in results.values())
 
 
 def _merge(results: dict[str, list[float]], form: str) -> dict[str, float]:
