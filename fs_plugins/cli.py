@@ -13,7 +13,6 @@ from fs_plugins.errors import Interrupted, RunError, UserError
 app = typer.Typer(
     help="Federated LoRA on FederatedScope: share A, keep B.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -42,18 +41,49 @@ def command(
 
 
 _PAIRS = {"allow_extra_args": True}
+
+
+def _examples(*lines: str) -> str:
+    """What ``--help`` ends with."""
+    return "\n\n".join(["Examples:", *(f"fedsa {line}" for line in lines)])
+
+
 analyze = typer.Typer(help="Look into what was trained.")
 app.add_typer(analyze, name="analyze")
 
 
-@app.command(context_settings=_PAIRS)
+def _files(begun: str) -> list[str]:
+    """YAML files and folders that a word begins, or variations of a file."""
+    file, plus, last = begun.rpartition("+")
+    if plus:
+        from fs_plugins.config_file import variations_of
+
+        known = variations_of(Path(file.partition("+")[0]))
+        return [f"{file}+{name}" for name in known if name.startswith(last)]
+    folder, _, last = begun.rpartition("/")
+    found = sorted(Path(folder or ".").glob(f"{last}*"))
+    return [f"{path}/" for path in found if path.is_dir()] + [
+        str(path) for path in found if path.suffix in (".yaml", ".yml")
+    ]
+
+
+@app.command(
+    context_settings=_PAIRS,
+    epilog=_examples(
+        "run --cfg yaml_configs/demo/fedsa.yaml",
+        "run --cfg yaml_configs/demo/fedsa.yaml+ffa+vera seed 1",
+        "run --cfg yaml_configs/demo/fedsa.yaml --dry-run",
+        "run --resume exp/fedsa_fedsa",
+    ),
+)
 def run(
     context: typer.Context,
     cfg: Annotated[
         str,
         typer.Option(
             help="A YAML file of FederatedScope; 'a.yaml+ffa+vera' is a.yaml "
-            "with two variations."
+            "with two variations.",
+            autocompletion=_files,
         ),
     ] = "",
     resume: Annotated[
@@ -76,7 +106,9 @@ def run(
     """Run one experiment; 'key value' pairs override the file."""
     from fs_plugins import experiment
 
-    if dry_run and cfg and not resume:
+    if dry_run and resume:
+        raise UserError("run: --dry-run goes with --cfg, not with --resume")
+    if dry_run and cfg:
         from fs_plugins.dry_run import dry_run as say
 
         say(cfg, context.args)
@@ -98,11 +130,20 @@ def run(
         print(f"results: {summary['outdir']}/{file}")
 
 
-@app.command()
+@app.command(
+    epilog=_examples(
+        "compare a.yaml b.yaml --seeds 0,1,2 --out exp/mine",
+        "compare yaml_configs/demo/fedsa.yaml+{fedsa,fedit,local}",
+        "compare a.yaml b.yaml federate.total_round_num 5",
+    )
+)
 def compare(
     files: Annotated[
         list[str],
-        typer.Argument(help="YAML files, then 'key value' pairs for all."),
+        typer.Argument(
+            help="YAML files, then 'key value' pairs for all.",
+            autocompletion=_files,
+        ),
     ],
     seeds: Annotated[str, typer.Option(help="E.g. 0,1,2.")] = "",
     out: Annotated[Path, typer.Option(help="Where the results go.")] = Path(
@@ -118,7 +159,12 @@ def compare(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(
+    epilog=_examples(
+        "report exp/demo",
+        "report exp/fedsa_fedsa exp/fedit_fedit --out exp/report",
+    )
+)
 def report(
     folders: Annotated[
         list[Path],
@@ -142,7 +188,13 @@ def report(
     write_report(runs, out)
 
 
-@app.command()
+@app.command(
+    epilog=_examples(
+        "export exp/fedsa_fedsa --client 2 --out adapter",
+        "export exp/fedsa_fedsa --client all --out adapters",
+        "export exp/fedsa_fedsa --client 2 --out model --merge",
+    )
+)
 def export(
     run: Annotated[Path, typer.Argument(help="A run's folder.")],
     client: Annotated[
@@ -159,7 +211,13 @@ def export(
     print(export_adapters(run, client, out, merge))
 
 
-@analyze.command()
+@analyze.command(
+    epilog=_examples(
+        "analyze asymmetry exp/fedsa_fedsa",
+        "analyze asymmetry --cfg yaml_configs/demo/fedsa.yaml "
+        "--splits iid,dir1 --adapters lora,vera",
+    )
+)
 def asymmetry(
     words: Annotated[
         list[str] | None,
@@ -170,7 +228,11 @@ def asymmetry(
         ),
     ] = None,
     cfg: Annotated[
-        str, typer.Option(help="A YAML file: its clients train alone.")
+        str,
+        typer.Option(
+            help="A YAML file: its clients train alone.",
+            autocompletion=_files,
+        ),
     ] = "",
     splits: Annotated[
         str, typer.Option(help="With --cfg: variations, e.g. iid,dir1.")
@@ -274,7 +336,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command; exit codes: 0 done, 2 wrong input, 1 anything else."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
-        code: Any = app(arguments, standalone_mode=False)
+        code: Any = app(arguments, prog_name="fedsa", standalone_mode=False)
     except UserError as error:
         _fail(str(error), 2)
     except RunError as error:

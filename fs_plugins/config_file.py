@@ -72,18 +72,23 @@ def files_of(experiment: str | Path) -> list[Path]:
         return [Path(experiment)]
     first, *names = str(experiment).split("+")
     base = Path(first)
-    folders = [
-        folder / "variations" for folder in (base.parent, base.parent.parent)
-    ]
+    known = variations_of(base)
     files = [base]
     for name in names:
-        places = [folder / f"{name}.yaml" for folder in folders]
-        found = [f for f in (*places, Path(name)) if f.is_file()]
-        if not found:
-            known = {f.stem for d in folders for f in d.glob("*.yaml")}
+        file = known.get(name, Path(name))
+        if not file.is_file():
             raise unknown(f"variation of {base}", name, known)
-        files.append(found[0])
+        files.append(file)
     return files
+
+
+def variations_of(base: Path) -> dict[str, Path]:
+    """The variations of a file, by name; those beside it come first."""
+    folders = [
+        folder / "variations" for folder in (base.parent.parent, base.parent)
+    ]
+    files = [file for d in folders for file in sorted(d.glob("*.yaml"))]
+    return {file.stem: file for file in files}
 
 
 def name_of(experiment: str | Path) -> str:

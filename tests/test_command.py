@@ -4,9 +4,10 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 import yaml
 
-from fs_plugins.report.tables import size
+from fs_plugins.report.results import size
 
 
 def test_run(fedsa, lab):
@@ -15,6 +16,10 @@ def test_run(fedsa, lab):
     assert result.stderr == ""
     lines = result.stdout.splitlines()
     assert "round 1/2  val_acc 0." in lines[0]
+    assert re.search(
+        r"loss 0\.\d+  [\d.]+ kB sent  \d:\d\d:\d\d left$", lines[0]
+    )
+    assert lines[1].endswith("kB sent"), "nothing is left"
     assert len(lines) == 3
     file = Path(lines[-1].removeprefix("results: "))
     assert json.loads(file.read_text())["rounds"] == 2
@@ -100,6 +105,56 @@ def test_help(fedsa):
     assert result.returncode == 0
     for word in ("run", "compare", "methods", "doctor"):
         assert word in result.stdout
+
+
+@pytest.mark.parametrize("command", ["run", "compare", "report", "export"])
+def test_help_has_examples(fedsa, command):
+    """Each begins with the command that it is an example of."""
+    result = fedsa(command, "--help")
+    assert result.returncode == 0
+    examples = result.stdout.partition("Examples:")[2].strip().splitlines()
+    shown = [line.strip() for line in examples if line.strip()]
+    assert len(shown) > 1
+    assert all(line.startswith(f"fedsa {command} ") for line in shown)
+
+
+@pytest.mark.parametrize(
+    ("begun", "wanted"),
+    [
+        ("fedsa rep", ["report"]),
+        ("fedsa run --cfg a/b.yaml+x+y", ["a/b.yaml+x+yy"]),
+        ("fedsa run --cfg a/", ["a/b.yaml", "a/variations/"]),
+    ],
+)
+def test_a_shell_completes(fedsa, tmp_path, monkeypatch, begun, wanted):
+    """Commands, YAML files, and the variations of one."""
+    (tmp_path / "a" / "variations").mkdir(parents=True)
+    for name in ("b", "variations/x", "variations/yy"):
+        (tmp_path / "a" / f"{name}.yaml").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("_FEDSA_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", begun)
+    monkeypatch.setenv("COMP_CWORD", str(begun.count(" ")))
+    result = fedsa()
+    assert sorted(result.stdout.split()) == wanted
+
+
+def test_report_on_runs_and_on_none(fedsa, lab, tmp_path):
+    folder = Path(lab.run()["outdir"])
+    out = tmp_path / "r"
+    result = fedsa("report", folder.parent, "--out", out)
+    assert result.returncode == 0, result.stderr
+    assert f"report: {out / 'report.html'}" in result.stdout
+    assert (out / "report.html").is_file()
+    (folder / "summary.json").write_text('{"schema": 1, "resul')
+    for wrong, words in (
+        (tmp_path / "none", "holds no run"),
+        (folder, "summary.json is damaged"),
+    ):
+        result = fedsa("report", wrong, "--out", tmp_path / "s")
+        assert result.returncode == 2 and words in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+        assert not (tmp_path / "s").exists()
 
 
 def test_compare(fedsa, lab, tmp_path):

@@ -1,8 +1,12 @@
 """What a run shows of itself while it goes on."""
 
+import datetime
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any
+
+from fs_plugins.report.results import leading_metric, size
 
 
 class Progress:
@@ -26,8 +30,17 @@ class Progress:
     def client_evaluated(self, client: int) -> None:
         """A client has sent its results."""
 
-    def evaluated(self, rnd: int, results: Mapping[str, float]) -> None:
-        """All results after a round are there, weighted over clients."""
+    def evaluated(
+        self, rnd: int, results: Mapping[str, float], sent: int
+    ) -> None:
+        """All results after a round are there.
+
+        Args:
+            rnd: how many rounds are over.
+            results: weighted over clients.
+            sent: bytes so far, up and down.
+
+        """
 
 
 class Lines(Progress):
@@ -42,13 +55,31 @@ class Lines(Progress):
     def __init__(self, name: str, rounds: int) -> None:
         self.name = name
         self.rounds = rounds
+        self._first = 0  # round, of this process
+        self._begin = 0.0
 
-    def evaluated(self, rnd: int, results: Mapping[str, float]) -> None:
-        """Print the round and its results."""
+    def round_begins(self, rnd: int, clients: int) -> None:
+        """Look at the clock when the first one does."""
+        if not self._first:
+            self._first, self._begin = rnd, time.monotonic()
+
+    def evaluated(
+        self, rnd: int, results: Mapping[str, float], sent: int
+    ) -> None:
+        """Print the round, its results, bytes and the time left."""
         print(
-            f"{self.name}: round {rnd}/{self.rounds}  {headline(results)}",
+            f"{self.name}: round {rnd}/{self.rounds}  {headline(results)}  "
+            f"{size(sent)} sent{self._time_left(rnd)}",
             flush=True,
         )
+
+    def _time_left(self, rnd: int) -> str:
+        done = rnd - self._first + 1
+        if not self._first or done < 1 or rnd >= self.rounds:
+            return ""
+        each = (time.monotonic() - self._begin) / done
+        left = datetime.timedelta(seconds=round(each * (self.rounds - rnd)))
+        return f"  {left} left"
 
 
 class Bar(Progress):
@@ -115,9 +146,11 @@ class Bar(Progress):
         self._evaluated = (done + 1, of)
         self._show(f"evaluating {done + 1}/{of}  ")
 
-    def evaluated(self, rnd: int, results: Mapping[str, float]) -> None:
+    def evaluated(
+        self, rnd: int, results: Mapping[str, float], sent: int
+    ) -> None:
         """Show the newest results."""
-        self._results = headline(results)
+        self._results = f"{headline(results)}  {size(sent)} sent"
         self._evaluated = (0, 0)
         self._show("")
 
@@ -143,17 +176,3 @@ def headline(results: Mapping[str, float]) -> str:
     if loss is not None:
         parts.append(f"loss {loss:.4f}")
     return "  ".join(parts)
-
-
-def leading_metric(results: Mapping[str, float], split: str) -> str | None:
-    """The first metric of a split that is neither a loss nor a count."""
-    for key in results:
-        head, _, metric = key.partition("_")
-        if head == split and metric not in (
-            "loss",
-            "avg_loss",
-            "total",
-            "correct",
-        ):
-            return key
-    return None

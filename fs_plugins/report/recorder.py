@@ -207,7 +207,8 @@ class Recorder:
         ):
             self.best = self.last
         self.tracker.evaluated(line)
-        self.progress.evaluated(rnd, self.last["weighted"])
+        sent = line["uplink_bytes"] + line["downlink_bytes"]
+        self.progress.evaluated(rnd, self.last["weighted"], sent)
 
     def state(self) -> dict[str, Any]:
         """What a resumed run's recorder goes on from, as JSON has it."""

@@ -92,3 +92,29 @@ def is_better(key: str, new: float, old: float) -> bool:
     """Whether a metric's new value is better: losses and errors fall."""
     falls = any(word in key for word in ("loss", "mse"))
     return new < old if falls else new > old
+
+
+def leading_metric(results: Mapping[str, float], split: str) -> str | None:
+    """The first metric of a split that is neither a loss nor a count."""
+    for key in results:
+        head, _, metric = key.partition("_")
+        if head == split and metric not in (
+            "loss",
+            "avg_loss",
+            "total",
+            "correct",
+        ):
+            return key
+    return None
+
+
+def size(number: int | None) -> str:
+    """Bytes for a reader: 1,234,567 is 1.2 MB."""
+    if number is None:
+        return "-"
+    value = float(number)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"

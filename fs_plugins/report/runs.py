@@ -12,8 +12,11 @@ import yaml
 
 from fs_plugins.errors import UserError
 from fs_plugins.policy import METHODS, variant_of
-from fs_plugins.report.progress import leading_metric
-from fs_plugins.report.results import is_better, selection_key
+from fs_plugins.report.results import (
+    is_better,
+    leading_metric,
+    selection_key,
+)
 
 SOURCES = ("summary.json", "metrics.jsonl", "eval_results.log")
 # what numpy 2 writes of a number, and what Python writes but cannot read

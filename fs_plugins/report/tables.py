@@ -8,7 +8,7 @@ from typing import Any
 
 from fs_plugins.aggregator import AGGREGATORS
 from fs_plugins.policy import METHODS, PEFT_METHODS, VARIANTS, Policy, Role
-from fs_plugins.report.progress import leading_metric
+from fs_plugins.report.results import leading_metric, size
 from fs_plugins.report.runs import Run
 from fs_plugins.trainer.scores import GENERATION_METRICS
 
@@ -357,18 +357,6 @@ def _averages(results: dict[str, Any], key: str) -> str:
     if key not in results["weighted"]:
         return "-"
     return f"{results['weighted'][key]:.4f} | {results['mean'][key]:.4f}"
-
-
-def size(number: int | None) -> str:
-    """Bytes for a reader: 1,234,567 is 1.2 MB."""
-    if number is None:
-        return "-"
-    value = float(number)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
 
 
 def markdown(table: Table) -> str:
