@@ -6,7 +6,14 @@ from setuptools import find_namespace_packages, setup
 
 DISTRIBUTED = ["grpcio>=1.60", "msgpack>=1.0"]
 TRACK = ["tensorboard>=2.15", "wandb>=0.17"]
-TEST = [*DISTRIBUTED, *TRACK, "pytest>=8", "hypothesis>=6", "trustme>=1.1"]
+TEST = [
+    *DISTRIBUTED,
+    *TRACK,
+    "pytest>=8",
+    "hypothesis>=6",
+    "trustme>=1.1",
+    "pdoc>=15",
+]
 
 setup(
     name="fs_plugins",

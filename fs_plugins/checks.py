@@ -319,6 +319,7 @@ def _check_names(cfg: Any) -> None:
     import torch
     from federatedscope.core.monitors.metric_calculator import SUPPORT_METRICS
 
+    from fs_plugins.data import FAMILIES
     from fs_plugins.trainer import METRICS, TRAINERS
 
     optimizers = [
@@ -336,7 +337,8 @@ def _check_names(cfg: Any) -> None:
             shown = [name for name in known if "@" not in name]
             raise unknown("eval.metrics", metric, shown)
     trainer = cfg.trainer.type
-    is_ours = cfg.data.type.lower().endswith(("@glue", "@demo"))
+    _, at, family = cfg.data.type.lower().rpartition("@")
+    is_ours = at and family in FAMILIES and family != "llm"
     answers = (f(trainer) for f in register.trainer_dict.values())
     if (is_ours or trainer.startswith("fedsa")) and not any(answers):
         raise unknown("trainer.type", trainer, TRAINERS)

@@ -283,6 +283,22 @@ def methods() -> None:
 
 
 @app.command()
+def options(
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="As the documents have it.")
+    ] = False,
+) -> None:
+    """List every key under fedsa:, with its default and meaning."""
+    from fs_plugins.report.tables import markdown, options_table, show
+
+    table = options_table()
+    if as_markdown:
+        print(markdown(table), end="")
+    else:
+        show(table)
+
+
+@app.command()
 def doctor() -> None:
     """Say which host runs, its version, and what it runs on."""
     import importlib.metadata as metadata

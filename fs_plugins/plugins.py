@@ -29,7 +29,8 @@ def load_plugins(files: Sequence[str]) -> None:
         if _registered() == before:
             raise UserError(
                 f"fedsa.plugins: {name} registers nothing; call "
-                "register_method, register_aggregator or a register_... of "
+                "register_method, register_aggregator, register_examples, "
+                "register_peft_method or a register_... of "
                 "federatedscope.register in it"
             )
         _loaded.add(file)
@@ -57,9 +58,10 @@ def _registered() -> list[dict[str, Any]]:
     import federatedscope.register as host
 
     from fs_plugins.aggregator import AGGREGATORS
+    from fs_plugins.data import FAMILIES
     from fs_plugins.policy import METHODS, PEFT_METHODS
 
-    registries: list[Any] = [METHODS, AGGREGATORS, PEFT_METHODS]
+    registries: list[Any] = [METHODS, AGGREGATORS, PEFT_METHODS, FAMILIES]
     registries += [
         value for name, value in vars(host).items() if name.endswith("_dict")
     ]

@@ -4,15 +4,17 @@ from typing import Any
 
 from federatedscope.register import register_data
 
+from fs_plugins.data.families import FAMILIES, register_examples
+
 
 def call_text_data(config: Any, client_cfgs: Any) -> Any:
-    """Answers to ``data.type: <task>@glue`` and ``<name>@demo``.
+    """Answers to ``data.type: <name>@<family>`` of ``FAMILIES``.
 
-    Also to ``<name>@llm`` for our trainer; the host's loads its own.
+    To ``<name>@llm`` for our trainer only; the host's loads its own.
     """
-    family = config.data.type.lower().rpartition("@")[2]
-    is_llm = family == "llm" and config.trainer.type == "fedsa_llm"
-    if family not in ("glue", "demo") and not is_llm:
+    _, at, family = config.data.type.lower().rpartition("@")
+    is_hosts = family == "llm" and config.trainer.type != "fedsa_llm"
+    if not at or family not in FAMILIES or is_hosts:
         return None
     from fs_plugins.data.federated import load
 
@@ -20,3 +22,5 @@ def call_text_data(config: Any, client_cfgs: Any) -> Any:
 
 
 register_data("fedsa", call_text_data)
+
+__all__ = ["FAMILIES", "register_examples"]

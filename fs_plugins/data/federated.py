@@ -17,7 +17,6 @@ from fs_plugins.config import (
 )
 from fs_plugins.data.assets import ASSETS, find_asset
 from fs_plugins.data.client_data import TextClientData, TextDataset
-from fs_plugins.data.demo import load_demo
 from fs_plugins.data.examples import (
     Examples,
     Tokens,
@@ -25,10 +24,10 @@ from fs_plugins.data.examples import (
     load_tokenizer,
     tokenise,
 )
+from fs_plugins.data.families import FAMILIES
 from fs_plugins.data.gguf import from_gguf
-from fs_plugins.data.glue import load_glue, task_of
+from fs_plugins.data.glue import task_of
 from fs_plugins.data.human_eval import load_problems
-from fs_plugins.data.instructions import load_instructions
 from fs_plugins.data.split import Parts, split_like, split_train
 from fs_plugins.errors import UserError
 from fs_plugins.model.base import CAUSAL, CLASSIFICATION, REGRESSION
@@ -46,7 +45,7 @@ METRIC_OF = {"gsm8k": "exact_match", "gsm_symbolic": "exact_match"}
 
 
 def load(cfg: Any, client_cfgs: Any) -> tuple[Any, Any]:
-    """The data of ``<name>@glue``, ``@demo`` or ``@llm``, and the config.
+    """The data of ``<name>@<family>``, split, and the config.
 
     In distributed mode, those of this process's participant.
 
@@ -196,7 +195,7 @@ def _three_splits(
             f"data.splits: {shares} are not three shares above 0 that sum to "
             "at most 1"
         )
-    whole, test = _load(cfg, name, family)
+    whole, test = FAMILIES[family.lower()](name, cfg.data.root)
     if cfg.data.subsample < 1:
         number = max(1, int(cfg.data.subsample * len(whole)))
         whole = whole.take(rng.permutation(len(whole))[:number])
@@ -208,17 +207,6 @@ def _three_splits(
     order = rng.permutation(len(whole))
     size = max(1, min(int(shares[1] * len(whole)), len(test)))
     return whole.take(order[size:]), whole.take(order[:size]), test
-
-
-def _load(
-    cfg: Any, name: str, family: str
-) -> tuple[Examples, Examples | None]:
-    """All examples, and the test set if the data have one of their own."""
-    if family.lower() == "glue":
-        return load_glue(name, cfg.data.root)
-    if family.lower() == "llm":
-        return load_instructions(name, cfg.data.root)
-    return load_demo(name), None
 
 
 def _split(cfg: Any, tokens: list[Tokens]) -> list[Parts]:

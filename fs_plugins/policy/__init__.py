@@ -18,6 +18,7 @@ from fs_plugins.policy.roles import (
     canonical,
     check_peft_method,
     pairs_of,
+    register_peft_method,
     roles_of,
     variant_of,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "pairs_of",
     "policy_of",
     "register_method",
+    "register_peft_method",
     "roles_of",
     "variant_of",
 ]

@@ -1,8 +1,7 @@
 """Roles: what a trainable parameter is to its PEFT method.
 
 A role belongs to the PEFT method; what a federated method does with it is a
-policy (``methods.py``).  A PEFT method is added by an entry in
-``PEFT_METHODS``.
+policy (``methods.py``).
 """
 
 from collections.abc import Iterable, Mapping
@@ -51,6 +50,19 @@ HEAD_NAMES = (".modules_to_save.",)
 PRIVATE_ADAPTER = "private"  # PEFT's name for a second adapter
 
 
+def register_peft_method(
+    name: str, roles: Mapping[Role, tuple[str, ...]]
+) -> None:
+    """Make a PEFT method available as ``adapter_method: <name>``.
+
+    Args:
+        name: of a member of PEFT's ``PeftType``, in any case.
+        roles: for each role, parts of the names of its parameters.
+
+    """
+    PEFT_METHODS[name.lower()] = roles
+
+
 def check_peft_method(name: str) -> None:
     """Raise a ``UserError`` if the roles of a PEFT method are not known."""
     if name in PEFT_METHODS:
@@ -61,8 +73,8 @@ def check_peft_method(name: str) -> None:
     if name.upper() in PeftType.__members__:
         raise UserError(
             f"{key}: PEFT has {name!r}, but which of its parameters are A "
-            f"and B is not known; add an entry {name!r} to PEFT_METHODS in "
-            "fs_plugins/policy/roles.py"
+            "and B is not known; say so with register_peft_method in a file "
+            "that fedsa.plugins names"
         )
     raise unknown(key, name, [*PEFT_METHODS, *VARIANTS])
 
@@ -119,8 +131,8 @@ def roles_of(peft_method: str, names: Iterable[str]) -> dict[str, Role]:
         if role is None:
             raise UserError(
                 f"the trainable parameter {name!r} has no role in the PEFT "
-                f"method {peft_method!r}; freeze it, or add it to "
-                "PEFT_METHODS in fs_plugins/policy/roles.py"
+                f"method {peft_method!r}; freeze it, or give it one with "
+                "register_peft_method"
             )
         roles[name] = role
     return roles

@@ -1,10 +1,13 @@
 """Tables, for the terminal and as Markdown."""
 
+import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from fs_plugins.aggregator import AGGREGATORS
 from fs_plugins.policy import METHODS, PEFT_METHODS, VARIANTS, Policy, Role
@@ -78,6 +81,29 @@ def adapters_table() -> Table:
     return Table(
         "adapters (llm.adapter.args: adapter_method)", ("name", "A", "B"), rows
     )
+
+
+def options_table() -> Table:
+    """Every key under ``fedsa:``, with its default."""
+    from fs_plugins.config import OPTIONS
+
+    return Table(
+        "the keys under fedsa:, with their defaults",
+        ("key", "default", "meaning"),
+        [
+            (key, _as_yaml(default), text)
+            for key, default, text in OPTIONS
+            if key.startswith("fedsa.")
+        ],
+    )
+
+
+def _as_yaml(value: Any) -> str:
+    plain = json.loads(json.dumps(value))  # a section twice is no alias
+    text = yaml.safe_dump(
+        plain, default_flow_style=True, sort_keys=False, width=10_000
+    )
+    return text.removesuffix("...\n").strip()
 
 
 def experiments_table(folder: Path) -> Table:
