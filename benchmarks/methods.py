@@ -253,7 +253,7 @@ def _cell(values: dict[int, float], first: dict[int, float]) -> str:
 
 
 def _differs(values: dict[int, float], first: dict[int, float]) -> bool:
-    from fs_plugins.report.tables import paired
+    from fs_plugins.report.comparison_tables import paired
 
     found = paired(values, first)
     return found is not None and abs(found[0]) > found[1]

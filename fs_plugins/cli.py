@@ -266,13 +266,13 @@ def asymmetry(
 @app.command()
 def methods() -> None:
     """List the methods, the aggregators, the adapters, the experiments."""
-    from fs_plugins.report.tables import (
+    from fs_plugins.report.listings import (
         adapters_table,
         aggregators_table,
         experiments_table,
         methods_table,
-        show,
     )
+    from fs_plugins.report.tables import show
 
     show(methods_table())
     show(aggregators_table())
@@ -289,7 +289,8 @@ def options(
     ] = False,
 ) -> None:
     """List every key under fedsa:, with its default and meaning."""
-    from fs_plugins.report.tables import markdown, options_table, show
+    from fs_plugins.report.listings import options_table
+    from fs_plugins.report.tables import markdown, show
 
     table = options_table()
     if as_markdown:

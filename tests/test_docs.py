@@ -12,7 +12,8 @@ from helpers import ADAPTERS
 
 from fs_plugins.cli import app
 from fs_plugins.config_file import load_config
-from fs_plugins.report.tables import markdown, options_table
+from fs_plugins.report.listings import options_table
+from fs_plugins.report.tables import markdown
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(

@@ -7,6 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fs_plugins.report.comparison_tables import (
+    comparison_table,
+    costs_table,
+    seeds_table,
+)
 from fs_plugins.report.plots import (
     Panel,
     clients,
@@ -16,13 +21,7 @@ from fs_plugins.report.plots import (
     save_figure,
 )
 from fs_plugins.report.runs import Run, remarks, tasks
-from fs_plugins.report.tables import (
-    Table,
-    comparison_table,
-    costs_table,
-    markdown,
-    seeds_table,
-)
+from fs_plugins.report.tables import Table, markdown
 from fs_plugins.state.files import write_file
 
 _CAPTIONS = {

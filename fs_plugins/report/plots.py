@@ -130,6 +130,8 @@ def _draw_curves(
             )
     is_by_round = against is _rounds
     axes.set_xlabel("round" if is_by_round else "sent up and down, MB")
+    if is_by_round:
+        axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_ylabel(f"{metric}, weighted over clients")
     axes.grid(alpha=0.2)
     if len(by_name(runs)) <= _ROOM:

@@ -8,13 +8,12 @@ from scipy.stats import ttest_rel
 
 from fs_plugins.aggregator import AGGREGATORS
 from fs_plugins.policy import METHODS
-from fs_plugins.report.tables import (
+from fs_plugins.report.comparison_tables import comparison_table, seeds_table
+from fs_plugins.report.listings import (
     adapters_table,
     aggregators_table,
-    comparison_table,
     experiments_table,
     methods_table,
-    seeds_table,
 )
 
 

@@ -1,0 +1,252 @@
+"""What runs came to, side by side."""
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from fs_plugins.report.results import leading_metric, size
+from fs_plugins.report.runs import Run
+from fs_plugins.report.tables import Table
+from fs_plugins.trainer.scores import GENERATION_METRICS
+
+
+def comparison_table(runs: Sequence[Run]) -> Table:
+    """One row a run: accuracy, how even it is, bytes and seconds."""
+    last = "results.last"
+    metric = runs[0].metric
+    # name: where it is in summary.json, and how a run's is shown
+    columns: dict[str, tuple[str, Callable[[Run], str]]] = {
+        "run": ("", lambda run: run.name)
+    }
+    if len({run.seed for run in runs}) > 1:
+        columns["seed"] = ("seed", lambda run: str(run.seed))
+    columns["last round"] = (_averages_of(last, metric), _last)
+    columns["worst client"] = (f"{last}.clients.*.{metric}", _worst)
+    columns["spread"] = (f"{last}.clients.*.{metric}", _spread)
+    union = next(filter(None, (_leading(r.last, "union") for r in runs)), "")
+    if union:
+        columns["on everyone's test"] = (_averages_of(last, union), _union)
+    columns["best round by validation"] = (
+        _averages_of("results.best", metric),
+        _best,
+    )
+    if any(_generates(run) for run in runs):
+        columns["test loss, last round"] = (
+            _averages_of(last, "test_avg_loss"),
+            lambda run: _averages(run.last, "test_avg_loss"),
+        )
+    columns |= {
+        "up": _communication("uplink_bytes"),
+        "down": _communication("downlink_bytes"),
+        "seconds": _seconds("total_s"),
+    }
+    return _table(
+        "each client's own model on its own test shard: weighted by examples "
+        "| mean over clients; the worst client; the standard deviation over "
+        "clients",
+        columns,
+        runs,
+    )
+
+
+def costs_table(runs: Sequence[Run]) -> Table:
+    """One row a run: parameters, bytes, seconds, memory."""
+    columns: dict[str, tuple[str, Callable[[Run], str]]] = {
+        "run": ("", lambda run: run.name),
+        "seed": ("seed", lambda run: str(run.seed)),
+    }
+    for what in ("trainable", "shared", "kept"):
+        columns[what] = _count(f"{what}_parameters")
+    columns |= {
+        "up": _communication("uplink_bytes"),
+        "down": _communication("downlink_bytes"),
+        "up, client and round": _communication(
+            "uplink_bytes_per_client_round"
+        ),
+        "down, client and round": _communication(
+            "downlink_bytes_per_client_round"
+        ),
+        "seconds": _seconds("total_s"),
+        "training": _seconds("train_s"),
+        "evaluation": _seconds("eval_s"),
+        "aggregation": _seconds("aggregate_s"),
+        "peak memory": (
+            "memory.peak_rss_bytes",
+            lambda run: size(run.summary["memory"].get("peak_rss_bytes")),
+        ),
+        "refused updates": (
+            "rejected_updates",
+            lambda run: _number(run.summary.get("rejected_updates")),
+        ),
+    }
+    return _table(
+        "parameters; bytes of encoded messages; seconds; the process's memory",
+        columns,
+        runs,
+    )
+
+
+def _table(
+    title: str,
+    columns: Mapping[str, tuple[str, Callable[[Run], str]]],
+    runs: Sequence[Run],
+) -> Table:
+    return Table(
+        title,
+        list(columns),
+        [[show(run) for _, show in columns.values()] for run in runs],
+        {name: key for name, (key, _) in columns.items() if key},
+    )
+
+
+def _averages_of(results: str, metric: str) -> str:
+    return f"{results}.weighted.{metric}, {results}.mean.{metric}"
+
+
+def _communication(key: str) -> tuple[str, Callable[[Run], str]]:
+    return (
+        f"communication.{key}",
+        lambda run: size(run.summary["communication"].get(key)),
+    )
+
+
+def _count(key: str) -> tuple[str, Callable[[Run], str]]:
+    return (
+        f"communication.{key}",
+        lambda run: _number(run.summary["communication"].get(key)),
+    )
+
+
+def _seconds(key: str) -> tuple[str, Callable[[Run], str]]:
+    return f"time.{key}", lambda run: _number(run.summary["time"].get(key))
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}"
+
+
+def seeds_table(runs: Sequence[Run]) -> Table | None:
+    """Mean over seeds, and what differs from the first by more than noise.
+
+    A difference is paired: seed by seed, so that what a seed does to all
+    runs alike falls out.  It counts if 0 is outside its 95 % confidence
+    interval (Student's t); with few seeds that takes a large one.
+
+    Returns:
+        Nothing for a single seed: there is no spread to show.
+
+    """
+    by_name: dict[str, dict[int, float]] = {}
+    for run in runs:
+        if run.metric in run.last["weighted"]:
+            own = by_name.setdefault(run.name, {})
+            own[run.seed] = run.last["weighted"][run.metric]
+    if max(map(len, by_name.values()), default=0) < 2:
+        return None
+    first = next(iter(by_name))
+    rows = []
+    for name, values in by_name.items():
+        mean, deviation = _mean_and_deviation(list(values.values()))
+        rows.append(
+            (
+                name,
+                str(len(values)),
+                f"{mean:.4f}",
+                "-" if deviation is None else f"{deviation:.4f}",
+                "" if name == first else _verdict(values, by_name[first]),
+            )
+        )
+    return Table(
+        "over seeds: last round, weighted by examples",
+        (
+            "run",
+            "seeds",
+            "mean",
+            "standard deviation",
+            f"difference to {first}, 95 % interval",
+        ),
+        rows,
+        {"mean": f"results.last.weighted.{runs[0].metric}"},
+    )
+
+
+def _mean_and_deviation(
+    values: Sequence[float],
+) -> tuple[float, float | None]:
+    """The sample's; one value has no deviation."""
+    alone = len(values) < 2
+    return statistics.fmean(values), (
+        None if alone else statistics.stdev(values)
+    )
+
+
+def paired(
+    values: Mapping[int, float], first: Mapping[int, float]
+) -> tuple[float, float] | None:
+    """The mean difference over the seeds that both have, and its error.
+
+    Returns:
+        The mean, and half the width of its 95 % confidence interval
+        (Student's t); nothing for fewer than two seeds in common.
+
+    """
+    from scipy.stats import t
+
+    common = [values[seed] - first[seed] for seed in values if seed in first]
+    if len(common) < 2:
+        return None
+    error = statistics.stdev(common) / len(common) ** 0.5
+    quantile = float(t.ppf(0.975, len(common) - 1))
+    return statistics.fmean(common), quantile * error
+
+
+def _verdict(values: Mapping[int, float], first: Mapping[int, float]) -> str:
+    found = paired(values, first)
+    if found is None:
+        return "too few seeds in common"
+    mean, half = found
+    is_noise = abs(mean) <= half
+    return (
+        f"{mean:+.4f} ± {half:.4f}: {'within' if is_noise else 'beyond'} noise"
+    )
+
+
+def _leading(results: dict[str, Any], split: str) -> str | None:
+    return leading_metric(results["weighted"], split)
+
+
+def _last(run: Run) -> str:
+    return _averages(run.last, run.metric)
+
+
+def _worst(run: Run) -> str:
+    worst = run.worst_client()
+    return f"{run.of_clients()[worst]:.4f}" if worst else "-"
+
+
+def _spread(run: Run) -> str:
+    values = run.of_clients().values()
+    return f"{statistics.pstdev(values):.4f}" if len(values) > 1 else "-"
+
+
+def _union(run: Run) -> str:
+    key = _leading(run.last, "union")
+    return _averages(run.last, key) if key else "-"
+
+
+def _generates(run: Run) -> bool:
+    """Few answers are scored; the loss says more of a language model."""
+    metric = run.metric.removeprefix("test_")
+    return metric in ("avg_loss", *GENERATION_METRICS)
+
+
+def _best(run: Run) -> str:
+    best = run.summary["results"]["best"]
+    shown = _averages(best, run.metric) if best else "-"
+    return shown if shown == "-" else f"{shown} (round {best['round']})"
+
+
+def _averages(results: dict[str, Any], key: str) -> str:
+    if key not in results["weighted"]:
+        return "-"
+    return f"{results['weighted'][key]:.4f} | {results['mean'][key]:.4f}"

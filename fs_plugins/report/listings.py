@@ -1,0 +1,120 @@
+"""What there is to choose from: methods, adapters, options, YAML files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fs_plugins.aggregator import AGGREGATORS
+from fs_plugins.policy import METHODS, PEFT_METHODS, VARIANTS, Policy, Role
+from fs_plugins.report.tables import Table
+
+
+def methods_table() -> Table:
+    """The federated methods and their policies."""
+    shown = (Role.A, Role.B, Role.HEAD)
+    return Table(
+        "federated methods (federate.method)",
+        ("method", "A", "B", "head", "rule", "source"),
+        [
+            (name, *(action_of(p, r) for r in shown), p.rule, p.source)
+            for name, p in METHODS.items()
+        ],
+    )
+
+
+def action_of(policy: Policy, role: Role) -> str:
+    """What becomes of a role, by round if need be."""
+    odd, even = policy.in_round(1)[role], policy.in_round(2)[role]
+    both = f"odd rounds {odd.value}, even {even.value}"
+    return odd.value if odd is even else both
+
+
+def aggregators_table() -> Table:
+    """How the server combines what clients share."""
+    rows = []
+    for name, aggregator in AGGREGATORS.items():
+        text = (aggregator.__doc__ or "").strip()
+        rule = text.split("\n\n")[0].replace("\n", " ")
+        rows.append((name, rule, aggregator.source))
+    return Table(
+        "aggregators (fedsa.aggregator)",
+        ("aggregator", "rule", "source"),
+        rows,
+    )
+
+
+def adapters_table() -> Table:
+    """The PEFT methods, and what A and B are in them."""
+    variants = {name: base for name, (base, _) in VARIANTS.items()}
+    rows = []
+    for name in (*PEFT_METHODS, *variants):
+        roles = PEFT_METHODS[variants.get(name, name)]
+        parts = [
+            ", ".join(p.strip(".") for p in roles[r]) for r in (Role.A, Role.B)
+        ]
+        rows.append((name, *parts))
+    return Table(
+        "adapters (llm.adapter.args: adapter_method)", ("name", "A", "B"), rows
+    )
+
+
+def options_table() -> Table:
+    """Every key under ``fedsa:``, with its default."""
+    from fs_plugins.config import OPTIONS
+
+    return Table(
+        "the keys under fedsa:, with their defaults",
+        ("key", "default", "meaning"),
+        [
+            (key, _as_yaml(default), text)
+            for key, default, text in OPTIONS
+            if key.startswith("fedsa.")
+        ],
+    )
+
+
+def _as_yaml(value: Any) -> str:
+    plain = json.loads(json.dumps(value))  # a section twice is no alias
+    text = yaml.safe_dump(
+        plain, default_flow_style=True, sort_keys=False, width=10_000
+    )
+    return text.removesuffix("...\n").strip()
+
+
+def experiments_table(folder: Path) -> Table:
+    """The YAML files of the project, by their first lines."""
+    files = sorted(folder.rglob("*.yaml"), key=_variations_last)
+    return Table(
+        f"experiments in {folder}; a variation is added with '+'",
+        ("file", "what it does"),
+        [
+            (_shown(file, folder), _first_line(file))
+            for file in files
+            if file.parent.name != "distributed" or file.stem == "server"
+        ],
+    )
+
+
+def _variations_last(file: Path) -> tuple[bool, Path]:
+    return file.parent.name == "variations", file
+
+
+def _shown(file: Path, folder: Path) -> str:
+    if file.parent.name != "variations":
+        return str(file.relative_to(folder))
+    of = file.parent.parent.relative_to(folder)
+    return f"+{file.stem}" + (f" ({of})" if of.name else "")
+
+
+def _first_line(file: Path) -> str:
+    """The first sentence of the header."""
+    words = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("# "):
+            break
+        words += line[2:].split()
+        if line.endswith("."):
+            break
+    return " ".join(words)
