@@ -48,6 +48,8 @@ def curves(runs: Sequence[Run]) -> list[Panel]:
     """The test metric against rounds, and against bytes if they are known."""
     names = len(by_name(runs))
     height = 3.2 if names <= _ROOM else 3.4 + 0.12 * names
+    if not any(run.curve for run in runs):
+        return []
     against = {"by round": _rounds}
     if any(_megabytes(line) is not None for r in runs for line in r.curve):
         against["by bytes sent"] = _megabytes
@@ -134,8 +136,8 @@ def _draw_curves(
         axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_ylabel(f"{metric}, weighted over clients")
     axes.grid(alpha=0.2)
-    if len(by_name(runs)) <= _ROOM:
-        axes.legend()
+    if len(axes.get_lines()) <= _ROOM:
+        axes.legend(handles=axes.get_lines())
     else:
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
 

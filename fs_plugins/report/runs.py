@@ -160,6 +160,7 @@ def read_run(folder: Path, name: str) -> Run:
 def _check(summary: Any, file: Path) -> None:
     parts = ("results", "communication", "time", "memory", "seed", "data")
     known = isinstance(summary, dict) and all(p in summary for p in parts)
+    known = known and {"last", "best"} <= {*summary["results"]}
     if not known or summary.get("schema") != 1:
         raise UserError(f"{file} is no summary of a run that we know")
 
@@ -187,7 +188,7 @@ def _lines(
     file: Path, parse: Callable[[str], Any]
 ) -> Iterator[dict[str, Any]]:
     """Its lines; a last one that was cut short is not there yet."""
-    text = file.read_text(encoding="utf-8")
+    text = file.read_text(encoding="utf-8", errors="replace")
     lines = text.splitlines()
     for number, line in enumerate(lines, 1):
         try:
@@ -248,21 +249,24 @@ def _facts(config: Path) -> dict[str, Any]:
         cfg = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
         cfg = {}
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{config} is damaged: it is no YAML") from error
-    federate, llm = cfg.get("federate", {}), cfg.get("llm", {})
-    method = federate.get("method", "unknown")
+    if not isinstance(cfg, dict):
+        raise UserError(f"{config} holds no configuration keys")
+    federate = cfg.get("federate") or {}
+    method = str(federate.get("method", "unknown"))
     is_ours = method.lower() in METHODS
-    args = (llm.get("adapter", {}).get("args") or [{}])[0]
-    update_key = cfg.get("eval", {}).get(
+    adapter = (cfg.get("llm") or {}).get("adapter") or {}
+    args = (adapter.get("args") or [{}])[0]
+    update_key = (cfg.get("eval") or {}).get(
         "best_res_update_round_wise_key", "val_loss"
     )
     return {
         "schema": 1,
         "method": method.lower() if is_ours else method,
         "adapter": variant_of(args) if args else "unknown",
-        "model": cfg.get("model", {}).get("type", "unknown"),
-        "data": cfg.get("data", {}).get("type", "unknown"),
+        "model": (cfg.get("model") or {}).get("type", "unknown"),
+        "data": (cfg.get("data") or {}).get("type", "unknown"),
         "clients": federate.get("client_num"),
         "rounds": federate.get("total_round_num"),
         "seed": cfg.get("seed", 0),

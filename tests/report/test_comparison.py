@@ -147,6 +147,11 @@ def test_without_bytes_there_is_no_curve_of_bytes(many):
     assert [panel.title for panel in curves([run])] == ["by round"]
 
 
+def test_without_a_curve_there_is_no_figure_of_one(many):
+    """Of a summary that has lost its metrics.jsonl."""
+    assert curves([Run("a", many[0].folder, many[0].summary)]) == []
+
+
 @pytest.mark.parametrize("metric", ["test_acc", "test_avg_loss"])
 def test_the_worst_client_is_marked(metric):
     """Of a loss the highest; clients in the order of their numbers."""

@@ -86,6 +86,20 @@ def test_truncated_json_is_named(folder, name):
         read_run(folder, "x")
 
 
+@pytest.mark.parametrize("content", ["[1]", "a: [", "\x00"])
+def test_a_configuration_that_is_none(folder, content):
+    (folder / "config.yaml").write_text(content)
+    with pytest.raises(UserError, match=r"config\.yaml"):
+        read_run(folder, "x")
+
+
+def test_a_configuration_that_says_little(folder):
+    (folder / "summary.json").unlink()
+    (folder / "config.yaml").write_text("seed: 3\nllm:\n")
+    summary = read_run(folder, "x").summary
+    assert summary["seed"] == 3 and summary["method"] == "unknown"
+
+
 @pytest.mark.parametrize("content", ["[]", "{}", '{"schema": 2}', "null"])
 def test_a_summary_that_is_none(folder, content):
     (folder / "summary.json").write_text(content)
