@@ -100,14 +100,18 @@ class Bar(Progress):
             TimeRemainingColumn,
         )
         from rich.progress import Progress as RichProgress
+        from rich.table import Column
 
         self._display = RichProgress(
             TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(table_column=Column(min_width=8, max_width=24)),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[doing]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            # a narrow terminal cuts the text, not the times
+            TimeElapsedColumn(table_column=Column(min_width=7)),
+            TimeRemainingColumn(table_column=Column(min_width=7)),
+            TextColumn(
+                "{task.fields[doing]}", table_column=Column(no_wrap=True)
+            ),
         )
         self._task = self._display.add_task(name, total=rounds, doing="")
         self._round = 0
@@ -150,7 +154,7 @@ class Bar(Progress):
         self, rnd: int, results: Mapping[str, float], sent: int
     ) -> None:
         """Show the newest results."""
-        self._results = f"{headline(results)}  {size(sent)} sent"
+        self._results = f"{size(sent)} sent  {headline(results)}"
         self._evaluated = (0, 0)
         self._show("")
 
