@@ -180,7 +180,7 @@ MISTAKES = {
     ),
     "PEFT method without roles": (
         {"llm__adapter__args": [{"adapter_method": "ia3"}]},
-        ["adapter_method", "'ia3'", "PEFT_METHODS"],
+        ["adapter_method", "'ia3'", "register_peft_method"],
     ),
     "start that needs data": (
         {"llm__adapter__args": [{**ARGS, "init_lora_weights": "eva"}]},

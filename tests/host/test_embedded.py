@@ -31,7 +31,6 @@ def cfg():
         ("attack.attack_method", "dlg"),
         ("quantization.method", "uniform"),
         ("llm.offsite_tuning.use", True),
-        ("wandb.use", True),
     ],
 )
 def test_what_it_cannot_honour_is_refused(cfg, lab, key, value):
