@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fs_plugins.report.results import is_better
 from fs_plugins.report.runs import Run, worst_of
 
 # told apart by the colour-blind, on white and on black (Paul Tol's "bright")
@@ -23,6 +24,7 @@ COLORS = (
     "#999999",
 )
 _STYLES = ("-", "--", ":", "-.")
+_MANY = 25  # clients, for which there is no room for their numbers
 _ROOM = 6  # names for which a legend fits into the axes
 _WORST = "#ee6677"
 _TEXT = "#010203"  # stands for the page's own colour in an inline SVG
@@ -174,12 +176,17 @@ def _drawer_of_bars(
         IDs = sorted(values, key=int)
         means = {ID: statistics.fmean(values[ID]) for ID in IDs}
         worst = worst_of(means, metric)
-        is_many = len(IDs) > 25
+        is_many = len(IDs) > _MANY
+        if is_many:
+            falls = is_better(metric, 0, 1)  # an error: the best is lowest
+            IDs.sort(key=lambda ID: means[ID], reverse=falls)
         axes.bar(
             range(len(IDs)),
             [means[ID] for ID in IDs],
             1.0 if is_many else 0.8,
-            yerr=None if len(runs) < 2 else [_spread(values[i]) for i in IDs],
+            yerr=None
+            if is_many or len(runs) < 2
+            else [_spread(values[i]) for i in IDs],
             color=[_WORST if worst == ID else COLORS[0] for ID in IDs],
             ecolor=COLORS[-1],
         )
@@ -187,9 +194,18 @@ def _drawer_of_bars(
         axes.set_xticks(
             [] if is_many else range(len(IDs)), [] if is_many else IDs
         )
-        axes.set_xlabel(f"{len(IDs)} clients" if is_many else "client")
+        axes.set_xlabel(
+            f"{len(IDs)} clients, from worst to best" if is_many else "client"
+        )
         axes.set_ylabel(metric)
-        if worst is not None:
+        if worst is not None and is_many:
+            axes.text(
+                0.02,
+                0.93,
+                f"worst: client {worst}, {means[worst]:.3f}",
+                transform=axes.transAxes,
+            )
+        elif worst is not None:
             axes.annotate(
                 f"{means[worst]:.3f}",
                 (IDs.index(worst), means[worst]),
@@ -221,17 +237,18 @@ def _labels_panel(counts: Mapping[str, Any]) -> Panel:
             axes.barh(
                 range(len(IDs)),
                 numbers,
-                0.8 if len(IDs) <= 25 else 1.0,
+                0.8 if len(IDs) <= _MANY else 1.0,
                 left,
                 color=color,
                 alpha=1 - 0.3 * (place // len(COLORS) % 3),
                 label=name,
             )
             left = [a + b for a, b in zip(left, numbers, strict=True)]
-        axes.invert_yaxis()
-        if len(IDs) <= 25:
-            axes.set_yticks(range(len(IDs)), IDs)
-        axes.set_ylabel("client")
+        axes.set_ylim(len(IDs) - 0.4, -0.6)
+        is_many = len(IDs) > _MANY
+        shown = [] if is_many else IDs
+        axes.set_yticks(range(len(shown)), shown)
+        axes.set_ylabel(f"{len(IDs)} clients" if is_many else "client")
         axes.set_xlabel("examples to train on")
         if 1 < len(classes) <= 12:
             axes.figure.legend(

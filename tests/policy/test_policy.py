@@ -189,7 +189,7 @@ def test_bad_policies_are_refused(method, changes, words):
 
 
 def test_a_peft_method_without_an_entry_is_named():
-    with pytest.raises(UserError, match="'ia3'.* register_peft_method"):
+    with pytest.raises(UserError, match=r"'ia3'.* register_peft_method"):
         roles_of("ia3", [])
 
 

@@ -169,6 +169,14 @@ def test_the_worst_client_is_marked(metric):
     assert len(others) == 1 and colors[worst] not in others
 
 
+def test_many_clients_stand_in_the_order_of_their_results():
+    run = finished_run("a", {"test_acc": 0.5})
+    values = {str(ID): {"test_acc": ID * 7 % 100 / 100} for ID in range(1, 61)}
+    run.summary["results"]["last"]["clients"] = values
+    heights = [b.get_height() for b in axes_of(clients([run])[0]).patches]
+    assert heights == sorted(v["test_acc"] for v in values.values())
+
+
 def test_each_split_has_its_panel_of_classes(many):
     (panel,) = labels(many)
     widths = [bar.get_width() for bar in axes_of(panel).patches]
