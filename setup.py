@@ -10,6 +10,7 @@ TEST = [
     *DISTRIBUTED,
     *TRACK,
     "pytest>=8",
+    "pytest-xdist>=3.6",
     "hypothesis>=6",
     "trustme>=1.1",
     "pdoc>=15",

@@ -321,5 +321,20 @@ def fedsa(capsys):
 
 
 @pytest.fixture
+def registries_as_they_were():
+    """What a test registers is gone after it."""
+    from fs_plugins.aggregator import AGGREGATORS
+    from fs_plugins.data import FAMILIES
+    from fs_plugins.policy import METHODS, PEFT_METHODS
+
+    registries = (METHODS, AGGREGATORS, FAMILIES, PEFT_METHODS)
+    before = [dict(registry) for registry in registries]
+    yield
+    for registry, content in zip(registries, before, strict=True):
+        registry.clear()
+        registry.update(content)
+
+
+@pytest.fixture
 def lab(settings, tmp_path) -> Lab:
     return Lab(settings, tmp_path)

@@ -15,6 +15,7 @@ from fs_plugins.config_file import load_config
 from fs_plugins.report.listings import options_table
 from fs_plugins.report.tables import markdown
 
+pytestmark = pytest.mark.usefixtures("registries_as_they_were")
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
     file
@@ -109,21 +110,6 @@ def example(name: str, folder: Path) -> str:
     file = folder / name
     file.write_text(code)
     return str(file)
-
-
-@pytest.fixture(autouse=True)
-def as_it_was():
-    """What an example registers is gone after it."""
-    from fs_plugins.aggregator import AGGREGATORS
-    from fs_plugins.data import FAMILIES
-    from fs_plugins.policy import METHODS, PEFT_METHODS
-
-    registries = (METHODS, AGGREGATORS, FAMILIES, PEFT_METHODS)
-    before = [dict(registry) for registry in registries]
-    yield
-    for registry, content in zip(registries, before, strict=True):
-        registry.clear()
-        registry.update(content)
 
 
 def test_the_example_of_a_method(lab, tmp_path):

@@ -6,22 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from fs_plugins.aggregator import AGGREGATORS
 from fs_plugins.errors import UserError
 from fs_plugins.plugins import load_plugins
-from fs_plugins.policy import METHODS
 
+pytestmark = pytest.mark.usefixtures("registries_as_they_were")
 README = Path(__file__).parents[1] / "README.md"
-
-
-@pytest.fixture(autouse=True)
-def as_it_was():
-    """What a test registers is gone after it."""
-    before = dict(METHODS), dict(AGGREGATORS)
-    yield
-    for registry, content in zip((METHODS, AGGREGATORS), before, strict=True):
-        registry.clear()
-        registry.update(content)
 
 
 @pytest.fixture
