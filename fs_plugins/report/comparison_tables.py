@@ -187,13 +187,14 @@ def paired(
 
     Returns:
         The mean, and half the width of its 95 % confidence interval
-        (Student's t); nothing for fewer than two seeds in common.
+        (Student's t); nothing for fewer than three seeds in common: of two,
+        the same difference by chance would leave no error at all.
 
     """
     from scipy.stats import t
 
     common = [values[seed] - first[seed] for seed in values if seed in first]
-    if len(common) < 2:
+    if len(common) < 3:
         return None
     error = statistics.stdev(common) / len(common) ** 0.5
     quantile = float(t.ppf(0.975, len(common) - 1))

@@ -75,6 +75,17 @@ def test_seeds_that_runs_do_not_have_in_common():
     assert rows["b"] == ("1", "0.9000", "-", "too few seeds in common")
 
 
+def test_two_seeds_are_too_few_for_a_verdict():
+    """The same difference twice would look like one without any noise."""
+    runs = [
+        of_seed(name, seed, base + better)
+        for name, better in (("a", 0.0), ("b", 0.25))
+        for seed, base in ((0, 0.25), (1, 0.5))
+    ]
+    rows = {row[0]: row[1:] for row in seeds_table(runs).rows}
+    assert rows["b"][-1] == "too few seeds in common"
+
+
 def test_a_language_model_is_shown_by_its_answers_and_its_loss():
     table = comparison_table(
         [
