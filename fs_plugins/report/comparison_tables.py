@@ -56,7 +56,7 @@ def costs_table(runs: Sequence[Run]) -> Table:
         "seed": ("seed", lambda run: str(run.seed)),
     }
     for what in ("trainable", "shared", "kept"):
-        columns[what] = _count(f"{what}_parameters")
+        columns[what] = _communication(f"{what}_parameters", _number)
     columns |= {
         "up": _communication("uplink_bytes"),
         "down": _communication("downlink_bytes"),
@@ -103,17 +103,12 @@ def _averages_of(results: str, metric: str) -> str:
     return f"{results}.weighted.{metric}, {results}.mean.{metric}"
 
 
-def _communication(key: str) -> tuple[str, Callable[[Run], str]]:
+def _communication(
+    key: str, show: Callable[[float | None], str] = size
+) -> tuple[str, Callable[[Run], str]]:
     return (
         f"communication.{key}",
-        lambda run: size(run.summary["communication"].get(key)),
-    )
-
-
-def _count(key: str) -> tuple[str, Callable[[Run], str]]:
-    return (
-        f"communication.{key}",
-        lambda run: _number(run.summary["communication"].get(key)),
+        lambda run: show(run.summary["communication"].get(key)),
     )
 
 

@@ -141,7 +141,7 @@ def _draw_curves(
     if len(axes.get_lines()) <= _ROOM:
         axes.legend(handles=axes.get_lines())
     else:
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+        _legend_below(axes, 2)
 
 
 def _points(
@@ -251,14 +251,22 @@ def _labels_panel(counts: Mapping[str, Any]) -> Panel:
         axes.set_ylabel(f"{len(IDs)} clients" if is_many else "client")
         axes.set_xlabel("examples to train on")
         if 1 < len(classes) <= 12:
-            axes.figure.legend(
-                loc="outside lower center", ncols=min(len(classes), 3)
-            )
+            _legend_below(axes, min(len(classes), 3))
 
     title = "classes of each client"
     if len(classes) > 12:
         title = f"{len(classes)} {title}"
     return Panel(title, draw, height + 0.25 * (min(len(classes), 12) // 3))
+
+
+def _legend_below(axes: Any, columns: int) -> None:
+    """The padding, in font sizes, is what the numbers and a title take."""
+    axes.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0),
+        borderaxespad=3.6,
+        ncols=columns,
+    )
 
 
 def save_figure(panels: Sequence[Panel], stem: Path) -> list[Path]:

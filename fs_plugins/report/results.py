@@ -108,7 +108,7 @@ def leading_metric(results: Mapping[str, float], split: str) -> str | None:
     return None
 
 
-def size(number: int | None) -> str:
+def size(number: float | None) -> str:
     """Bytes for a reader: 1,234,567 is 1.2 MB."""
     if number is None:
         return "-"

@@ -181,8 +181,15 @@ def test_each_split_has_its_panel_of_classes(many):
     (panel,) = labels(many)
     widths = [bar.get_width() for bar in axes_of(panel).patches]
     assert widths == [1, 2, 10, 3, 3, 3]
-    other = Run("c", many[0].folder, many[0].summary, [], {"1": {"train": {}}})
-    assert [p.title[-3:] for p in labels([*many, other])] == ["(1)", "(2)"]
+    counts = {"1": {"train": {"x": 1, "z": 2}}}
+    other = Run("c", many[0].folder, many[0].summary, [], counts)
+    panels = labels([*many, other])
+    assert [panel.title[-3:] for panel in panels] == ["(1)", "(2)"]
+    legends = [axes_of(panel).get_legend() for panel in panels]
+    assert [[text.get_text() for text in own.texts] for own in legends] == [
+        ["x", "y"],
+        ["x", "z"],
+    ]
 
 
 def test_a_run_without_results_is_left_out(many, tmp_path):
