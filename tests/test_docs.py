@@ -47,6 +47,18 @@ def test_links_lead_somewhere(page):
             assert part in map(anchor, headings), link
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.name))
+def test_tables_are_whole(page):
+    """A blank line in one makes text of all that is below it."""
+    text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.S)
+    for table in re.findall(r"(?:^\|.*\n?)+", text, re.M):
+        head, rule, *rows = table.splitlines()
+        assert re.fullmatch(r"(\| ?-+ ?)+\|", rule), head
+        width = rule.count("|")
+        for row in (head, *rows):
+            assert len(re.findall(r"(?<!\\)\|", row)) == width, row
+
+
 def commands() -> list[str]:
     """Every line of a document that begins with ``fedsa``."""
     found = []
