@@ -194,7 +194,8 @@ def report(runs: Sequence[Run]) -> None:
         "clients. *union*: each client's model on everyone's test shard, the "
         "mean over clients. **Bold**: differs from `fedsa` with the same "
         "head by more than noise (the 95 % interval of the difference, "
-        "paired over seeds, leaves out 0).\n",
+        "paired over seeds, leaves out 0); one cell in twenty would be so by "
+        "chance.\n",
     ]
     if len(runs) < len(list(all_runs())):
         lines.append(
@@ -296,6 +297,7 @@ def _plot(runs: Sequence[Run]) -> None:
                 )
         axes.set_yticks(range(len(METHODS)), METHODS)
         axes.invert_yaxis()
+        axes.tick_params(labelbottom=True)
         axes.grid(alpha=0.3)
         axes.set_title(f"{data}, head {head}")
         axes.set_xlabel("accuracy after the last round, %")
