@@ -9,7 +9,8 @@ all methods with the learning rate that was best of 0.002, 0.005 and 0.01 when
 FedSA, FedIT and FFA were tried at Dir(1) with one seed; seeds 0, 1, 2; each
 method with the head kept by its client and with the head shared.  The split is
 the same for all seeds; a seed draws the adapter, the head and the batches, the
-same for all methods.
+same for all methods.  ``majority`` trains nothing: each client answers the
+most frequent class of its training texts.
 
 Each client's own model of the last round is evaluated on its own test shard
 and on the union of all clients' test shards.  There is no choice of a round.
@@ -29,14 +30,16 @@ import os
 import random
 import statistics
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "benchmarks" / "results" / "methods"
-# variations of yaml_configs/demo/fedsa.yaml
+# variations of yaml_configs/demo/fedsa.yaml, and what to beat
 METHODS = (
+    "majority",  # no method: what an answer without reading scores
     "fedsa",
     "fedit",
     "ffa",
@@ -73,7 +76,10 @@ def all_runs() -> Iterator[Run]:
     """Every run, one seed after the other."""
     for values in itertools.product(SEEDS, DATA, SPLITS, METHODS, HEADS):
         seed, data, split, method, head = values
-        if (method, head) != ("local", "shared"):  # it would not be local
+        # a shared head is not local; the split is the same for all seeds
+        if (method, head) != ("local", "shared") and not (
+            method == "majority" and seed
+        ):
             yield {
                 "data": data,
                 "split": split,
@@ -87,25 +93,20 @@ def execute(run: Run) -> Run:
     """Run one; adds its results to what identifies it."""
     import torch
 
+    torch.set_num_threads(1)
+    score = majority if run["method"] == "majority" else trained
+    with tempfile.TemporaryDirectory() as folder:
+        return run | score(run, folder)
+
+
+def trained(run: Run, folder: str) -> Run:
+    """What each client's model of the last round scores."""
     from fs_plugins.experiment import run as run_experiment
 
-    torch.set_num_threads(1)
-    name = ROOT / "yaml_configs" / "demo" / "fedsa.yaml"
-    parts = [str(name), run["split"], run["method"]]
-    parts += ["shared_head"] if run["head"] == "shared" else []
-    with tempfile.TemporaryDirectory() as folder:
-        settings = SETTINGS | {
-            "data.type": f"{run['data']}@demo",
-            "data.splits": DATA[run["data"]],
-            "seed": str(run["seed"]),
-            "outdir": folder,
-            **OWN.get(run["method"], {}),
-        }
-        pairs = [word for pair in settings.items() for word in pair]
-        summary = run_experiment("+".join(parts), pairs, quiet=True)
+    summary = run_experiment(*experiment(run, folder), quiet=True)
     last, sent = summary["results"]["last"], summary["communication"]
     clients = last["clients"].values()
-    return run | {
+    return {
         "own": last["weighted"]["test_acc"],
         "own_mean": last["mean"]["test_acc"],
         "worst": min(c["test_acc"] for c in clients),
@@ -115,6 +116,47 @@ def execute(run: Run) -> Run:
         "up": sent["uplink_bytes"],
         "down": sent["downlink_bytes"],
     }
+
+
+def majority(run: Run, folder: str) -> Run:
+    """What a client scores that answers its most frequent class, always."""
+    from fs_plugins.config_file import load_config
+    from fs_plugins.experiment import build_runner
+
+    build_runner(load_config(*experiment(run | {"method": "local"}, folder)))
+    file = Path(folder) / "label_counts.json"
+    clients = json.loads(file.read_text(encoding="utf-8")).values()
+    answers = [max(c["train"], key=c["train"].__getitem__) for c in clients]
+    tests = [Counter(c["test"]) for c in clients]
+    everyone = sum(tests, Counter[str]())
+    own = [t[a] / t.total() for t, a in zip(tests, answers, strict=True)]
+    union = [everyone[a] / everyone.total() for a in answers]
+    right = sum(t[a] for t, a in zip(tests, answers, strict=True))
+    return {
+        "own": right / everyone.total(),
+        "own_mean": statistics.fmean(own),
+        "worst": min(own),
+        "spread": statistics.pstdev(own),
+        "union": statistics.fmean(union),
+        "union_worst": min(union),
+        "up": 0,
+        "down": 0,
+    }
+
+
+def experiment(run: Run, folder: str) -> tuple[str, list[str]]:
+    """The YAML file with its variations, and the keys that differ."""
+    name = ROOT / "yaml_configs" / "demo" / "fedsa.yaml"
+    parts = [str(name), run["split"], run["method"]]
+    parts += ["shared_head"] if run["head"] == "shared" else []
+    settings = SETTINGS | {
+        "data.type": f"{run['data']}@demo",
+        "data.splits": DATA[run["data"]],
+        "seed": str(run["seed"]),
+        "outdir": folder,
+        **OWN.get(run["method"], {}),
+    }
+    return "+".join(parts), [w for pair in settings.items() for w in pair]
 
 
 def key_of(run: Run) -> tuple[Any, ...]:
