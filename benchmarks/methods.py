@@ -10,7 +10,9 @@ FedSA, FedIT and FFA were tried at Dir(1) with one seed; seeds 0, 1, 2; each
 method with the head kept by its client and with the head shared.  The split is
 the same for all seeds; a seed draws the adapter, the head and the batches, the
 same for all methods.  ``majority`` trains nothing: each client answers the
-most frequent class of its training texts.
+most frequent class of its training texts.  A method may want another
+learning rate than the common one: Rotten Tomatoes, IID, head kept, is run with
+three others, too.
 
 Each client's own model of the last round is evaluated on its own test shard
 and on the union of all clients' test shards.  There is no choice of a round.
@@ -60,20 +62,23 @@ DATA = {"bbc": "[0.8, 0.1, 0.1]", "rotten_tomatoes": "[0.9, 0.05, 0.05]"}
 SPLITS = ("iid", "dir1", "dir03")
 HEADS = ("kept", "shared")
 SEEDS = (0, 1, 2)
+LR = 0.005
+# One cell again with other learning rates: is the order one of methods?
+OTHER_LRS = (0.001, 0.002, 0.01)
+LR_CELL = {"data": "rotten_tomatoes", "split": "iid", "head": "kept"}
 SETTINGS = {
     "llm.tok_len": "32",
-    "train.optimizer.lr": "0.005",
     "eval.freq": "10",
     "eval.split": "['test', 'union']",
     "eval.best_res_update_round_wise_key": "test_acc",  # not reported
     "fedsa.checkpoint.every": "0",
 }
 Run = dict[str, Any]  # what identifies a run, and what came of it
-KEYS = ("data", "split", "method", "head", "seed")
+KEYS = ("data", "split", "method", "head", "seed", "lr")
 
 
 def all_runs() -> Iterator[Run]:
-    """Every run, one seed after the other."""
+    """Every run, one seed after the other, then the other rates."""
     for values in itertools.product(SEEDS, DATA, SPLITS, METHODS, HEADS):
         seed, data, split, method, head = values
         # a shared head is not local; the split is the same for all seeds
@@ -86,7 +91,10 @@ def all_runs() -> Iterator[Run]:
                 "method": method,
                 "head": head,
                 "seed": seed,
+                "lr": LR,
             }
+    for seed, method, lr in itertools.product(SEEDS, METHODS[1:], OTHER_LRS):
+        yield LR_CELL | {"method": method, "seed": seed, "lr": lr}
 
 
 def execute(run: Run) -> Run:
@@ -153,6 +161,7 @@ def experiment(run: Run, folder: str) -> tuple[str, list[str]]:
         "data.type": f"{run['data']}@demo",
         "data.splits": DATA[run["data"]],
         "seed": str(run["seed"]),
+        "train.optimizer.lr": str(run["lr"]),
         "outdir": folder,
         **OWN.get(run["method"], {}),
     }
@@ -246,11 +255,13 @@ def report(runs: Sequence[Run]) -> None:
         )
     else:
         lines.append("![Accuracy by method, split and head](methods.png)\n")
+    common = _of(runs, lr=LR)
     for data in DATA:
         for head in HEADS:
-            lines += _table(runs, data, head)
+            lines += _table(common, data, head)
+    lines += _learning_rates(_of(runs, **LR_CELL))
     (OUT / "README.md").write_text("\n".join(lines), encoding="utf-8")
-    _plot(runs)
+    _plot(common)
 
 
 def _table(runs: Sequence[Run], data: str, head: str) -> list[str]:
@@ -274,6 +285,29 @@ def _table(runs: Sequence[Run], data: str, head: str) -> list[str]:
             )
             cells.append(_cell(values, _by_seed(first, column)))
         cells += [f"{own[0][way] / 1e6:.1f}" for way in ("up", "down")]
+        lines.append(f"| `{method}` | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _learning_rates(runs: Sequence[Run]) -> list[str]:
+    rates = sorted((LR, *OTHER_LRS))
+    lines = [
+        "## Other learning rates\n",
+        f"*own* of {LR_CELL['data']}, {LR_CELL['split']}, head "
+        f"{LR_CELL['head']}; the tables above have {LR}. **Bold**: a "
+        "method's best, by test accuracy.\n",
+        "| method | " + " | ".join(map(str, rates)) + " |",
+        "|---" * (len(rates) + 1) + "|",
+    ]
+    for method in METHODS[1:]:
+        found = [
+            _by_seed(_of(runs, method=method, lr=rate), "own")
+            for rate in rates
+        ]
+        means = [statistics.fmean(f.values()) if f else 0 for f in found]
+        cells = [_cell(f, {}) for f in found]
+        best = means.index(max(means))
+        cells[best] = f"**{cells[best]}**"
         lines.append(f"| `{method}` | {' | '.join(cells)} |")
     return [*lines, ""]
 
