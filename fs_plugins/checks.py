@@ -7,10 +7,12 @@ from typing import Any
 from fs_plugins.aggregator import AGGREGATORS
 from fs_plugins.checks_of_methods import check_lora, check_numbers
 from fs_plugins.config import is_ours, policy_from
+from fs_plugins.data import FAMILIES
 from fs_plugins.errors import UserError, unknown
 from fs_plugins.plugins import load_plugins
 from fs_plugins.policy import METHODS, Role
 from fs_plugins.report.track import TRACKERS
+from fs_plugins.trainer import METRICS, TRAINERS
 from fs_plugins.trainer.scores import GENERATION_METRICS
 
 # What our workers would silently leave out: key, the value that is off.
@@ -318,9 +320,6 @@ def _check_names(cfg: Any) -> None:
     import federatedscope.register as register
     import torch
     from federatedscope.core.monitors.metric_calculator import SUPPORT_METRICS
-
-    from fs_plugins.data import FAMILIES
-    from fs_plugins.trainer import METRICS, TRAINERS
 
     optimizers = [
         name

@@ -62,7 +62,7 @@ def adapters_table() -> Table:
 
 def options_table() -> Table:
     """Every key under ``fedsa:``, with its default."""
-    from fs_plugins.config import OPTIONS
+    from fs_plugins.options import OPTIONS
 
     return Table(
         "the keys under fedsa:, with their defaults",
