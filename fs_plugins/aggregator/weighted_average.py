@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from fs_plugins.aggregator.base import Aggregator
+from fs_plugins.policy import first_of
 from fs_plugins.wire import Tensors
 
 
@@ -63,8 +64,3 @@ class WeightedAverage(Aggregator):
         """Start with an empty sum."""
         self._sum = {}
         self._weights = {}
-
-
-def first_of(shape: torch.Size) -> tuple[slice, ...]:
-    """The first rows, columns, ... of a larger tensor."""
-    return tuple(slice(size) for size in shape)

@@ -10,6 +10,7 @@ from fs_plugins.policy.methods import (
     policy_of,
     register_method,
 )
+from fs_plugins.policy.ranks import first_of, of_rank
 from fs_plugins.policy.roles import (
     PEFT_METHODS,
     PRIVATE_ADAPTER,
@@ -36,6 +37,8 @@ __all__ = [
     "Role",
     "canonical",
     "check_peft_method",
+    "first_of",
+    "of_rank",
     "pairs_of",
     "policy_of",
     "register_method",

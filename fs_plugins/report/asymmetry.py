@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fs_plugins.policy import Role
+from fs_plugins.policy import Role, first_of
 from fs_plugins.report.tables import Table
 from fs_plugins.wire import Tensors
 
@@ -123,7 +123,7 @@ def mean_angle(bases: Tensor) -> float | None:
 
 def _padded(value: Tensor, like: Tensor) -> Tensor:
     whole = torch.zeros_like(like)
-    whole[tuple(map(slice, value.shape))] = value.double()
+    whole[first_of(value.shape)] = value.double()
     return whole
 
 

@@ -11,7 +11,14 @@ from torch import nn
 from fs_plugins.aggregator import AGGREGATORS, Aggregator
 from fs_plugins.config import peft_method_of, plain, policy_from, rank_of
 from fs_plugins.errors import UserError
-from fs_plugins.policy import Action, Role, pairs_of, roles_of
+from fs_plugins.policy import (
+    Action,
+    Role,
+    first_of,
+    of_rank,
+    pairs_of,
+    roles_of,
+)
 from fs_plugins.seeds import random_state
 from fs_plugins.state import Kept, KeptInMemory, kept_for
 from fs_plugins.state.delta import (
@@ -204,14 +211,7 @@ class AdapterParameters:
 
     def _of_rank(self, client: int, tensors: Tensors) -> dict[str, Any]:
         """The first rows of A and columns of B, views of the tensors."""
-        rank = rank_of(self._cfg, client)
-        found = dict(tensors)
-        for name, tensor in tensors.items() if rank else ():
-            if self.roles[name] is Role.A:
-                found[name] = tensor[:rank]
-            elif self.roles[name] is Role.B:
-                found[name] = tensor[:, :rank]
-        return found
+        return of_rank(tensors, self.roles, rank_of(self._cfg, client))
 
     @contextmanager
     def training(self, rnd: int) -> Iterator[None]:
@@ -263,7 +263,7 @@ class AdapterParameters:
             whole = everything[name]
             if whole.shape != value.shape:
                 whole.zero_()
-            whole[tuple(map(slice, value.shape))].copy_(value)
+            whole[first_of(value.shape)].copy_(value)
 
 
 def _refuse_zero(name: str, frozen: nn.Parameter, role: Role) -> None:
