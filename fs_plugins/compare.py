@@ -11,7 +11,8 @@ from fs_plugins.config_file import load_config, name_of
 from fs_plugins.errors import Interrupted, UserError
 from fs_plugins.folder import locked, make_folder
 from fs_plugins.report.comparison import write_comparison
-from fs_plugins.report.runs import Run, read_run, remarks
+from fs_plugins.report.remarks import remarks
+from fs_plugins.report.runs import Run, read_run
 from fs_plugins.report.tables import show
 from fs_plugins.signals import handling
 

@@ -10,8 +10,8 @@ from typing import Any
 from fs_plugins.report.comparison_tables import (
     comparison_table,
     costs_table,
-    seeds_table,
 )
+from fs_plugins.report.over_seeds import seeds_tables
 from fs_plugins.report.plots import (
     Panel,
     clients,
@@ -20,7 +20,8 @@ from fs_plugins.report.plots import (
     labels,
     save_figure,
 )
-from fs_plugins.report.runs import Run, remarks, tasks
+from fs_plugins.report.remarks import remarks, tasks
+from fs_plugins.report.runs import Run
 from fs_plugins.report.tables import Table, markdown
 from fs_plugins.state.files import write_file
 
@@ -81,9 +82,7 @@ def write_comparison(runs: Sequence[Run], out: Path) -> list[Table]:
 
 
 def _section(task: str, runs: Sequence[Run], stem: str) -> _Section:
-    tables = [comparison_table(runs)]
-    over_seeds = seeds_table(runs)
-    tables += [over_seeds] if over_seeds else []
+    tables = [comparison_table(runs), *seeds_tables(runs)]
     figures = {
         "curves": curves(runs),
         "clients": clients(runs),

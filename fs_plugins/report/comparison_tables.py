@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from fs_plugins.report.results import leading_metric, size
+from fs_plugins.report.results import size
 from fs_plugins.report.runs import Run
 from fs_plugins.report.tables import Table
 from fs_plugins.trainer.scores import GENERATION_METRICS
@@ -23,7 +23,7 @@ def comparison_table(runs: Sequence[Run]) -> Table:
     columns["last round"] = (_averages_of(last, metric), _last)
     columns["worst client"] = (f"{last}.clients.*.{metric}", _worst)
     columns["spread"] = (f"{last}.clients.*.{metric}", _spread)
-    union = next(filter(None, (_leading(r.last, "union") for r in runs)), "")
+    union = next((r.union_metric for r in runs if r.union_metric), "")
     if union:
         columns["on everyone's test"] = (_averages_of(last, union), _union)
     columns["best round by validation"] = (
@@ -120,97 +120,6 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:,.0f}"
 
 
-def seeds_table(runs: Sequence[Run]) -> Table | None:
-    """Mean over seeds, and what differs from the first by more than noise.
-
-    A difference is paired: seed by seed, so that what a seed does to all
-    runs alike falls out.  It counts if 0 is outside its 95 % confidence
-    interval (Student's t); with few seeds that takes a large one.
-
-    Returns:
-        Nothing for a single seed: there is no spread to show.
-
-    """
-    by_name: dict[str, dict[int, float]] = {}
-    for run in runs:
-        if run.metric in run.last["weighted"]:
-            own = by_name.setdefault(run.name, {})
-            own[run.seed] = run.last["weighted"][run.metric]
-    if max(map(len, by_name.values()), default=0) < 2:
-        return None
-    first = next(iter(by_name))
-    rows = []
-    for name, values in by_name.items():
-        mean, deviation = _mean_and_deviation(list(values.values()))
-        rows.append(
-            (
-                name,
-                str(len(values)),
-                f"{mean:.4f}",
-                "-" if deviation is None else f"{deviation:.4f}",
-                "" if name == first else _verdict(values, by_name[first]),
-            )
-        )
-    return Table(
-        "over seeds: last round, weighted by examples",
-        (
-            "run",
-            "seeds",
-            "mean",
-            "standard deviation",
-            f"difference to {first}, 95 % interval",
-        ),
-        rows,
-        {"mean": f"results.last.weighted.{runs[0].metric}"},
-    )
-
-
-def _mean_and_deviation(
-    values: Sequence[float],
-) -> tuple[float, float | None]:
-    """The sample's; one value has no deviation."""
-    alone = len(values) < 2
-    return statistics.fmean(values), (
-        None if alone else statistics.stdev(values)
-    )
-
-
-def paired(
-    values: Mapping[int, float], first: Mapping[int, float]
-) -> tuple[float, float] | None:
-    """The mean difference over the seeds that both have, and its error.
-
-    Returns:
-        The mean, and half the width of its 95 % confidence interval
-        (Student's t); nothing for fewer than three seeds in common: of two,
-        the same difference by chance would leave no error at all.
-
-    """
-    from scipy.stats import t
-
-    common = [values[seed] - first[seed] for seed in values if seed in first]
-    if len(common) < 3:
-        return None
-    error = statistics.stdev(common) / len(common) ** 0.5
-    quantile = float(t.ppf(0.975, len(common) - 1))
-    return statistics.fmean(common), quantile * error
-
-
-def _verdict(values: Mapping[int, float], first: Mapping[int, float]) -> str:
-    found = paired(values, first)
-    if found is None:
-        return "too few seeds in common"
-    mean, half = found
-    is_noise = abs(mean) <= half
-    return (
-        f"{mean:+.4f} ± {half:.4f}: {'within' if is_noise else 'beyond'} noise"
-    )
-
-
-def _leading(results: dict[str, Any], split: str) -> str | None:
-    return leading_metric(results["weighted"], split)
-
-
 def _last(run: Run) -> str:
     return _averages(run.last, run.metric)
 
@@ -226,8 +135,7 @@ def _spread(run: Run) -> str:
 
 
 def _union(run: Run) -> str:
-    key = _leading(run.last, "union")
-    return _averages(run.last, key) if key else "-"
+    return _averages(run.last, run.union_metric)
 
 
 def _generates(run: Run) -> bool:

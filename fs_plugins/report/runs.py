@@ -21,6 +21,16 @@ from fs_plugins.report.results import (
 SOURCES = ("summary.json", "metrics.jsonl", "eval_results.log")
 # what numpy 2 writes of a number, and what Python writes but cannot read
 _SCALAR = re.compile(r"np\.\w+\(([^()]*)\)")
+# what explains a difference in results as well as the method does
+SETTINGS = (
+    "train.local_update_steps",
+    "train.batch_or_epoch",
+    "dataloader.batch_size",
+    "llm.tok_len",
+    "federate.sample_client_num",
+    "train.optimizer.type",
+    "train.optimizer.lr",
+)
 _NO_NUMBER = re.compile(r"(?<=[:\[ ])-?(nan|inf)(?=[,}\] ])")
 
 
@@ -37,6 +47,7 @@ class Run:
         curve: the lines of ``metrics.jsonl``.
         labels: what ``label_counts.json`` holds, if anything.
         source: the file that the results are from, one of ``SOURCES``.
+        settings: those of ``SETTINGS`` that ``config.yaml`` has.
 
     """
 
@@ -46,6 +57,7 @@ class Run:
     curve: list[dict[str, Any]] = field(default_factory=list)
     labels: dict[str, Any] | None = None
     source: str = SOURCES[0]
+    settings: dict[str, Any] = field(default_factory=dict)
 
     @property
     def seed(self) -> int:
@@ -62,6 +74,11 @@ class Run:
     def metric(self) -> str:
         """The test metric that it is judged by, accuracy say."""
         return leading_metric(self.last["weighted"], "test") or "test_avg_loss"
+
+    @property
+    def union_metric(self) -> str:
+        """The same on everyone's test shard; empty if it wasn't asked for."""
+        return leading_metric(self.last["weighted"], "union") or ""
 
     def of_clients(self) -> dict[str, float]:
         """That metric of every client that has it, by ID."""
@@ -138,14 +155,14 @@ def read_run(folder: Path, name: str) -> Run:
         UserError: a file cannot be read.
 
     """
-    facts = _facts(folder / "config.yaml")
+    cfg = _config(folder / "config.yaml")
     curve, source = _curve(folder)
     summary_file = folder / SOURCES[0]
     if summary_file.exists():
         summary, source = _json(summary_file), SOURCES[0]
         _check(summary, summary_file)
     else:
-        summary = _summary_of(curve, facts)
+        summary = _summary_of(curve, _facts(cfg))
     labels = folder / "label_counts.json"
     return Run(
         name,
@@ -154,6 +171,7 @@ def read_run(folder: Path, name: str) -> Run:
         curve,
         _json(labels) if labels.exists() else None,
         source,
+        _settings(cfg),
     )
 
 
@@ -243,16 +261,31 @@ def _ordered(results: Mapping[str, Any]) -> dict[str, float]:
     return {k: v for k, v in sorted(results.items()) if v is not None}
 
 
-def _facts(config: Path) -> dict[str, Any]:
-    """What a summary begins with, from ``config.yaml``."""
+def _config(file: Path) -> dict[str, Any]:
     try:
-        cfg = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
+        cfg = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
-        cfg = {}
+        return {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{config} is damaged: it is no YAML") from error
+        raise UserError(f"{file} is damaged: it is no YAML") from error
     if not isinstance(cfg, dict):
-        raise UserError(f"{config} holds no configuration keys")
+        raise UserError(f"{file} holds no configuration keys")
+    return cfg
+
+
+def _settings(cfg: dict[str, Any]) -> dict[str, Any]:
+    found = {}
+    for key in SETTINGS:
+        node: Any = cfg
+        for part in key.split("."):
+            node = node.get(part) if isinstance(node, dict) else None
+        if node is not None:
+            found[key] = node
+    return found
+
+
+def _facts(cfg: dict[str, Any]) -> dict[str, Any]:
+    """What a summary begins with, from ``config.yaml``."""
     federate = cfg.get("federate") or {}
     method = str(federate.get("method", "unknown"))
     is_ours = method.lower() in METHODS
@@ -296,60 +329,3 @@ def _summary_of(
         "memory": {},
         "rejected_updates": None,
     }
-
-
-def tasks(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """The runs that have results, by what can be compared.
-
-    Accuracies on other data, or a loss and an accuracy, can't.
-    """
-    found: dict[str, list[Run]] = {}
-    for run in runs:
-        if run.last["weighted"]:
-            task = f"{run.summary['data']}, {run.metric}"
-            found.setdefault(task, []).append(run)
-    return found
-
-
-def remarks(runs: Sequence[Run]) -> list[str]:
-    """What a reader must know before comparing, one sentence each."""
-    said = []
-    for run in runs:
-        called = f"{run.name}, seed {run.seed}"
-        if not run.last["weighted"]:
-            said.append(f"{called}: no results yet, left out")
-        elif run.source != SOURCES[0]:
-            said.append(
-                f"{called}: not finished, or run without this command; shown "
-                f"as far as {run.source} goes, round {run.last['round']} of "
-                f"{run.summary['rounds'] or 'an unknown number'}"
-            )
-    by_task = tasks(runs)
-    if len(by_task) > 1:
-        said.append(
-            "different tasks, not compared with each other: "
-            + "; ".join(by_task)
-        )
-    for task, own in by_task.items():
-        said += _differences(task, own)
-    return said
-
-
-def _differences(task: str, runs: Sequence[Run]) -> Iterator[str]:
-    """What differs besides the method, and may explain the results."""
-    rounds = {run.name: run.last["round"] for run in runs}
-    if len(set(rounds.values())) > 1:
-        shown = ", ".join(f"{name} {rnd}" for name, rnd in rounds.items())
-        yield f"{task}: the last results are of different rounds: {shown}"
-    for what in ("model", "clients"):
-        values = {str(run.summary[what]) for run in runs}
-        if len(values) > 1:
-            yield f"{task}: {what} differ: {', '.join(sorted(values))}"
-    for seed in sorted({run.seed for run in runs}):
-        labels = [r for r in runs if r.seed == seed and r.labels]
-        others = [r.name for r in labels if r.labels != labels[0].labels]
-        if others:
-            yield (
-                f"{task}, seed {seed}: the clients have other data in "
-                f"{', '.join(others)} than in {labels[0].name}"
-            )

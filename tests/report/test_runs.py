@@ -4,10 +4,12 @@ import json
 import shutil
 
 import pytest
+import yaml
 from helpers import finished_run
 
 from fs_plugins.errors import UserError
-from fs_plugins.report.runs import find_runs, read_run, remarks, tasks
+from fs_plugins.report.remarks import remarks, tasks
+from fs_plugins.report.runs import find_runs, read_run
 
 
 @pytest.fixture
@@ -152,3 +154,24 @@ def test_other_data_at_the_clients_are_said():
         type(two)("b", two.folder, two.summary, labels={"2": {}}),
     ]
     assert "the clients have other data in b than in a" in remarks(runs)[0]
+
+
+def test_other_settings_than_the_method_are_said(tmp_path):
+    """They explain a difference as well as the method does."""
+
+    def one(name, steps, seed=0):
+        folder = tmp_path / f"{name}{seed}"
+        folder.mkdir()
+        settings = {"local_update_steps": steps, "batch_or_epoch": "batch"}
+        text = yaml.safe_dump({"train": settings})
+        (folder / "config.yaml").write_text(text)
+        summary = finished_run(name, {"test_acc": 0.5}).summary
+        summary["seed"] = seed
+        (folder / "summary.json").write_text(json.dumps(summary))
+        return read_run(folder, name)
+
+    runs = [one("a", 4), one("a", 4, 1), one("b", 2), one("c", 4)]
+    assert remarks(runs) == [
+        "toy, test_acc: train.local_update_steps is 4 in a, c; 2 in b"
+    ]
+    assert remarks([runs[0], runs[1], runs[3]]) == []

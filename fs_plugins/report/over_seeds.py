@@ -1,0 +1,133 @@
+"""What runs came to over several seeds, and which differences are noise."""
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+
+from fs_plugins.report.runs import Run
+from fs_plugins.report.tables import Table
+
+BySeed = Mapping[int, float]
+
+
+def seeds_tables(runs: Sequence[Run]) -> list[Table]:
+    """Means over seeds, and what differs from the first run beyond noise.
+
+    A difference is paired: seed by seed, so that what a seed does to all
+    runs alike falls out.  It counts if 0 is outside its 95 % confidence
+    interval (Student's t); with few seeds that takes a large one.
+
+    Returns:
+        Nothing for single seeds: there is no spread to show.
+
+    """
+    by_name: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.metric in run.last["weighted"]:
+            by_name.setdefault(run.name, []).append(run)
+    if max(map(len, by_name.values()), default=0) < 2:
+        return []
+    measures = _measures(runs)
+    values = {
+        name: [_by_seed(own, value) for _, value in measures.values()]
+        for name, own in by_name.items()
+    }
+    tables = [
+        Table(
+            "over seeds, last round: mean ± standard deviation",
+            ("run", "seeds", *measures),
+            [
+                (name, str(len(by_name[name])), *map(_mean, own))
+                for name, own in values.items()
+            ],
+            {name: key for name, (key, _) in measures.items()},
+        )
+    ]
+    first, *others = values
+    if others:
+        title = (
+            f"difference to {first}, paired over seeds: mean ± half its 95 % "
+            "interval"
+        )
+        rows = [
+            (name, *map(_verdict, values[name], values[first]))
+            for name in others
+        ]
+        tables.append(Table(title, ("run", *measures), rows))
+    return tables
+
+
+def _measures(
+    runs: Sequence[Run],
+) -> dict[str, tuple[str, Callable[[Run], float | None]]]:
+    """By name: where it is in summary.json, and a run's value."""
+    last, metric = "results.last", runs[0].metric
+    found: dict[str, tuple[str, Callable[[Run], float | None]]] = {
+        "weighted": (
+            f"{last}.weighted.{metric}",
+            lambda run: run.last["weighted"].get(metric),
+        ),
+        "mean over clients": (
+            f"{last}.mean.{metric}",
+            lambda run: run.last["mean"].get(metric),
+        ),
+        "worst client": (
+            f"{last}.clients.*.{metric}",
+            lambda run: run.of_clients().get(run.worst_client() or ""),
+        ),
+    }
+    union = next((r.union_metric for r in runs if r.union_metric), "")
+    if union:
+        found["on everyone's test"] = (
+            f"{last}.mean.{union}",
+            lambda run: run.last["mean"].get(union),
+        )
+    return found
+
+
+def _by_seed(
+    runs: Sequence[Run], value: Callable[[Run], float | None]
+) -> BySeed:
+    found = {run.seed: value(run) for run in runs}
+    return {seed: v for seed, v in found.items() if v is not None}
+
+
+def _mean(values: BySeed) -> str:
+    """With the sample's standard deviation; one value has none."""
+    if not values:
+        return "-"
+    mean = f"{statistics.fmean(values.values()):.4f}"
+    if len(values) < 2:
+        return mean
+    return f"{mean} ± {statistics.stdev(values.values()):.4f}"
+
+
+def paired(values: BySeed, first: BySeed) -> tuple[float, float] | None:
+    """The mean difference over the seeds that both have, and its error.
+
+    Returns:
+        The mean, and half the width of its 95 % confidence interval
+        (Student's t); nothing for fewer than three seeds in common: of two,
+        the same difference by chance would leave no error at all.
+
+    """
+    from scipy.stats import t
+
+    common = [values[seed] - first[seed] for seed in values if seed in first]
+    if len(common) < 3:
+        return None
+    error = statistics.stdev(common) / len(common) ** 0.5
+    quantile = float(t.ppf(0.975, len(common) - 1))
+    return statistics.fmean(common), quantile * error
+
+
+def _verdict(values: BySeed, first: BySeed) -> str:
+    if not values or not first:
+        return "-"
+    found = paired(values, first)
+    if found is None:
+        return "too few seeds in common"
+    mean, half = found
+    is_noise = abs(mean) <= half
+    return (
+        f"{mean:+.4f} ± {half:.4f}: {'within' if is_noise else 'beyond'} noise"
+    )

@@ -1,0 +1,75 @@
+"""Which runs can be compared, and what else tells them apart."""
+
+from collections.abc import Iterator, Sequence
+
+from fs_plugins.report.runs import SETTINGS, SOURCES, Run
+
+
+def tasks(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """The runs that have results, by what can be compared.
+
+    Accuracies on other data, or a loss and an accuracy, can't.
+    """
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.last["weighted"]:
+            task = f"{run.summary['data']}, {run.metric}"
+            found.setdefault(task, []).append(run)
+    return found
+
+
+def remarks(runs: Sequence[Run]) -> list[str]:
+    """What a reader must know before comparing, one sentence each."""
+    said = []
+    for run in runs:
+        called = f"{run.name}, seed {run.seed}"
+        if not run.last["weighted"]:
+            said.append(f"{called}: no results yet, left out")
+        elif run.source != SOURCES[0]:
+            said.append(
+                f"{called}: not finished, or run without this command; shown "
+                f"as far as {run.source} goes, round {run.last['round']} of "
+                f"{run.summary['rounds'] or 'an unknown number'}"
+            )
+    by_task = tasks(runs)
+    if len(by_task) > 1:
+        said.append(
+            "different tasks, not compared with each other: "
+            + "; ".join(by_task)
+        )
+    for task, own in by_task.items():
+        said += _differences(task, own)
+    return said
+
+
+def _differences(task: str, runs: Sequence[Run]) -> Iterator[str]:
+    """What differs besides the method, and may explain the results."""
+    rounds = {run.name: run.last["round"] for run in runs}
+    if len(set(rounds.values())) > 1:
+        shown = ", ".join(f"{name} {rnd}" for name, rnd in rounds.items())
+        yield f"{task}: the last results are of different rounds: {shown}"
+    for what in ("model", "clients"):
+        values = {str(run.summary[what]) for run in runs}
+        if len(values) > 1:
+            yield f"{task}: {what} differ: {', '.join(sorted(values))}"
+    for key in SETTINGS:
+        pairs = dict.fromkeys(
+            (str(run.settings[key]), run.name)
+            for run in runs
+            if key in run.settings
+        )
+        different = dict.fromkeys(value for value, _ in pairs)
+        if len(different) > 1:
+            shown = "; ".join(
+                f"{value} in {', '.join(n for v, n in pairs if v == value)}"
+                for value in different
+            )
+            yield f"{task}: {key} is {shown}"
+    for seed in sorted({run.seed for run in runs}):
+        labels = [r for r in runs if r.seed == seed and r.labels]
+        others = [r.name for r in labels if r.labels != labels[0].labels]
+        if others:
+            yield (
+                f"{task}, seed {seed}: the clients have other data in "
+                f"{', '.join(others)} than in {labels[0].name}"
+            )
