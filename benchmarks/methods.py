@@ -11,8 +11,8 @@ method with the head kept by its client and with the head shared.  The split is
 the same for all seeds; a seed draws the adapter, the head and the batches, the
 same for all methods.  ``majority`` trains nothing: each client answers the
 most frequent class of its training texts.  A method may want another
-learning rate than the common one: Rotten Tomatoes, IID, head kept, is run with
-three others, too.
+learning rate than the common one: two cells of the grid are run with others,
+too, and in one of them each method's rate is chosen on validation texts.
 
 Each client's own model of the last round is evaluated on its own test shard
 and on the union of all clients' test shards.  There is no choice of a round.
@@ -63,18 +63,20 @@ SPLITS = ("iid", "dir1", "dir03")
 HEADS = ("kept", "shared")
 SEEDS = (0, 1, 2)
 LR = 0.005
-# One cell again with other learning rates: is the order one of methods?
-OTHER_LRS = (0.001, 0.002, 0.01)
-LR_CELL = {"data": "rotten_tomatoes", "split": "iid", "head": "kept"}
+# Two cells again with other learning rates: is the order one of methods?
+OTHER_LRS = {
+    ("bbc", "dir03", "kept"): (0.002, 0.01),
+    ("rotten_tomatoes", "iid", "kept"): (0.001, 0.002, 0.01),
+}
+CHOSEN = ("bbc", "dir03", "kept")  # here, on validation texts
 SETTINGS = {
     "llm.tok_len": "32",
     "eval.freq": "10",
-    "eval.split": "['test', 'union']",
     "eval.best_res_update_round_wise_key": "test_acc",  # not reported
     "fedsa.checkpoint.every": "0",
 }
 Run = dict[str, Any]  # what identifies a run, and what came of it
-KEYS = ("data", "split", "method", "head", "seed", "lr")
+KEYS = ("data", "split", "head", "method", "seed", "lr")
 
 
 def all_runs() -> Iterator[Run]:
@@ -85,16 +87,14 @@ def all_runs() -> Iterator[Run]:
         if (method, head) != ("local", "shared") and not (
             method == "majority" and seed
         ):
-            yield {
-                "data": data,
-                "split": split,
-                "method": method,
-                "head": head,
-                "seed": seed,
-                "lr": LR,
-            }
-    for seed, method, lr in itertools.product(SEEDS, METHODS[1:], OTHER_LRS):
-        yield LR_CELL | {"method": method, "seed": seed, "lr": lr}
+            yield _run(data, split, head, method, seed, LR)
+    for cell, rates in OTHER_LRS.items():
+        for seed, method, lr in itertools.product(SEEDS, METHODS[1:], rates):
+            yield _run(*cell, method, seed, lr)
+
+
+def _run(*values: Any) -> Run:
+    return dict(zip(KEYS, values, strict=True))
 
 
 def execute(run: Run) -> Run:
@@ -114,7 +114,8 @@ def trained(run: Run, folder: str) -> Run:
     summary = run_experiment(*experiment(run, folder), quiet=True)
     last, sent = summary["results"]["last"], summary["communication"]
     clients = last["clients"].values()
-    return {
+    chooses = {"val": last["weighted"]["val_acc"]} if chooses_rate(run) else {}
+    return chooses | {
         "own": last["weighted"]["test_acc"],
         "own_mean": last["mean"]["test_acc"],
         "worst": min(c["test_acc"] for c in clients),
@@ -152,12 +153,20 @@ def majority(run: Run, folder: str) -> Run:
     }
 
 
+def chooses_rate(run: Run) -> bool:
+    """Whether the best learning rate is chosen among runs like this."""
+    cell = (run["data"], run["split"], run["head"])
+    return run["method"] != "majority" and cell == CHOSEN
+
+
 def experiment(run: Run, folder: str) -> tuple[str, list[str]]:
     """The YAML file with its variations, and the keys that differ."""
     name = ROOT / "yaml_configs" / "demo" / "fedsa.yaml"
     parts = [str(name), run["split"], run["method"]]
     parts += ["shared_head"] if run["head"] == "shared" else []
+    splits = ["test", "union"] + (["val"] if chooses_rate(run) else [])
     settings = SETTINGS | {
+        "eval.split": str(splits),
         "data.type": f"{run['data']}@demo",
         "data.splits": DATA[run["data"]],
         "seed": str(run["seed"]),
@@ -213,7 +222,7 @@ def main() -> None:
     if arguments.check:
         chosen = random.Random(len(done)).sample(sorted(done), arguments.check)
         for run in run_all(
-            [dict(zip(KEYS, key, strict=True)) for key in chosen],
+            [_run(*key) for key in chosen],
             arguments.jobs,
         ):
             same = run == done[key_of(run)]
@@ -259,7 +268,7 @@ def report(runs: Sequence[Run]) -> None:
     for data in DATA:
         for head in HEADS:
             lines += _table(common, data, head)
-    lines += _learning_rates(_of(runs, **LR_CELL))
+    lines += _learning_rates(runs)
     (OUT / "README.md").write_text("\n".join(lines), encoding="utf-8")
     _plot(common)
 
@@ -290,30 +299,50 @@ def _table(runs: Sequence[Run], data: str, head: str) -> list[str]:
 
 
 def _learning_rates(runs: Sequence[Run]) -> list[str]:
-    rates = sorted((LR, *OTHER_LRS))
     lines = [
         "## Other learning rates\n",
-        f"*own* of {LR_CELL['data']}, {LR_CELL['split']}, head "
-        f"{LR_CELL['head']}; the tables above have {LR}. **Bold**: a "
-        "method's best, by test accuracy.\n",
-        "| method | " + " | ".join(map(str, rates)) + " |",
-        "|---" * (len(rates) + 1) + "|",
+        f"*own* with each; the tables above have {LR}.\n",
     ]
-    for method in METHODS[1:]:
-        found = [
-            _by_seed(_of(runs, method=method, lr=rate), "own")
-            for rate in rates
-        ]
-        means = [statistics.fmean(f.values()) if f else 0 for f in found]
-        cells = [_cell(f, {}) for f in found]
-        best = means.index(max(means))
-        cells[best] = f"**{cells[best]}**"
-        lines.append(f"| `{method}` | {' | '.join(cells)} |")
-    return [*lines, ""]
+    for cell, others in OTHER_LRS.items():
+        rates = sorted((LR, *others))
+        columns = list(map(str, rates))
+        lines.append(f"### {cell[0]}, {cell[1]}, head {cell[2]}\n")
+        if cell == CHOSEN:
+            lines.append(
+                "With an arrow: the rate that is best for the method on its "
+                "clients' validation texts, the mean over seeds (of two, the "
+                "lower); *own* and *union* are with that rate, bold as "
+                "above.\n"
+            )
+            columns += ["own", "union"]
+        lines.append(f"| method | {' | '.join(columns)} |")
+        lines.append("|---" * (len(columns) + 1) + "|")
+        here = _of(runs, **dict(zip(KEYS, cell, strict=False)))
+        first: list[Run] = []  # of fedsa, with its best rate
+        for method in METHODS[1:]:
+            own = _of(here, method=method)
+            found = [_of(own, lr=rate) for rate in rates]
+            cells = [_cell(_by_seed(each, "own"), {}) for each in found]
+            if cell == CHOSEN:
+                best = max(found, key=_on_validation)
+                first = first or best
+                cells[found.index(best)] += " ←"
+                cells += [
+                    _cell(_by_seed(best, column), _by_seed(first, column))
+                    for column in columns[-2:]
+                ]
+            lines.append(f"| `{method}` | {' | '.join(cells)} |")
+        lines.append("")
+    return lines
 
 
 def _of(runs: Iterable[Run], **wanted: Any) -> list[Run]:
     return [r for r in runs if all(r[k] == v for k, v in wanted.items())]
+
+
+def _on_validation(runs: Iterable[Run]) -> float:
+    """The mean accuracy; 0 before there is any."""
+    return statistics.fmean([run.get("val", 0) for run in runs] or [0])
 
 
 def _by_seed(runs: Iterable[Run], column: str) -> dict[int, float]:
@@ -330,7 +359,7 @@ def _cell(values: dict[int, float], first: dict[int, float]) -> str:
 
 
 def _differs(values: dict[int, float], first: dict[int, float]) -> bool:
-    from fs_plugins.report.comparison_tables import paired
+    from fs_plugins.report.over_seeds import paired
 
     found = paired(values, first)
     return found is not None and abs(found[0]) > found[1]
