@@ -221,10 +221,7 @@ def main() -> None:
     done = finished(file)
     if arguments.check:
         chosen = random.Random(len(done)).sample(sorted(done), arguments.check)
-        for run in run_all(
-            [_run(*key) for key in chosen],
-            arguments.jobs,
-        ):
+        for run in run_all([_run(*key) for key in chosen], arguments.jobs):
             same = run == done[key_of(run)]
             print(*key_of(run), "the same" if same else f"differs: {run}")
         return
@@ -304,36 +301,39 @@ def _learning_rates(runs: Sequence[Run]) -> list[str]:
         f"*own* with each; the tables above have {LR}.\n",
     ]
     for cell, others in OTHER_LRS.items():
-        rates = sorted((LR, *others))
-        columns = list(map(str, rates))
-        lines.append(f"### {cell[0]}, {cell[1]}, head {cell[2]}\n")
-        if cell == CHOSEN:
-            lines.append(
-                "With an arrow: the rate that is best for the method on its "
-                "clients' validation texts, the mean over seeds (of two, the "
-                "lower); *own* and *union* are with that rate, bold as "
-                "above.\n"
-            )
-            columns += ["own", "union"]
-        lines.append(f"| method | {' | '.join(columns)} |")
-        lines.append("|---" * (len(columns) + 1) + "|")
         here = _of(runs, **dict(zip(KEYS, cell, strict=False)))
-        first: list[Run] = []  # of fedsa, with its best rate
-        for method in METHODS[1:]:
-            own = _of(here, method=method)
-            found = [_of(own, lr=rate) for rate in rates]
-            cells = [_cell(_by_seed(each, "own"), {}) for each in found]
-            if cell == CHOSEN:
-                best = max(found, key=_on_validation)
-                first = first or best
-                cells[found.index(best)] += " ←"
-                cells += [
-                    _cell(_by_seed(best, column), _by_seed(first, column))
-                    for column in columns[-2:]
-                ]
-            lines.append(f"| `{method}` | {' | '.join(cells)} |")
-        lines.append("")
+        lines += _rates_table(here, cell, sorted((LR, *others)))
     return lines
+
+
+def _rates_table(
+    runs: Sequence[Run], cell: tuple[str, str, str], rates: Sequence[float]
+) -> list[str]:
+    columns = list(map(str, rates))
+    lines = [f"### {cell[0]}, {cell[1]}, head {cell[2]}\n"]
+    if cell == CHOSEN:
+        lines.append(
+            "With an arrow: the rate that is best for the method on its "
+            "clients' validation texts, the mean over seeds (of two, the "
+            "lower); *own* and *union* are with that rate, bold as above.\n"
+        )
+        columns += ["own", "union"]
+    lines.append(f"| method | {' | '.join(columns)} |")
+    lines.append("|---" * (len(columns) + 1) + "|")
+    first: list[Run] = []  # of fedsa, with its best rate
+    for method in METHODS[1:]:
+        found = [_of(runs, method=method, lr=rate) for rate in rates]
+        cells = [_cell(_by_seed(each, "own"), {}) for each in found]
+        if cell == CHOSEN:
+            best = max(found, key=_on_validation)
+            first = first or best
+            cells[found.index(best)] += " ←"
+            cells += [
+                _cell(_by_seed(best, column), _by_seed(first, column))
+                for column in ("own", "union")
+            ]
+        lines.append(f"| `{method}` | {' | '.join(cells)} |")
+    return [*lines, ""]
 
 
 def _of(runs: Iterable[Run], **wanted: Any) -> list[Run]:

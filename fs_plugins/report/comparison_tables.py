@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fs_plugins.report.results import size
-from fs_plugins.report.runs import Run
+from fs_plugins.report.runs import Run, union_metric_of
 from fs_plugins.report.tables import Table
 from fs_plugins.trainer.scores import GENERATION_METRICS
 
@@ -23,7 +23,7 @@ def comparison_table(runs: Sequence[Run]) -> Table:
     columns["last round"] = (_averages_of(last, metric), _last)
     columns["worst client"] = (f"{last}.clients.*.{metric}", _worst)
     columns["spread"] = (f"{last}.clients.*.{metric}", _spread)
-    union = next((r.union_metric for r in runs if r.union_metric), "")
+    union = union_metric_of(runs)
     if union:
         columns["on everyone's test"] = (_averages_of(last, union), _union)
     columns["best round by validation"] = (
@@ -125,8 +125,8 @@ def _last(run: Run) -> str:
 
 
 def _worst(run: Run) -> str:
-    worst = run.worst_client()
-    return f"{run.of_clients()[worst]:.4f}" if worst else "-"
+    worst = run.worst()
+    return "-" if worst is None else f"{worst:.4f}"
 
 
 def _spread(run: Run) -> str:

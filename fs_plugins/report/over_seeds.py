@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
-from fs_plugins.report.runs import Run
+from fs_plugins.report.runs import Run, union_metric_of
 from fs_plugins.report.tables import Table
 
 BySeed = Mapping[int, float]
@@ -70,12 +70,9 @@ def _measures(
             f"{last}.mean.{metric}",
             lambda run: run.last["mean"].get(metric),
         ),
-        "worst client": (
-            f"{last}.clients.*.{metric}",
-            lambda run: run.of_clients().get(run.worst_client() or ""),
-        ),
+        "worst client": (f"{last}.clients.*.{metric}", Run.worst),
     }
-    union = next((r.union_metric for r in runs if r.union_metric), "")
+    union = union_metric_of(runs)
     if union:
         found["on everyone's test"] = (
             f"{last}.mean.{union}",

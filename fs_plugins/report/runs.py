@@ -19,8 +19,6 @@ from fs_plugins.report.results import (
 )
 
 SOURCES = ("summary.json", "metrics.jsonl", "eval_results.log")
-# what numpy 2 writes of a number, and what Python writes but cannot read
-_SCALAR = re.compile(r"np\.\w+\(([^()]*)\)")
 # what explains a difference in results as well as the method does
 SETTINGS = (
     "train.local_update_steps",
@@ -31,6 +29,8 @@ SETTINGS = (
     "train.optimizer.type",
     "train.optimizer.lr",
 )
+# what numpy 2 writes of a number, and what Python writes but cannot read
+_SCALAR = re.compile(r"np\.\w+\(([^()]*)\)")
 _NO_NUMBER = re.compile(r"(?<=[:\[ ])-?(nan|inf)(?=[,}\] ])")
 
 
@@ -93,6 +93,10 @@ class Run:
         """The ID of the one that fares worst; None if it is not known."""
         return worst_of(self.of_clients(), self.metric)
 
+    def worst(self) -> float | None:
+        """That one's value."""
+        return self.of_clients().get(self.worst_client() or "")
+
 
 def worst_of(values: Mapping[str, float], metric: str) -> str | None:
     """Who has the lowest, or of an error the highest, value."""
@@ -101,6 +105,11 @@ def worst_of(values: Mapping[str, float], metric: str) -> str | None:
         if worst is None or is_better(metric, values[worst], value):
             worst = ID
     return worst
+
+
+def union_metric_of(runs: Sequence[Run]) -> str:
+    """Theirs, of the first that has one; empty if none has."""
+    return next((r.union_metric for r in runs if r.union_metric), "")
 
 
 def find_runs(folders: Sequence[Path]) -> list[Run]:
