@@ -72,8 +72,8 @@ def single() -> None:
 
     import fs_plugins  # noqa: F401  makes federatedscope importable
     from fs_plugins.data.assets import ASSETS, find_asset
-    from fs_plugins.data.examples import default_cache
     from fs_plugins.data.gguf import from_gguf
+    from fs_plugins.data.tokens import default_cache
 
     ((file, digest),) = ASSETS["smollm2"].sha256.items()
     gguf = find_asset("smollm2", "model") / file

@@ -115,7 +115,7 @@ def _merge(folder: Path, adapter: Path, target: Path) -> None:
     model_config = CN(_config(folder)["model"])
     model_config.adapter.base.quantize = ""  # merged, it would lose again
     model_config.adapter.base.gradient_checkpointing = False
-    base = load_base(model_config)
+    base = load_base(model_config).model
     merged: Any = peft.PeftModel.from_pretrained(base, str(adapter))
     merged.merge_and_unload().save_pretrained(target)
     name = model_config.type.rpartition("@")[0]

@@ -169,9 +169,12 @@ OPTIONS: tuple[tuple[str, Any, str], ...] = (
             "private": False,
             "dtype": "float32",
             "base": {**_BASE, "device": "cpu"},
+            "classes": [],
+            "pad": -1,
+            "eos": -1,
         },
-        "filled in from llm.adapter, llm.cache, seed and fedsa.base; not to "
-        "be set",
+        "filled in from llm.adapter, llm.cache, seed, fedsa.base and the "
+        "data; not to be set",
     ),
 )
 

@@ -8,8 +8,8 @@ import torch
 from federatedscope.core.data import ClientData
 from torch.utils.data import DataLoader, Dataset
 
-from fs_plugins.data.examples import Tokens
 from fs_plugins.data.human_eval import Problem
+from fs_plugins.data.tokens import Tokens
 
 NO_LOSS = -100  # as torch's cross_entropy has it
 
@@ -40,12 +40,14 @@ class Collator:
     Args:
         tokens: all texts.
         pad: the number of the padding token.
+        left: padding comes before the texts.
 
     """
 
-    def __init__(self, tokens: Tokens, pad: int) -> None:
+    def __init__(self, tokens: Tokens, pad: int, left: bool = False) -> None:
         self.tokens = tokens
         self.pad = pad
+        self.left = left
 
     def __call__(self, numbers: list[int]) -> dict[str, torch.Tensor]:
         """``input_ids``, ``attention_mask``, ... (batch x longest), labels.
@@ -68,15 +70,16 @@ class Collator:
         else:
             batch["labels"] = tokens.labels[numbers]
         for row, (start, end) in enumerate(zip(starts, ends, strict=True)):
-            length = end - start
-            batch["input_ids"][row, :length] = tokens.ids[start:end]
-            batch["attention_mask"][row, :length] = 1
+            first = shape[1] - (end - start) if self.left else 0
+            own = slice(first, first + end - start)
+            batch["input_ids"][row, own] = tokens.ids[start:end]
+            batch["attention_mask"][row, own] = 1
             if tokens.types.size:
-                batch["token_type_ids"][row, :length] = tokens.types[start:end]
+                batch["token_type_ids"][row, own] = tokens.types[start:end]
             if tokens.prompts.size:
                 prompt = tokens.prompts[numbers[row]]
                 response = tokens.ids[start + prompt : end]
-                batch["labels"][row, prompt:length] = response
+                batch["labels"][row, own][prompt:] = response
         return {name: torch.from_numpy(value) for name, value in batch.items()}
 
 
@@ -85,7 +88,8 @@ class TextClientData(ClientData):  # type: ignore[misc]
 
     Args:
         client_cfg: ``dataloader`` is used.
-        tokenizer: pads, and reads what a model writes.
+        tokenizer: pads on its ``padding_side``, and reads what a model
+            writes.
         train, val, test: ``TextDataset``s, or None.
 
     Attributes:
@@ -150,5 +154,13 @@ class TextClientData(ClientData):  # type: ignore[misc]
             drop_last=options.drop_last and is_train,
             num_workers=options.num_workers,
             pin_memory=options.pin_memory,
-            collate_fn=Collator(data.tokens, self.tokenizer.pad_token_id),
+            collate_fn=self.collator(data.tokens),
+        )
+
+    def collator(self, tokens: Tokens) -> Collator:
+        """What pads as the tokenizer says."""
+        return Collator(
+            tokens,
+            self.tokenizer.pad_token_id,
+            left=self.tokenizer.padding_side == "left",
         )

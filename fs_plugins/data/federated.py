@@ -17,20 +17,22 @@ from fs_plugins.config import (
 )
 from fs_plugins.data.assets import ASSETS, find_asset
 from fs_plugins.data.client_data import TextClientData, TextDataset
-from fs_plugins.data.examples import (
-    Examples,
-    Tokens,
-    default_cache,
-    load_tokenizer,
-    tokenise,
-)
+from fs_plugins.data.examples import Examples
 from fs_plugins.data.families import FAMILIES
 from fs_plugins.data.gguf import from_gguf
 from fs_plugins.data.glue import task_of
 from fs_plugins.data.human_eval import load_problems
 from fs_plugins.data.split import Parts, split_like, split_train
+from fs_plugins.data.tokenizer import load_tokenizer
+from fs_plugins.data.tokens import Tokens, default_cache, tokenise
 from fs_plugins.errors import UserError
-from fs_plugins.model.base import CAUSAL, CLASSIFICATION, REGRESSION
+from fs_plugins.model.base import (
+    CAUSAL,
+    CLASSIFICATION,
+    REGRESSION,
+    load_model_config,
+)
+from fs_plugins.model.inputs import Inputs, inputs_of
 from fs_plugins.policy import KEEP
 from fs_plugins.trainer import TRAINERS
 from fs_plugins.trainer.scores import score_names
@@ -54,16 +56,33 @@ def load(cfg: Any, client_cfgs: Any) -> tuple[Any, Any]:
     """
     name, _, family = cfg.data.type.rpartition("@")
     model = _resolve_model(cfg)
+    model_config = load_model_config(model, cfg.llm.cache.model)
     train, val, test = _three_splits(cfg, name, family)
     _check_trainer(cfg, train)
     _tell_monitor(cfg, name, train)
     cfg.model.task = _task_of(train)
     cfg.model.num_labels = max(1, len(train.names))
-    tokenizer = load_tokenizer(model, cfg.llm.cache.model)
+    inputs = inputs_of(model_config, cfg.model.task)
+    tokenizer = load_tokenizer(
+        model,
+        cfg.llm.cache.model,
+        model_config,
+        needs_end=train.are_instructions,
+    )
+    tokenizer.padding_side = "left" if inputs.pads_left else "right"
+    _tell_model(cfg, train, tokenizer)
     tokens = [
-        tokenise(part, tokenizer, cfg.llm.tok_len, cfg.fedsa.token_cache)
+        tokenise(
+            part,
+            tokenizer,
+            cfg.llm.tok_len,
+            cfg.fedsa.token_cache,
+            inputs.segments,
+        )
         for part in (train, val, test)
     ]
+    for part in tokens:
+        _check_limits(part, inputs, tokenizer, cfg)
     parts = _split(cfg, tokens)
     _save_counts(cfg, tokens, parts, train.names)
     file = cfg.fedsa.eval.generate.problems
@@ -118,6 +137,48 @@ def _tell_monitor(cfg: Any, name: str, examples: Examples) -> None:
         cfg.eval.metrics = ["acc"]
 
 
+def _tell_model(cfg: Any, examples: Examples, tokenizer: Any) -> None:
+    """The classes' names, and the special tokens that texts are made with."""
+    adapter = cfg.model.adapter
+    adapter.classes = [
+        str(name) for name in examples.names if not examples.are_instructions
+    ]
+    adapter.pad = int(tokenizer.pad_token_id)
+    end = tokenizer.eos_token_id
+    adapter.eos = -1 if end is None else int(end)
+
+
+def _check_limits(
+    tokens: Tokens, inputs: Inputs, tokenizer: Any, cfg: Any
+) -> None:
+    """Refuse texts that the model would trip over, hours later perhaps."""
+    most = max(int(tokens.ids.max()), int(tokenizer.pad_token_id))
+    if most >= inputs.tokens:
+        raise UserError(
+            f"model.type: the tokenizer has the token {most} "
+            f"({tokenizer.convert_ids_to_tokens(most)!r}), and the model has "
+            f"embeddings for {inputs.tokens} tokens only, from 0 on; are they "
+            "of one model?"
+        )
+    longest = int(tokens.lengths().max())
+    if inputs.positions and longest > inputs.positions:
+        raise UserError(
+            f"llm.tok_len: {cfg.llm.tok_len} lets a text have {longest} "
+            f"tokens, and the model has {inputs.positions} positions; set it "
+            f"to at most {inputs.positions}"
+        )
+    if inputs.ends:
+        starts = tokens.ends - tokens.lengths()
+        ends = np.add.reduceat(tokens.ids == cfg.model.adapter.eos, starts)
+        fewest, most = int(ends.min()), int(ends.max())
+        if not fewest or fewest < most:
+            raise UserError(
+                "model.type: this model classifies by the end of a text "
+                f"({tokenizer.eos_token!r}), of which every text must have as "
+                f"many; these have from {fewest} to {most}"
+            )
+
+
 def _task_of(examples: Examples) -> str:
     if examples.are_instructions:
         return CAUSAL
@@ -151,8 +212,6 @@ def _resolve_model(cfg: Any) -> str:
     cfg.model.adapter.base.device = (
         f"cuda:{cfg.device}" if cfg.use_gpu else "cpu"
     )
-    if name.startswith((".", "/")) and not Path(name).is_dir():
-        raise UserError(f"model.type: the folder {name!r} does not exist")
     return name
 
 
@@ -196,6 +255,9 @@ def _three_splits(
             "at most 1"
         )
     whole, test = FAMILIES[family.lower()](name, cfg.data.root)
+    whole.check(f"data.type: {cfg.data.type}")
+    if test is not None:
+        test.check(f"data.type: {cfg.data.type} (test)")
     if cfg.data.subsample < 1:
         number = max(1, int(cfg.data.subsample * len(whole)))
         whole = whole.take(rng.permutation(len(whole))[:number])

@@ -135,15 +135,15 @@ def instructions(rows: list[Row]) -> Examples:
     )
 
 
-HEADING = "### "
+INSTRUCTION = "### Instruction:"  # the line that a prompt begins with
 
 
 def prompt_of(row: Row) -> str:
     """The instruction, its input if it has one, and where to answer."""
-    parts = [f"{HEADING}Instruction:\n{row['instruction']}\n\n"]
+    parts = [f"{INSTRUCTION}\n{row['instruction']}\n\n"]
     if row.get("input"):
-        parts.append(f"{HEADING}Input:\n{row['input']}\n\n")
-    return "".join(parts) + f"{HEADING}Response:\n"
+        parts.append(f"### Input:\n{row['input']}\n\n")
+    return "".join(parts) + "### Response:\n"
 
 
 def _read(file: Path, source: Source) -> list[Row]:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from fs_plugins.errors import UserError, did_you_mean, first_line, unknown
-from fs_plugins.model.base import CAUSAL
+from fs_plugins.model.base import CAUSAL, Base
 from fs_plugins.policy import (
     PRIVATE_ADAPTER,
     canonical,
@@ -21,8 +21,19 @@ from fs_plugins.policy import (
 _STARTS = ("gaussian", "orthogonal", "olora", "pissa")
 
 
-def put_adapter(model: Any, model_config: Any) -> Any:
+# What PEFT itself adds to modules_to_save.
+_KNOWN_HEADS = ("classifier", "score")
+
+
+def put_adapter(base: Base, model_config: Any) -> Any:
     """The PEFT model of ``llm.adapter.args``.
+
+    The head is trained in full and saved with the adapter, whatever the
+    model calls it.
+
+    Args:
+        base: the pretrained model.
+        model_config: the configuration's section ``model``.
 
     Raises:
         UserError: PEFT has no such method or argument, or refuses it.
@@ -30,6 +41,11 @@ def put_adapter(model: Any, model_config: Any) -> Any:
     """
     args = model_config.adapter.args[0]
     config_class, kwargs = _resolve(args)
+    model = base.model
+    head = [each for each in base.head if each not in _KNOWN_HEADS]
+    if head:
+        asked = kwargs.get("modules_to_save") or []
+        kwargs["modules_to_save"] = [*asked, *head]
     is_causal = model_config.task == CAUSAL
     task = peft.TaskType.CAUSAL_LM if is_causal else peft.TaskType.SEQ_CLS
     try:

@@ -149,6 +149,8 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
             ctx.scaler = self._scaler(ctx)
             ctx.rates = self._rates(ctx, section.scheduler)
             ctx.batches = CtxVar(0, LIFECYCLE.ROUTINE)
+            ctx.terms = CtxVar(0, LIFECYCLE.ROUTINE)
+            ctx.terms_first = CtxVar(1, LIFECYCLE.ROUTINE)
         ctx.loss_batch_total = CtxVar(0.0, LIFECYCLE.ROUTINE)
         ctx.loss_regular_total = CtxVar(0.0, LIFECYCLE.ROUTINE)
         ctx.num_samples = CtxVar(0, LIFECYCLE.ROUTINE)
@@ -220,13 +222,34 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
     def _hook_on_batch_forward_flop_count(self, ctx: Any) -> None:
         """Not counted."""
 
+    def _loss_terms(self, ctx: Any) -> int:
+        """How many terms the batch's loss is the mean of."""
+        return int(ctx.batch_size)
+
     def _hook_on_batch_backward(self, ctx: Any) -> None:
+        """A step's gradient is that of the mean over all of its terms.
+
+        A term is an example, or a token that is learned: with gradients
+        accumulated over several batches, the step is that of the large
+        batch, also where batches differ and where the last step of a round
+        has fewer of them.
+        """
         accumulate = ctx.cfg.grad.grad_accum_count
-        ctx.scaler.scale(ctx.loss_task / accumulate).backward()
+        terms = self._loss_terms(ctx)
+        if ctx.batches % accumulate == 0:
+            ctx.terms_first, ctx.terms = terms, 0
+        ctx.terms += terms
+        # In units of the first batch's terms, as float16 has a small range.
+        share = terms / ctx.terms_first
+        ctx.scaler.scale(ctx.loss_task * share).backward()
         ctx.batches += 1
         is_last = ctx.batches == ctx.num_total_train_batch
         if ctx.batches % accumulate and not is_last:
             return
+        if ctx.terms != ctx.terms_first:
+            for parameter in ctx.trained:
+                if parameter.grad is not None:
+                    parameter.grad.mul_(ctx.terms_first / ctx.terms)
         if ctx.grad_clip > 0:
             ctx.scaler.unscale_(ctx.optimizer)
             torch.nn.utils.clip_grad_norm_(ctx.trained, ctx.grad_clip)

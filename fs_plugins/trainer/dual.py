@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fs_plugins.data.client_data import NO_LOSS, Collator
+from fs_plugins.data.client_data import NO_LOSS
 from fs_plugins.policy import PRIVATE_ADAPTER
 from fs_plugins.seeds import random_state
 
@@ -89,7 +89,7 @@ class Mixture:
         number = min(self._number, len(data))
         with random_state("references", *self._key):
             chosen = torch.randperm(len(data))[:number].tolist()
-        collate = Collator(data.tokens, self._data.tokenizer.pad_token_id)
+        collate = self._data.collator(data.tokens)
         batch = collate([data[i] for i in chosen])
         return {name: tensor.to(device) for name, tensor in batch.items()}
 

@@ -1,12 +1,13 @@
 """What a language model answers."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from fs_plugins.data.instructions import HEADING
+from fs_plugins.data.instructions import INSTRUCTION
+from fs_plugins.data.tokenizer import answer_text, prompt_ids
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,10 @@ def respond(
 ) -> list[list[str]]:
     """Answers to prompts; prompts of similar length go together.
 
-    A prompt too long for the model loses its beginning.  An answer ends
-    where the next instruction would begin.
+    A prompt too long for the model loses its beginning.  An answer ends with
+    the tokenizer's end of text, or where the next instruction begins.
+    ``decoding`` alone says how tokens are chosen, whatever the model's own
+    generation_config.json says.
 
     Args:
         model: has ``generate`` and ``config``, as transformers' have.
@@ -66,9 +69,8 @@ def respond(
         ``decoding.samples`` answers for each prompt, in their order.
 
     """
-    ids = tokenizer(list(prompts))["input_ids"]
     room = max(1, _positions(model) - decoding.max_new_tokens)
-    ids = [each[-room:] for each in ids]
+    ids = [each[-room:].tolist() for each in prompt_ids(tokenizer, prompts)]
     order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
     answers: list[list[str]] = [[] for _ in ids]
     for begin in range(0, len(order), decoding.batch_size):
@@ -106,7 +108,7 @@ def _generate(
         "top_p": decoding.top_p,
         "top_k": 0,
     }
-    with before(padded):
+    with before(padded), _without_defaults(model):
         output = model.generate(
             input_ids=padded["input_ids"],
             attention_mask=padded["attention_mask"],
@@ -120,17 +122,45 @@ def _generate(
                 **(drawing if is_drawn else {}),
             ),
         )
-    new = output[:, padded["input_ids"].shape[1] :]
-    texts = tokenizer.batch_decode(new, skip_special_tokens=True)
-    return [until_heading(text) for text in texts]
+    new = output[:, padded["input_ids"].shape[1] :].tolist()
+    return [
+        until_next(
+            answer_text(tokenizer, ids[row // decoding.samples], answer)
+        )
+        for row, answer in enumerate(new)
+    ]
 
 
-def until_heading(text: str) -> str:
-    """The text before the first line that is a heading of a prompt.
+@contextmanager
+def _without_defaults(model: Any) -> Iterator[None]:
+    """Without the options that came with the model, beams or penalties say.
 
-    GSM8K's own mark, ``#### 72``, is none.
+    transformers takes what an option of generation does not say from there.
     """
-    return re.split(f"^{HEADING}", text, maxsplit=1, flags=re.MULTILINE)[0]
+    from transformers import GenerationConfig
+
+    owners = [
+        module
+        for module in model.modules()
+        if "generation_config" in vars(module)
+    ]
+    kept = [owner.generation_config for owner in owners]
+    for owner in owners:
+        owner.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        for owner, config in zip(owners, kept, strict=True):
+            owner.generation_config = config
+
+
+def until_next(text: str) -> str:
+    """The text before the line with which the next instruction begins.
+
+    Headings of the answer's own, of Markdown or GSM8K's ``#### 72``, stay.
+    """
+    begin = f"^{re.escape(INSTRUCTION)}[ \t]*$"
+    return re.split(begin, text, maxsplit=1, flags=re.MULTILINE)[0]
 
 
 def _positions(model: Any) -> int:

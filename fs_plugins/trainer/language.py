@@ -8,6 +8,7 @@ import torch
 from federatedscope.core.trainers.context import CtxVar
 from federatedscope.core.trainers.enums import LIFECYCLE
 
+from fs_plugins.data.client_data import NO_LOSS
 from fs_plugins.seeds import random_state
 from fs_plugins.trainer.base import AdapterTrainer
 from fs_plugins.trainer.generate import Decoding, few_shot, respond
@@ -51,6 +52,10 @@ class LanguageTrainer(AdapterTrainer):
         output = self._forward(ctx, batch)
         ctx.loss_batch = CtxVar(output.loss, LIFECYCLE.BATCH)
         ctx.batch_size = CtxVar(len(batch["labels"]), LIFECYCLE.BATCH)
+
+    def _loss_terms(self, ctx: Any) -> int:
+        """The tokens that are learned; the first of a row is given."""
+        return int((ctx.data_batch["labels"][:, 1:] != NO_LOSS).sum())
 
     def _hook_on_batch_end(self, ctx: Any) -> None:
         ctx.num_samples += ctx.batch_size

@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fs_plugins.data.client_data import Collator
-from fs_plugins.data.examples import Examples, load_tokenizer, tokenise
+from fs_plugins.data.examples import Examples
 from fs_plugins.data.human_eval import load_problems
 from fs_plugins.data.instructions import load_instructions, prompt_of
+from fs_plugins.data.tokenizer import load_tokenizer
+from fs_plugins.data.tokens import tokenise
 from fs_plugins.errors import UserError
 
 

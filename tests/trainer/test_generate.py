@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
-from fs_plugins.data.examples import load_tokenizer
+from fs_plugins.data.tokenizer import load_tokenizer
 from fs_plugins.trainer.generate import (
     Decoding,
     few_shot,
     respond,
-    until_heading,
+    until_next,
 )
 
 texts = st.text("ab1+? ", min_size=1, max_size=30)
@@ -79,9 +79,11 @@ def test_worked_examples_come_first():
     [
         ("12 + 60 = 72\n#### 72", "12 + 60 = 72\n#### 72"),
         ("#### 72\n### Instruction:\nNext?", "#### 72\n"),
-        ("### Response:\n7", ""),
+        ("### Ingredients\n- salt", "### Ingredients\n- salt"),
+        ("### Response:\n7", "### Response:\n7"),
+        ("### Instruction: none\n7", "### Instruction: none\n7"),
         ("a ### b", "a ### b"),
     ],
 )
 def test_an_answer_ends_at_the_next_prompt(text, answer):
-    assert until_heading(text) == answer
+    assert until_next(text) == answer

@@ -10,7 +10,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from fs_plugins.trainer.generate import until_heading
+from fs_plugins.trainer.generate import until_next
 
 BATCH, STEPS, ROUNDS, LR = 4, 2, 3, 0.1
 
@@ -125,7 +125,7 @@ def greedy(model, tokenizer, prompt, most):
             if token == tokenizer.eos_token_id:
                 break
             new.append(token)
-    return until_heading(tokenizer.decode(new))
+    return until_next(tokenizer.decode(new))
 
 
 def test_each_client_answers_with_its_own_b(

@@ -1,0 +1,256 @@
+"""Tokenised text, and the folder where it is kept for the next run."""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from fs_plugins.data.examples import Examples
+from fs_plugins.data.tokenizer import answer_ids, encoded, prompt_ids
+from fs_plugins.errors import UserError
+from fs_plugins.notes import note
+
+logger = logging.getLogger("federatedscope.fs_plugins")
+# Counts the ways in which this file has made tokens of a text.
+_VERSION = 2
+
+
+@dataclass
+class Tokens:
+    """Tokenised texts, end to end.
+
+    Attributes:
+        ids: all token numbers (int32).
+        types: all segment numbers (int8), empty if the model has none.
+        ends: where each text ends in ``ids`` (int64).
+        prompts: how many of each text's tokens are its prompt (int64),
+            empty if they are not instructions.
+        labels: one a text (int64, or float32 for regression).
+        texts: (prompt, response), if they are instructions; uncut.
+
+    """
+
+    ids: np.ndarray
+    types: np.ndarray
+    ends: np.ndarray
+    prompts: np.ndarray
+    labels: np.ndarray
+    texts: list[tuple[str, ...]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def start(self, number: int) -> int:
+        """Where a text begins in ``ids``."""
+        return int(self.ends[number - 1]) if number else 0
+
+    def lengths(self) -> np.ndarray:
+        """How many tokens each text has."""
+        return np.diff(self.ends, prepend=0)
+
+    def digest(self) -> str:
+        """Changes with any token, label or order, and with uncut answers."""
+        sha = hashlib.sha256()
+        for part in (self.ids, self.types, self.ends, self.prompts):
+            sha.update(f"{part.dtype} {len(part)}".encode())
+            sha.update(np.ascontiguousarray(part).data)
+        sha.update(np.ascontiguousarray(self.labels).data)
+        for pair in self.texts:  # what answers are compared with
+            sha.update("\0".join(pair).encode())
+        return sha.hexdigest()
+
+
+_STORED = ("ids", "types", "ends", "prompts", "kept")
+
+
+def tokenise(
+    examples: Examples,
+    tokenizer: Any,
+    max_length: int,
+    cache: str,
+    segments: int = 2,
+) -> Tokens:
+    """Tokenise once; the next time, read the cache.
+
+    Instructions are left out if ``max_length`` has no room for a response.
+    A text without any token becomes the token that ends a text, as a model
+    cannot be given nothing.
+
+    Args:
+        examples: what to tokenise.
+        tokenizer: a tokenizer of transformers.
+        max_length: tokens beyond it are cut off.
+        cache: the folder; '' is ``fs_plugins`` in the user's cache.
+        segments: how many segments the model tells apart; below 2, no
+            segment numbers are kept.
+
+    Raises:
+        UserError: there is no room for any response, or a tokenizer numbers
+            more segments than the model has.
+
+    """
+    folder = Path(cache) if cache else default_cache() / "tokens"
+    key = _key(examples, tokenizer, max_length)
+    file = folder / f"{key}.npz"
+    stored = _stored(file) if key else None
+    if stored is None:
+        encode = _instructions if examples.are_instructions else _texts
+        stored = encode(examples, tokenizer, max_length)
+        if key:
+            _store(file, stored)
+    kept = stored.pop("kept")
+    if not len(kept):
+        raise UserError(
+            f"llm.tok_len: {max_length} tokens leave no room for a response "
+            "after any prompt"
+        )
+    if len(kept) < len(examples):
+        note(
+            f"{len(examples) - len(kept)} of {len(examples)} examples have "
+            f"prompts of {max_length} tokens or more (llm.tok_len); they are "
+            "left out"
+        )
+    stored["types"] = _segments(stored["types"], segments)
+    is_scored = not (examples.names or examples.are_instructions)
+    labels = np.asarray(examples.labels, np.float32 if is_scored else np.int64)
+    texts = examples.take(kept).texts if examples.are_instructions else []
+    return Tokens(**stored, labels=labels[kept], texts=texts)
+
+
+def _segments(types: np.ndarray, segments: int) -> np.ndarray:
+    """Segment numbers, if there are any to tell apart."""
+    if segments < 2 or not types.size:
+        return types[:0]
+    if types.max() >= segments:
+        raise UserError(
+            f"model.type: the tokenizer numbers segments up to {types.max()}, "
+            f"and the model has only {segments} (type_vocab_size)"
+        )
+    return types
+
+
+def _texts(
+    examples: Examples, tokenizer: Any, max_length: int
+) -> dict[str, np.ndarray]:
+    columns = [list(column) for column in zip(*examples.texts, strict=True)]
+    found = encoded(tokenizer, columns, truncation=True, max_length=max_length)
+    ids, types = found["input_ids"], found["token_type_ids"]
+    empty = [i for i, each in enumerate(ids) if not len(each)]
+    if empty:
+        end = tokenizer.eos_token_id
+        fill = tokenizer.pad_token_id if end is None else end
+        for i in empty:
+            ids[i] = np.array([fill], np.int32)
+            if types:
+                types[i] = np.zeros(1, np.int32)
+        note(
+            f"{len(empty)} of {len(examples)} texts have no tokens; each is "
+            f"taken as {tokenizer.convert_ids_to_tokens(fill)!r}"
+        )
+    return {
+        "ids": _joined(ids),
+        "types": _joined(types, np.int8),
+        "ends": np.cumsum([len(i) for i in ids]),
+        "prompts": np.empty(0, np.int64),
+        "kept": np.arange(len(ids)),
+    }
+
+
+def _instructions(
+    examples: Examples, tokenizer: Any, max_length: int
+) -> dict[str, np.ndarray]:
+    """A prompt has the tokens in training that it has when it is answered."""
+    columns = [list(column) for column in zip(*examples.texts, strict=True)]
+    prompts = prompt_ids(tokenizer, columns[0])
+    answers = answer_ids(tokenizer, *columns, prompts)
+    end = [tokenizer.eos_token_id]
+    kept = [i for i, prompt in enumerate(prompts) if len(prompt) < max_length]
+    ids = [_joined([prompts[i], answers[i], end])[:max_length] for i in kept]
+    return {
+        "ids": _joined(ids),
+        "types": np.empty(0, np.int8),
+        "ends": np.cumsum([len(i) for i in ids], dtype=np.int64),
+        "prompts": np.array([len(prompts[i]) for i in kept], np.int64),
+        "kept": np.array(kept, np.int64),
+    }
+
+
+def _joined(parts: Sequence[Any], dtype: Any = np.int32) -> Any:
+    if not parts:
+        return np.empty(0, dtype)
+    return np.concatenate([np.asarray(part, dtype) for part in parts])
+
+
+def _stored(file: Path) -> dict[str, np.ndarray] | None:
+    if not file.is_file():
+        return None
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            return {name: stored[name] for name in _STORED}
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        logger.warning("%s is unreadable (%s); made anew", file, error)
+        return None
+
+
+def _store(file: Path, tokens: dict[str, np.ndarray]) -> None:
+    """Write the cache; without it the next run is slower, no more."""
+    part = file.with_suffix(f".{os.getpid()}.part")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with open(part, "wb") as stream:
+            np.savez(stream, **tokens)  # type: ignore[arg-type]
+        os.replace(part, file)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        logger.warning("tokens are not cached: %s", error)
+
+
+def default_cache() -> Path:
+    """``fs_plugins`` in the user's cache."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "fs_plugins"
+
+
+def _key(examples: Examples, tokenizer: Any, max_length: int) -> str:
+    """What decides the tokens, as a file's name; '' if it can't be told.
+
+    The rules of a tokenizer of the library tokenizers can be read, those of
+    a class written in Python, the user's own perhaps, can't.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    is_stock = type(tokenizer).__module__.startswith("transformers.")
+    if backend is None or not is_stock:
+        return ""
+    rules = json.loads(backend.to_str())
+    del rules["truncation"], rules["padding"]  # what it did last
+    decisive = {
+        "version": _VERSION,
+        "class": type(tokenizer).__name__,
+        "rules": rules,
+        "special": [
+            tokenizer.bos_token_id,
+            tokenizer.eos_token_id,
+            tokenizer.pad_token_id,
+        ],
+        "inputs": list(tokenizer.model_input_names),
+        "cuts": tokenizer.truncation_side,
+        "splits_special": getattr(tokenizer, "split_special_tokens", False),
+        "max_length": max_length,
+        "instructions": examples.are_instructions,
+        "texts": len(examples),
+    }
+    sha = hashlib.sha256(json.dumps(decisive).encode())
+    for texts in examples.texts:
+        for text in texts:
+            sha.update(text.encode())
+            sha.update(b"\0")
+    return sha.hexdigest()

@@ -1,0 +1,110 @@
+"""What a model can be given, found before its weights are loaded."""
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from fs_plugins.errors import UserError, first_line
+from fs_plugins.model.base import CAUSAL, auto_class
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The limits of a model's inputs.
+
+    Attributes:
+        tokens: how many tokens have an embedding.
+        positions: how many tokens a text can have at most; 0 where the
+            model computes positions in place of looking them up.
+        segments: how many segments it tells apart; 0 if it takes no
+            ``token_type_ids``.
+        pads_left: padding must come before a text, as the model looks at the
+            last token of a row, whatever it is.
+        ends: it looks for the end of a text, and every text must have as
+            many.
+
+    """
+
+    tokens: int
+    positions: int = 0
+    segments: int = 0
+    pads_left: bool = False
+    ends: bool = False
+
+
+def inputs_of(config: Any, task: str) -> Inputs:
+    """The limits of the model that a configuration describes.
+
+    The model is built without memory for its weights.
+
+    Args:
+        config: a configuration of transformers.
+        task: one of ``TASKS``.
+
+    Raises:
+        UserError: transformers has no model of this kind for the task.
+
+    """
+    try:
+        with torch.device("meta"):
+            model = auto_class(task).from_config(config)
+    except Exception as error:  # each model has its own
+        raise UserError(
+            f"model.type: a model of type {config.model_type!r} cannot be "
+            f"built for {task}: {first_line(error)}"
+        ) from error
+    embedding = model.get_input_embeddings()
+    is_classifier = task != CAUSAL
+    return Inputs(
+        tokens=int(embedding.weight.shape[0]),
+        positions=_positions(model),
+        segments=_segments(model),
+        # XLNet's summary; others that summarise look for padding
+        pads_left=is_classifier
+        and getattr(config, "summary_type", "") == "last",
+        ends=is_classifier and bool(config.is_encoder_decoder),
+    )
+
+
+def _tables(model: nn.Module, *parts: str) -> list[nn.Embedding]:
+    """The embeddings whose own name has one of these parts."""
+    return [
+        module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Embedding)
+        and any(part in name.rpartition(".")[2] for part in parts)
+    ]
+
+
+def _positions(model: nn.Module) -> int:
+    """Rows of the shortest table of positions, without those set aside.
+
+    RoBERTa counts from behind its padding token, BART and OPT from 2.
+    """
+    usable = []
+    for table in _tables(model, "position", "pos_emb", "wpe"):
+        first = getattr(table, "offset", None)
+        if first is None:
+            padding = table.padding_idx
+            first = 0 if padding is None else padding + 1
+        usable.append(table.num_embeddings - int(first))
+    return min(usable, default=0)
+
+
+def _segments(model: Any) -> int:
+    taken = inspect.signature(type(model).forward).parameters
+    if "token_type_ids" not in taken:
+        return 0
+    rows = [
+        table.num_embeddings
+        for table in _tables(model, "token_type_embeddings")
+    ]
+    if rows:
+        return min(rows)
+    # XLNet and Funnel compare segments, any number of them.  GPT-2, XLM and
+    # others would look segment numbers up among their tokens.
+    compares = any("seg_embed" in name for name, _ in model.named_parameters())
+    return 1 << 7 if compares else 0
