@@ -41,6 +41,7 @@ setup(
         "scikit-learn>=1.4",
         "scipy>=1.11",
         "datasets>=3",
+        "xxhash>=3",
     ],
     extras_require={
         # The demo's model and data are in requirements-demo.txt: they are

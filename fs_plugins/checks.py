@@ -13,7 +13,8 @@ from fs_plugins.plugins import load_plugins
 from fs_plugins.policy import METHODS, Role
 from fs_plugins.report.track import TRACKERS
 from fs_plugins.trainer import METRICS, TRAINERS
-from fs_plugins.trainer.scores import GENERATION_METRICS
+from fs_plugins.trainer.metrics import unfit
+from fs_plugins.trainer.scores import GENERATION_METRICS, score_names
 
 # What our workers would silently leave out: key, the value that is off.
 _NOT_WITH_OURS = (
@@ -90,21 +91,61 @@ def check_values(cfg: Any) -> None:
         _check_distributed(cfg)
 
 
-def check_update_key(cfg: Any) -> None:
-    """Refuse to choose the best round by a metric that isn't computed.
+def check_metrics(cfg: Any) -> None:
+    """Refuse metrics that the task does not have, or not in every round.
 
-    Called once the data have said which metrics to compute.
+    Called once the data have said what the task is.
 
     Raises:
         UserError: says which metrics there are.
 
     """
-    name = "eval.best_res_update_round_wise_key"
-    key = cfg.eval.best_res_update_round_wise_key
+    task, trainer = cfg.model.task, cfg.trainer.type
+    for metric in cfg.eval.metrics:
+        why = unfit(metric, task, cfg.model.num_labels)
+        if why:
+            raise UserError(f"eval.metrics: {metric!r} {why}")
     metrics = {*cfg.eval.metrics, "loss", "avg_loss", "total"}
-    allowed = [f"{s}_{m}" for s in cfg.eval.split for m in sorted(metrics)]
+    key, name = cfg.eval.best_res_update_round_wise_key, "eval.metrics"
+    answers = set()
+    if trainer in ("fedsa_llm", "llmtrainer"):
+        answers = _answer_metrics(cfg) if trainer == "fedsa_llm" else set()
+        computed = {"loss", "avg_loss", "total", *answers}
+        for metric in sorted(metrics - computed):
+            hint = (
+                "; set fedsa.eval.generate.examples, and its metric"
+                if metric in GENERATION_METRICS
+                else ""
+            )
+            raise UserError(
+                f"{name}: {metric!r} is not computed by trainer.type "
+                f"{trainer}; it computes {', '.join(sorted(computed))}{hint}"
+            )
+    name = "eval.best_res_update_round_wise_key"
+    allowed = [
+        f"{split}_{metric}"
+        for split in cfg.eval.split
+        for metric in sorted(metrics)
+        if split == "test" or metric not in answers
+    ]
     if key not in allowed:
         raise unknown(name, key, allowed)
+    every = cfg.fedsa.eval.generate.every
+    if key.partition("_")[2] in answers and cfg.eval.freq % every:
+        raise UserError(
+            f"{name}: {key!r} is computed in every {every}th round only "
+            f"(fedsa.eval.generate.every), and results are compared every "
+            f"{cfg.eval.freq} rounds (eval.freq); choose another, or set "
+            "fedsa.eval.generate.every to 1"
+        )
+
+
+def _answer_metrics(cfg: Any) -> set[str]:
+    """What the answers that are generated are scored by."""
+    options = cfg.fedsa.eval.generate
+    if not options.examples:
+        return set()
+    return {*score_names(options.metric, options.samples)}
 
 
 def _check_precision(cfg: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from fs_plugins.errors import Interrupted, RunError, UserError
+from fs_plugins.notes import show_notes
 
 app = typer.Typer(
     help="Federated LoRA on FederatedScope: share A, keep B.",
@@ -352,6 +353,7 @@ def _seeds(text: str) -> list[int] | None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; exit codes: 0 done, 2 wrong input, 1 anything else."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    show_notes()
     try:
         code: Any = app(arguments, prog_name="fedsa", standalone_mode=False)
     except UserError as error:

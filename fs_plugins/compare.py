@@ -10,6 +10,7 @@ from typing import Any
 from fs_plugins.config_file import load_config, name_of
 from fs_plugins.errors import Interrupted, UserError
 from fs_plugins.folder import locked, make_folder
+from fs_plugins.notes import note
 from fs_plugins.report.comparison import write_comparison
 from fs_plugins.report.remarks import remarks
 from fs_plugins.report.runs import Run, read_run
@@ -163,8 +164,8 @@ def report(runs: Sequence[Run], out: Path) -> None:
         raise UserError(
             f"{error.filename or out} cannot be written: {error.strerror}"
         ) from error
-    for note in remarks(runs):
-        print(f"note: {note}", file=sys.stderr)
+    for sentence in remarks(runs):
+        note(sentence)
     for table in tables:
         show(table)
     print(f"report: {out / 'report.html'} (report.md, comparison.json)")

@@ -5,7 +5,6 @@ import errno
 import logging
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ import torch
 
 from fs_plugins import HOST
 from fs_plugins.checks import (
-    check_update_key,
+    check_metrics,
     notes_on,
     why_not_resumable,
 )
@@ -33,6 +32,7 @@ from fs_plugins.folder import (
     old_folder,
     remember,
 )
+from fs_plugins.notes import note
 from fs_plugins.policy import variant_of
 from fs_plugins.report.progress import progress_for
 from fs_plugins.report.recorder import Recorder
@@ -40,6 +40,7 @@ from fs_plugins.report.track import tracker_for
 from fs_plugins.signals import handling
 from fs_plugins.state.adapters import save_adapters
 from fs_plugins.state.checkpoint import Checkpoints
+from fs_plugins.trials import check_batches, check_saved
 from fs_plugins.worker.between_rounds import call_between_rounds
 
 # What a full or read-only disk answers.
@@ -103,7 +104,7 @@ def resume(
         folder: the run's.
         experiment: by default what the run was begun with.
         overrides: ``key value`` pairs.
-        force: the configuration may have changed.
+        force: configuration, data, base model and plugins may have changed.
         quiet: show no progress.
         verbose: show the host's log.
 
@@ -143,7 +144,7 @@ def resume(
             from federatedscope.core.auxiliaries.logging import init_wandb
 
             init_wandb(cfg)
-        return _run(cfg, folder, folder.name, quiet, begin, resumed=new)
+        return _run(cfg, folder, folder.name, quiet, begin, new, force)
 
 
 def _run(
@@ -153,6 +154,7 @@ def _run(
     quiet: bool,
     begin: float,
     resumed: Any = None,
+    force: bool = False,
 ) -> dict[str, Any]:
     """Everything that happens in the run's folder.
 
@@ -164,16 +166,20 @@ def _run(
         begin: when it began, by ``time.perf_counter``.
         resumed: what a run that goes on is now asked for, which is noted
             once its checkpoint is found to be good.
+        force: what it was begun with may have changed.
 
     """
-    for note in notes_on(cfg):
-        print(f"note: {note}", file=sys.stderr)
+    for sentence in notes_on(cfg):
+        note(sentence)
     facts = _facts(cfg)
     try:
         runner = build_runner(cfg)
         if is_client(cfg):
             runner.run()
             save_adapters(runner, folder / "adapters")
+            problem = check_saved(runner, folder / "adapters")
+            if problem:
+                raise RunError(problem)
             return {"outdir": str(folder)}
         with (
             progress_for(name, facts["rounds"], quiet) as progress,
@@ -183,14 +189,17 @@ def _run(
             recorder = Recorder(runner, facts, progress, tracker)
             checkpoints = Checkpoints(runner, recorder)
             if resumed is not None:
-                checkpoints.restore()
+                checkpoints.restore(force)
                 remember(resumed, folder)
                 (folder / "summary.json").unlink(missing_ok=True)
             try:
                 _run_rounds(runner, checkpoints)
             finally:
                 save_adapters(runner, folder / "adapters")
+        problem = check_saved(runner, folder / "adapters")
         summary = recorder.finish(time.perf_counter() - begin)
+        if problem:
+            raise RunError(problem)
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise
@@ -295,19 +304,21 @@ def build_runner(cfg: Any) -> Any:
     try:
         data, modified = get_data(config=cfg.clone(), client_cfgs=None)
         cfg.merge_from_other_cfg(modified)
-        check_update_key(cfg)
+        check_metrics(cfg)
         only = cfg.federate.client_idx_for_local_train
         if only:
             cfg.federate.client_num = 1
             data = {0: data.get(0), 1: data[only]}
         cfg.freeze()
-        return get_runner(
+        runner = get_runner(
             data=data,
             server_class=get_server_cls(cfg),
             client_class=get_client_cls(cfg),
             config=cfg.clone(),
             client_configs=None,
         )
+        check_batches(runner)
+        return runner
     except UserError:
         raise
     except (ValueError, AssertionError, FileNotFoundError) as error:

@@ -150,6 +150,14 @@ OPTIONS: tuple[tuple[str, Any, str], ...] = (
         "never; how many of these checkpoints stay on the disk",
     ),
     (
+        "fedsa.reload_tolerance",
+        1e-3,
+        "after a run each saved adapter is loaded by PEFT on the base model, "
+        "and its logits may differ from those of the run by this share of "
+        "their size (a hundred times as much in less than float32); 0 leaves "
+        "the check out",
+    ),
+    (
         "fedsa.track",
         "",
         "tensorboard: write every result as event files, too, in the folder "

@@ -67,10 +67,11 @@ def _padding_of(tokenizer: Any, config: Any) -> str | None:
     """A token that a tokenizer without padding can pad with."""
     number = getattr(config, "pad_token_id", None)
     if isinstance(number, int) and 0 <= number < len(tokenizer):
-        token: str | None = tokenizer.convert_ids_to_tokens(number)
-        if token is not None:
-            return token
-    return tokenizer.eos_token or tokenizer.sep_token
+        named: str | None = tokenizer.convert_ids_to_tokens(number)
+        if named is not None:
+            return named
+    other: str | None = tokenizer.eos_token or tokenizer.sep_token
+    return other
 
 
 def encoded(

@@ -168,9 +168,9 @@ def _instructions(
     examples: Examples, tokenizer: Any, max_length: int
 ) -> dict[str, np.ndarray]:
     """A prompt has the tokens in training that it has when it is answered."""
-    columns = [list(column) for column in zip(*examples.texts, strict=True)]
-    prompts = prompt_ids(tokenizer, columns[0])
-    answers = answer_ids(tokenizer, *columns, prompts)
+    texts, responses = zip(*examples.texts, strict=True)
+    prompts = prompt_ids(tokenizer, texts)
+    answers = answer_ids(tokenizer, texts, responses, prompts)
     end = [tokenizer.eos_token_id]
     kept = [i for i, prompt in enumerate(prompts) if len(prompt) < max_length]
     ids = [_joined([prompts[i], answers[i], end])[:max_length] for i in kept]

@@ -91,6 +91,22 @@ def build(model_config: Any) -> AdapterModel:
     return model
 
 
+def free_base(model: Any) -> None:
+    """Give the memory of a model's frozen weights back.
+
+    Neither the model nor any other on the same base is of use after this;
+    the next one that is built loads the base again.
+    """
+    frozen = {
+        id(p): p for p in model.parameters() if not p.requires_grad
+    }  # fmt: skip
+    for key, other in list(_built.items()):
+        if any(id(p) in frozen for p in other.parameters()):
+            del _built[key]
+    for parameter in frozen.values():
+        parameter.data = parameter.data.new_empty(0)
+
+
 def _twin(first: AdapterModel) -> AdapterModel:
     """A model with adapter parameters of its own, on the same base.
 

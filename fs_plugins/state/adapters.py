@@ -1,6 +1,8 @@
 """The trained adapters, in the form that PEFT loads."""
 
 import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,66 +16,103 @@ from fs_plugins.state.files import write_file
 from fs_plugins.wire import Tensors
 
 
+@dataclass(frozen=True)
+class Adapter:
+    """An adapter that a run has trained, while its model has the values.
+
+    Attributes:
+        name: ``global`` or ``client_<ID>``.
+        model: the model, or a wrapper with a PEFT model in ``.model``.
+        delta: what an aggregator has added to the base model.
+        rank: of what was trained, if it is not all of the adapter's.
+        client: the client's ID; 0 for what the server knows.
+
+    """
+
+    name: str
+    model: Any
+    delta: Delta | None = None
+    rank: int = 0
+    client: int = 0
+
+
+def adapters_of(runner: Any) -> Iterator[Adapter]:
+    """What a run has trained, one adapter after the other.
+
+    Until the next one is asked for, the model computes with it.  In
+    distributed mode there is that of this process's participant only.  With
+    ``local`` there is no global one; with the host's own workers there is
+    nothing else.
+
+    Args:
+        runner: a runner that has run.
+
+    """
+    if runner.mode == "distributed":
+        yield from _of_participant(runner)
+        return
+    server = runner.server
+    own = getattr(server, "parameters", None)
+    if own is None:
+        yield Adapter("global", server.model)
+        return
+    shared = server.aggregator.shared
+    if shared:
+        yield from _of_server(server)
+    for client in runner.client.values():
+        yield from _of_client(client, shared)
+
+
 def save_adapters(runner: Any, folder: Path) -> None:
     """Write what a run has trained.
 
     ``PeftModel.from_pretrained(base_model, <folder>/client_<ID>)`` is the
     model that client ID was last evaluated with, its head included.
     ``<folder>/global`` holds what the server knows: with FedSA the shared A,
-    B at zero and the head that everyone started from.  With ``local`` there
-    is no such thing; with the host's own workers there is nothing else.
+    B at zero and the head that everyone started from.
     What an aggregator has added to the base model is part of each adapter.
 
     Args:
         runner: a runner that has run.
-        folder: gets one folder an adapter; in distributed mode, that of
-            this process's participant.
+        folder: gets one folder an adapter.
 
     """
-    if runner.mode == "distributed":
-        _save_own(runner, folder)
-        return
-    server = runner.server
-    own = getattr(server, "parameters", None)
-    if own is None:
-        _save(server.model, folder / "global")
-        return
-    shared = server.aggregator.shared
-    if shared:
-        with own.lent(shared):
-            _save(server.model, folder / "global", own.delta)
-    for client in runner.client.values():
-        _save_client(client, shared, folder)
+    for each in adapters_of(runner):
+        _save(each.model, folder / each.name, each.delta, each.rank)
 
 
-def _save_client(client: Any, shared: Tensors, folder: Path) -> None:
+def _of_server(server: Any) -> Iterator[Adapter]:
+    with server.parameters.lent(server.aggregator.shared):
+        yield Adapter("global", server.model, server.parameters.delta)
+
+
+def _of_client(client: Any, shared: Tensors) -> Iterator[Adapter]:
     own = client.parameters
     with own.lent(shared, client.kept.values, client=client.ID):
-        _save(
+        yield Adapter(
+            f"client_{client.ID}",
             client.model,
-            folder / f"client_{client.ID}",
             own.delta,
             rank_of(client._cfg, client.ID),
+            client.ID,
         )
 
 
-def _save_own(runner: Any, folder: Path) -> None:
-    """Write the adapter of a distributed run's participant."""
+def _of_participant(runner: Any) -> Iterator[Adapter]:
     is_server = runner.cfg.distribute.role == "server"
     worker = runner.server if is_server else runner.client
     own = getattr(worker, "parameters", None)
     if own is None:
         name = "global" if is_server else f"client_{worker.ID}"
-        _save(worker.model, folder / name)
+        yield Adapter(name, worker.model)
     elif is_server and worker.aggregator.shared:
-        with own.lent(worker.aggregator.shared):
-            _save(worker.model, folder / "global", own.delta)
+        yield from _of_server(worker)
     elif not is_server and worker.final is not None:
         # Of an A that starts afresh, the first: beside a B of zero it says
         # nothing.
         shared = own.received(worker.ID, worker.final.content, rnd=1)
         if shared or worker.kept.values:
-            _save_client(worker, shared, folder)
+            yield from _of_client(worker, shared)
 
 
 def _save(

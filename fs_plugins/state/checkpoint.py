@@ -5,7 +5,8 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 
 from fs_plugins.errors import UserError
+from fs_plugins.state.digests import digests_of
 from fs_plugins.state.files import (
     link_file,
     read_tensors,
@@ -113,10 +115,13 @@ class Checkpoints:
                 kept.write(part / name)
         return versions
 
-    def restore(self) -> int:
+    def restore(self, force: bool = False) -> int:
         """Take up the newest checkpoint; returns how many rounds it knows.
 
         Without one the run begins with its first round.
+
+        Args:
+            force: data, base model and plugins may have changed.
 
         Raises:
             UserError: the checkpoint is damaged, or not of this run.
@@ -129,27 +134,39 @@ class Checkpoints:
             for name in LOGS:
                 (self._outdir / name).unlink(missing_ok=True)
             return 0
-        folder = found[-1]
-        try:
-            return self._restore(folder)
-        except UserError as error:
-            others = f" to go on from {found[-2].name}" if found[1:] else ""
-            raise UserError(
-                f"{error}; repair it, or remove {folder}{others}"
-            ) from error
+        folder, *earlier = reversed(found)
+        with _advice_on(folder, earlier):
+            state = _read_state(folder)
+        self._check_sizes(state["data"])
+        if not force:
+            self._check_digests(state.get("digests", {}))
+        with _advice_on(folder, earlier):
+            return self._restore(folder, state)
 
-    def _restore(self, folder: Path) -> int:
-        state = _read_state(folder)
-        server = self._runner.server
-        sizes = _sizes_of(self._runner.data)
-        for ID, size in sizes.items():
-            known = state["data"].get(str(ID))
-            if known != size:
+    def _check_sizes(self, known: Mapping[str, Any]) -> None:
+        for ID, size in _sizes_of(self._runner.data).items():
+            had = known.get(str(ID))
+            if had != size:
                 raise UserError(
                     f"the data are not those of the run: client {ID} has "
                     f"{size} examples to train, validate and test, and had "
-                    f"{known}"
+                    f"{had}"
                 )
+
+    def _check_digests(self, known: Mapping[str, str]) -> None:
+        for what, digest in self._digests.items():
+            if known.get(what, digest) != digest:
+                raise UserError(
+                    f"since the run was begun, {what} changed; put back what "
+                    "was there, or add --force"
+                )
+
+    @cached_property
+    def _digests(self) -> dict[str, str]:
+        return digests_of(self._runner)
+
+    def _restore(self, folder: Path, state: Mapping[str, Any]) -> int:
+        server = self._runner.server
         self.restore_parameters(folder)
         for name in LOGS:
             _cut(self._outdir / name, state["logs"][name])
@@ -200,6 +217,7 @@ class Checkpoints:
                 ID: _state_of_worker(w) for ID, w in self._workers().items()
             },
             "data": _sizes_of(self._runner.data),
+            "digests": self._digests,
             "random": _random_states(),
             "recorder": self._recorder.state(),
         }
@@ -252,6 +270,18 @@ class Checkpoints:
             return
         for ID, model in self._models():
             model.load_state_dict(groups.get(str(ID), {}), strict=False)
+
+
+@contextlib.contextmanager
+def _advice_on(folder: Path, earlier: Sequence[Path]) -> Iterator[None]:
+    """Says what can be done if a checkpoint is no good."""
+    try:
+        yield
+    except UserError as error:
+        others = f" to go on from {earlier[0].name}" if earlier else ""
+        raise UserError(
+            f"{error}; repair it, or remove {folder}{others}"
+        ) from error
 
 
 def rounds_in(outdir: Path) -> list[Path]:

@@ -17,6 +17,7 @@ from fs_plugins.policy import PRIVATE_ADAPTER, Role, roles_of
 from fs_plugins.seeds import random_state
 from fs_plugins.state.kept import OPTIMIZER
 from fs_plugins.trainer.dual import Mixture
+from fs_plugins.trainer.precision import autocast
 from fs_plugins.trainer.schedule import schedule
 
 UNION = "union"  # of all clients' test shards, in eval.split
@@ -192,18 +193,7 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
             return ctx.model(**batch)
 
     def _autocast(self) -> Any:
-        """Reduced precision with ``train.is_enable_half``.
-
-        Also where the base model is not of the adapter's type.
-        """
-        own = self.cfg.fedsa
-        half = getattr(torch, own.half)
-        mixed = own.base.quantize or own.base.dtype != own.adapter_dtype
-        return torch.autocast(
-            torch.device(self.ctx.device).type,
-            half,
-            enabled=bool(self.cfg.train.is_enable_half or mixed),
-        )
+        return autocast(self.cfg, self.ctx.device)
 
     def _scaler(self, ctx: Any) -> torch.amp.GradScaler:
         """Keeps float16 gradients from vanishing; else it does nothing.

@@ -8,6 +8,7 @@ import numpy as np
 from federatedscope.register import register_metric
 
 from fs_plugins.errors import UserError
+from fs_plugins.model.base import CLASSIFICATION, REGRESSION
 from fs_plugins.trainer.scores import GENERATION_METRICS
 
 Metric = Callable[..., float]
@@ -58,6 +59,39 @@ METRICS: dict[str, Metric] = {
     "pearson": pearson,
     "spearman": spearman,
 }
+
+
+# What the host's metrics and ours compare; a user's own may compare anything.
+_OF_CLASSES = ("acc", "correct", "f1", "binary_f1", "matthews", "roc_auc")
+_OF_SCORES = ("pearson", "spearman", "mse", "rmse")
+_OF_TWO_CLASSES = ("binary_f1", "roc_auc")
+
+
+def unfit(metric: str, task: str, classes: int) -> str:
+    """Why a metric says nothing about a task; empty if it does.
+
+    Args:
+        metric: one of ``eval.metrics``.
+        task: one of the tasks of ``model.base``; others are not looked at.
+        classes: how many the task has.
+
+    """
+    if task == REGRESSION and metric in _OF_CLASSES:
+        return (
+            "compares classes, and these data have scores; take "
+            f"{', '.join(_OF_SCORES)}"
+        )
+    if task == CLASSIFICATION and metric in _OF_SCORES:
+        return (
+            "compares scores, and these data have classes; take "
+            f"{', '.join(_OF_CLASSES)}"
+        )
+    if task == CLASSIFICATION and metric in _OF_TWO_CLASSES and classes != 2:
+        return (
+            f"is for two classes, and these data have {classes}; take f1, "
+            "the mean over the classes"
+        )
+    return ""
 
 
 def _register(name: str, metric: Metric) -> None:

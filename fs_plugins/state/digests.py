@@ -1,0 +1,69 @@
+"""What the numbers of a run depend on, as digests that change with it."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xxhash
+
+
+def digests_of(runner: Any) -> dict[str, str]:
+    """Of the data, the frozen weights and the user's plugins, by what it is.
+
+    Args:
+        runner: a runner with its server; its frozen weights are read once,
+            and copied to the CPU one after the other.
+
+    """
+    found = {
+        "the texts and labels": _data(runner.data),
+        "the base model's weights": _frozen(runner.server.model),
+    }
+    for file in runner.cfg.fedsa.plugins:
+        digest = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+        found[f"the plugin {file}"] = digest
+    return found
+
+
+def _data(data: Any) -> str:
+    """Every client's tokens and labels, and who has which of them."""
+    sha = hashlib.sha256()
+    digests: dict[int, str] = {}
+    for ID, own in data.items():
+        for split in ("train", "val", "test"):
+            part = getattr(own, f"{split}_data", None)
+            if part is None:
+                continue
+            sha.update(f"{ID} {split} {len(part)}".encode())
+            tokens = getattr(part, "tokens", None)
+            if tokens is None:
+                _update_with_the_hosts(sha, part)
+                continue
+            if id(tokens) not in digests:
+                digests[id(tokens)] = tokens.digest()
+            sha.update(digests[id(tokens)].encode())
+            sha.update(np.ascontiguousarray(part.index).data)
+    return sha.hexdigest()
+
+
+def _update_with_the_hosts(sha: Any, part: Any) -> None:
+    """Of FederatedScope's own instructions, the tokens that it has made."""
+    for name in ("input_ids", "labels"):
+        for row in getattr(part, name, ()):
+            sha.update(np.asarray(row).tobytes())
+
+
+@torch.no_grad()
+def _frozen(model: Any) -> str:
+    inner = getattr(model, "model", model)
+    trained = getattr(model, "initial", None) or model.state_dict()
+    digest = xxhash.xxh3_128()
+    for name, parameter in inner.named_parameters():
+        if name in trained:
+            continue
+        digest.update(f"{name} {parameter.dtype} {parameter.shape}".encode())
+        raw = parameter.detach().contiguous().view(-1).view(torch.uint8)
+        digest.update(raw.cpu().numpy().data)
+    return digest.hexdigest()
