@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+from pathlib import Path
 from typing import Any
 
 from fs_plugins.aggregator import AGGREGATORS
@@ -74,12 +75,20 @@ def check_values(cfg: Any) -> None:
             raise UserError(
                 f"{key}: {value!r} is not a whole number of at least {least}"
             )
+    reload = cfg.fedsa.reload_tolerance
+    if not 0 <= reload < math.inf:
+        raise UserError(
+            f"fedsa.reload_tolerance: {reload!r} is not a number of at least 0"
+        )
     rate = cfg.train.optimizer.lr
     is_number = isinstance(rate, (int, float)) and not isinstance(rate, bool)
     if not is_number or not math.isfinite(rate) or rate <= 0:
         raise UserError(
             f"train.optimizer.lr: {rate!r} is not a number above 0"
         )
+    start = cfg.federate.restore_from
+    if start and not Path(start).is_file():
+        raise UserError(f"federate.restore_from: there is no file {start!r}")
     _check_names(cfg)
     _check_tracking(cfg)
     _check_precision(cfg)
@@ -133,10 +142,11 @@ def check_metrics(cfg: Any) -> None:
     every = cfg.fedsa.eval.generate.every
     if key.partition("_")[2] in answers and cfg.eval.freq % every:
         raise UserError(
-            f"{name}: {key!r} is computed in every {every}th round only "
-            f"(fedsa.eval.generate.every), and results are compared every "
-            f"{cfg.eval.freq} rounds (eval.freq); choose another, or set "
-            "fedsa.eval.generate.every to 1"
+            f"{name}: {key!r} is missing in some of the rounds that are "
+            f"compared, as answers are generated every {every} rounds "
+            "(fedsa.eval.generate.every) and results compared every "
+            f"{cfg.eval.freq} (eval.freq); set the former to 1, or choose "
+            "another"
         )
 
 

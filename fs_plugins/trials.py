@@ -1,6 +1,7 @@
 """Trials on the real model and texts: what a run relies on, tried out."""
 
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -136,12 +137,15 @@ def _loaded(
     model: Any = None
     for before, name in zip([None, *names], names, strict=False):
         path = str(folder / name)
-        if model is None:
-            model = peft.PeftModel.from_pretrained(base, path, name)
-        else:
-            model.load_adapter(path, name)
-            model.set_adapter(name)
-            model.delete_adapter(before)
+        with warnings.catch_warnings():
+            # of one library about another
+            warnings.simplefilter("ignore", FutureWarning)
+            if model is None:
+                model = peft.PeftModel.from_pretrained(base, path, name)
+            else:
+                model.load_adapter(path, name)
+                model.set_adapter(name)
+                model.delete_adapter(before)
         yield name, model
 
 

@@ -23,7 +23,7 @@ from fs_plugins.data.gguf import from_gguf
 from fs_plugins.data.glue import task_of
 from fs_plugins.data.human_eval import load_problems
 from fs_plugins.data.split import Parts, split_like, split_train
-from fs_plugins.data.tokenizer import load_tokenizer
+from fs_plugins.data.tokenizer import end_of_text, load_tokenizer
 from fs_plugins.data.tokens import Tokens, default_cache, tokenise
 from fs_plugins.errors import UserError
 from fs_plugins.model.base import (
@@ -70,7 +70,11 @@ def load(cfg: Any, client_cfgs: Any) -> tuple[Any, Any]:
         needs_end=train.are_instructions,
     )
     tokenizer.padding_side = "left" if inputs.pads_left else "right"
-    _tell_model(cfg, train, tokenizer)
+    cfg.model.adapter.classes = [
+        str(name) for name in train.names if not train.are_instructions
+    ]
+    cfg.model.adapter.pad = int(tokenizer.pad_token_id)
+    cfg.model.adapter.eos = end_of_text(tokenizer, model_config)
     tokens = [
         tokenise(
             part,
@@ -137,17 +141,6 @@ def _tell_monitor(cfg: Any, name: str, examples: Examples) -> None:
         cfg.eval.metrics = ["acc"]
 
 
-def _tell_model(cfg: Any, examples: Examples, tokenizer: Any) -> None:
-    """The classes' names, and the special tokens that texts are made with."""
-    adapter = cfg.model.adapter
-    adapter.classes = [
-        str(name) for name in examples.names if not examples.are_instructions
-    ]
-    adapter.pad = int(tokenizer.pad_token_id)
-    end = tokenizer.eos_token_id
-    adapter.eos = -1 if end is None else int(end)
-
-
 def _check_limits(
     tokens: Tokens, inputs: Inputs, tokenizer: Any, cfg: Any
 ) -> None:
@@ -174,7 +167,7 @@ def _check_limits(
         if not fewest or fewest < most:
             raise UserError(
                 "model.type: this model classifies by the end of a text "
-                f"({tokenizer.eos_token!r}), of which every text must have as "
+                f"({tokenizer.decode([cfg.model.adapter.eos])!r}), of which every text must have as "
                 f"many; these have from {fewest} to {most}"
             )
 

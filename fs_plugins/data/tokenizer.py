@@ -47,20 +47,34 @@ def load_tokenizer(
         )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = _padding_of(tokenizer, config)
-    pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id
+    pad = tokenizer.pad_token_id
     if pad is None:
         raise UserError(
             f"model.type: the tokenizer of {name!r} has no token to pad with "
             f"(pad_token), and no end of text either; {advice}"
         )
     classifies_by_end = getattr(config, "is_encoder_decoder", False)
-    if classifies_by_end and end in (None, pad):
+    if classifies_by_end and end_of_text(tokenizer, config) in (-1, pad):
         raise UserError(
             f"model.type: {config.model_type} classifies by the end of a text "
             f"(eos_token), and the tokenizer of {name!r} has none that is "
             f"different from its padding; {advice}"
         )
     return tokenizer
+
+
+def end_of_text(tokenizer: Any, config: Any) -> int:
+    """The token that ends a text: the tokenizer's, else the model's; or -1.
+
+    Args:
+        tokenizer: of transformers.
+        config: the model's configuration.
+
+    """
+    if tokenizer.eos_token_id is not None:
+        return int(tokenizer.eos_token_id)
+    number = getattr(config, "eos_token_id", None)
+    return number if isinstance(number, int) else -1
 
 
 def _padding_of(tokenizer: Any, config: Any) -> str | None:

@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from fs_plugins.errors import UserError, first_line
-from fs_plugins.notes import note
 
 CLASSIFICATION, REGRESSION = "SequenceClassification", "SequenceRegression"
 CAUSAL = "CausalLM"
@@ -28,11 +27,13 @@ class Base:
         head: the names of the modules that the backbone does not have, or
             that the checkpoint does not have: together with the adapter they
             are all that differs from the checkpoint.
+        remark: what a user should know of the head; '' if nothing.
 
     """
 
     model: Any
     head: list[str]
+    remark: str = ""
 
 
 def load_base(model_config: Any) -> Base:
@@ -58,12 +59,14 @@ def load_base(model_config: Any) -> Base:
     precision = _precision(model_config.adapter.base)
     config = load_model_config(name, model_config.adapter.cache)
     labels = dict(getattr(config, "id2label", None) or {})
+    _set_task(config, model_config)
     try:
         model, info = auto_class(model_config.task).from_pretrained(
             name,
             cache_dir=model_config.adapter.cache or None,
+            config=config,
             output_loading_info=True,
-            **_head_options(model_config),
+            ignore_mismatched_sizes=True,  # of a head; others are refused
             **precision,
         )
     except UserError:
@@ -79,8 +82,9 @@ def load_base(model_config: Any) -> Base:
     head = _head_of(model, info, model_config.task, name)
     loaded = not _new_names(info) & _parameters_in(model, head)
     classes = list(model_config.adapter.get("classes", ()))
-    if head and loaded and classes:
-        _match_labels(model, head, labels, classes, name)
+    remark = ""
+    if head and loaded and classes and len(labels) == len(classes):
+        remark = _match_labels(model, head, labels, classes)
     _agree_on_tokens(model.config, model_config.adapter)
     if model_config.adapter.base.gradient_checkpointing:
         # its name in transformers 6, or before
@@ -90,7 +94,7 @@ def load_base(model_config: Any) -> Base:
             model.gradient_checkpointing_enable,
         )
         enable({"use_reentrant": False})
-    return Base(model, head)
+    return Base(model, head, remark and f"model.type: {name!r} {remark}")
 
 
 def auto_class(task: str) -> Any:
@@ -152,24 +156,21 @@ def _is_an_adapter(name: str) -> UserError:
     )
 
 
-def _head_options(model_config: Any) -> dict[str, Any]:
-    """What a model for a task must be built with."""
+def _set_task(config: Any, model_config: Any) -> None:
+    """Labels and loss are the task's, whatever the checkpoint was for."""
     if model_config.task == CAUSAL:
-        return {}
-    options: dict[str, Any] = {
-        "ignore_mismatched_sizes": True,  # a head of another task is redone
-    }
-    if model_config.task == REGRESSION:
-        return {**options, "num_labels": 1, "problem_type": "regression"}
+        return
+    config.problem_type = None  # or what follows would not go with it
     classes = list(model_config.adapter.get("classes", ()))
+    if model_config.task == REGRESSION:
+        config.num_labels = 1
+        config.problem_type = "regression"
+        return
+    config.num_labels = model_config.num_labels
     if classes:
-        options["id2label"] = dict(enumerate(classes))
-        options["label2id"] = {c: i for i, c in enumerate(classes)}
-    return {
-        **options,
-        "num_labels": model_config.num_labels,
-        "problem_type": "single_label_classification",
-    }
+        config.id2label = dict(enumerate(classes))
+        config.label2id = {name: i for i, name in enumerate(classes)}
+    config.problem_type = "single_label_classification"
 
 
 def _new_names(info: Mapping[str, Any]) -> set[str]:
@@ -268,8 +269,7 @@ def _match_labels(
     head: Sequence[str],
     labels: Mapping[int, str],
     classes: Sequence[str],
-    name: str,
-) -> None:
+) -> str:
     """Bring a head that came with the checkpoint into the task's order.
 
     Args:
@@ -277,32 +277,32 @@ def _match_labels(
         head: the names of the head's modules.
         labels: the names of the classes that the checkpoint was trained on.
         classes: those of the task, in the order of their numbers.
-        name: the checkpoint's, for notes.
+
+    Returns:
+        What there is to say of it; or ``""``.
 
     """
     before = [_plain(labels.get(i, "")) for i in range(len(labels))]
     wanted = [_plain(each) for each in classes]
     if before == wanted:
-        return
+        return ""
     if all(re.fullmatch("label[0-9]+", each) for each in before):
-        note(
-            f"model.type: the head of {name!r} does not name its classes; "
-            f"they are taken to be {', '.join(classes)}, in this order"
+        return (
+            "does not name the classes of its head; they are taken to be "
+            f"{', '.join(classes)}, in this order"
         )
-        return
     output = _output_layer(model, head, len(classes))
     if sorted(before) == sorted(wanted) and output is not None:
         order = [before.index(each) for each in wanted]
         with torch.no_grad():
             for parameter in output.parameters(recurse=False):
                 parameter.copy_(parameter[order].clone())
-        return
+        return ""
     for module in head:
         _draw(model, model.get_submodule(module))
-    note(
-        f"model.type: the head of {name!r} tells "
-        f"{', '.join(map(str, labels.values()))} apart, not "
-        f"{', '.join(classes)}; it is drawn anew"
+    return (
+        f"tells {', '.join(map(str, labels.values()))} apart, not "
+        f"{', '.join(classes)}; its head is drawn anew"
     )
 
 

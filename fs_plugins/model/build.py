@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fs_plugins.model.adapter import put_adapter
 from fs_plugins.model.base import load_base
+from fs_plugins.notes import note
 
 
 class AdapterModel(nn.Module):
@@ -82,9 +83,10 @@ def build(model_config: Any) -> AdapterModel:
     else:
         with torch.random.fork_rng():
             torch.manual_seed(model_config.adapter.seed)
-            model = AdapterModel(
-                put_adapter(load_base(model_config), model_config)
-            )
+            base = load_base(model_config)
+            if base.remark:
+                note(base.remark)
+            model = AdapterModel(put_adapter(base, model_config))
     # The newest one: the first may be garbage of a run that is over, and
     # once it is collected the next model would get a base of its own.
     _built[key] = model
