@@ -97,9 +97,12 @@ def _merge(folder: Path, adapter: Path, target: Path) -> None:
     """The base model, in the run's precision, with the adapter in it.
 
     Raises:
-        UserError: there are two adapters.
+        UserError: there are two adapters, or one that changes weights which
+            the model uses in several places.
 
     """
+    import warnings
+
     import peft
     from federatedscope.core.configs.config import CN
     from transformers import AutoTokenizer
@@ -116,12 +119,60 @@ def _merge(folder: Path, adapter: Path, target: Path) -> None:
     model_config.adapter.base.quantize = ""  # merged, it would lose again
     model_config.adapter.base.gradient_checkpointing = False
     base = load_base(model_config).model
-    merged: Any = peft.PeftModel.from_pretrained(base, str(adapter))
-    merged.merge_and_unload().save_pretrained(target)
+    ties = _ties(base)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        # of what is done here: see _untie
+        warnings.filterwarnings("ignore", ".*tie_word_embeddings")
+        merged: Any = peft.PeftModel.from_pretrained(base, str(adapter))
+        _untie(merged, ties)
+        merged.merge_and_unload().save_pretrained(target)
     name = model_config.type.rpartition("@")[0]
     AutoTokenizer.from_pretrained(
         name, cache_dir=model_config.adapter.cache or None
     ).save_pretrained(target)
+
+
+def _ties(model: Any) -> dict[int, list[str]]:
+    """The modules that share a weight, by the weight."""
+    users: dict[int, list[str]] = {}
+    for name, module in model.named_modules():
+        weight = module._parameters.get("weight")
+        if weight is not None:
+            users.setdefault(id(weight), []).append(name)
+    return {key: names for key, names in users.items() if names[1:]}
+
+
+def _untie(merged: Any, ties: Mapping[int, list[str]]) -> None:
+    """Give an adapted layer weights of its own, which merging changes.
+
+    Args:
+        merged: a PEFT model, before it is merged.
+        ties: what ``_ties`` says of its base model.
+
+    Raises:
+        UserError: they are not the input's and the output's embeddings, the
+            only ones that a configuration can keep apart.
+
+    """
+    from torch import nn
+
+    base = merged.get_base_model()
+    for name, module in list(merged.named_modules()):
+        inner = getattr(module, "base_layer", None)
+        weight = getattr(inner, "weight", None)
+        names = ties.get(id(weight), [])
+        if inner is None or not names:
+            continue
+        if len(names) > 2 or base.get_output_embeddings() is None:
+            raise UserError(
+                f"--merge: the adapter changes {name.rpartition('model.')[2]}, "
+                f"whose weights the model uses in {', '.join(names)}, too; "
+                "load the adapter beside the model with PEFT instead"
+            )
+        inner.weight = nn.Parameter(weight.detach().clone())
+        for config in (base.config, base.config.get_text_config()):
+            config.tie_word_embeddings = False
 
 
 def _config(folder: Path) -> dict[str, Any]:
