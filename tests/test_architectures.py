@@ -1,0 +1,146 @@
+"""For each architecture: what was evaluated is what was saved.
+
+A run's loss for each client is compared with that of its saved adapter as
+PEFT loads it on the base model, one text at a time.  So layers that are
+lost, padding that is taken for text and segments that the model does not
+have would show.
+"""
+
+import json
+import warnings
+from pathlib import Path
+
+import peft
+import pytest
+import torch
+import transformers
+from architectures import ARCHITECTURES, LANGUAGE, WORDS, make
+
+BATCH = 8
+
+
+def args_of(name, **more):
+    return [
+        {
+            "adapter_package": "peft",
+            "adapter_method": "lora",
+            "r": 2,
+            "lora_alpha": 4,
+            "lora_dropout": 0.0,
+            "target_modules": list(ARCHITECTURES[name].targets),
+            **more,
+        }
+    ]
+
+
+def loaded(folder, adapter, seed, auto_class, **options):
+    """The saved adapter, as somebody loads it who knows PEFT alone."""
+    torch.manual_seed(seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        base = auto_class.from_pretrained(folder, **options)
+        return peft.PeftModel.from_pretrained(base, adapter).eval()
+
+
+def texts_of(runner, client):
+    """The client's test texts: the tokens of each, and its label."""
+    data = runner.data[client].test_data
+    found = []
+    for i in data.index:
+        begin = data.tokens.ends[i - 1] if i else 0
+        ids = data.tokens.ids[begin : data.tokens.ends[i]]
+        found.append((torch.tensor([ids.tolist()]), int(i)))
+    return found
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_classifier_is_saved_whole(lab, tmp_path, name):
+    folder = make(name, tmp_path / name)
+    changes = {
+        "model__type": f"{folder}@huggingface_llm",
+        "llm__adapter__args": args_of(name),
+        "federate__total_round_num": 1,
+        "dataloader__batch_size": BATCH,
+        "train__optimizer__lr": 0.1,
+    }
+    summary = lab.run(**changes)
+    runner = lab.runner(**changes)
+    out = Path(summary["outdir"])
+    last = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
+    config = json.loads((folder / "config.json").read_text())
+    for client in (1, 2):
+        model = loaded(
+            folder,
+            out / "adapters" / f"client_{client}",
+            client,
+            transformers.AutoModelForSequenceClassification,
+            num_labels=2,
+        )
+        if config.get("pad_token_id") is None:
+            model.config.pad_token_id = 3  # there is none in these texts
+        labels = runner.data[client].test_data.tokens.labels
+        losses, right = [], []
+        with torch.no_grad():
+            for ids, number in texts_of(runner, client):
+                logits = model(input_ids=ids).logits
+                label = torch.tensor([int(labels[number])])
+                loss = torch.nn.functional.cross_entropy(logits, label)
+                losses.append(loss.item())
+                right.append(int(logits.argmax()) == int(label))
+        found = last["clients"][str(client)]
+        mean = sum(losses) / len(losses)
+        assert len(losses) > 1
+        assert found["test_avg_loss"] == pytest.approx(mean, rel=1e-4)
+        assert found["test_acc"] == pytest.approx(sum(right) / len(right))
+    saved = {
+        key
+        for key in peft.utils.load_peft_weights(
+            str(out / "adapters/client_1"), device="cpu"
+        )
+        if ".lora_" not in key
+    }
+    assert saved, "no head was saved"
+
+
+@pytest.mark.parametrize("name", LANGUAGE)
+def test_a_language_model_is_saved_whole(language_lab, tmp_path, name):
+    folder = make(name, tmp_path / name, is_classifier=False)
+    rows = [
+        {
+            "instruction": " ".join(WORDS[i : i + 2 + i % 5]),
+            "output": " ".join(WORDS[i : i + 1 + i % 7]),
+        }
+        for i in range(40)
+    ]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "words.jsonl").write_text(text)
+    changes = {
+        "model__type": f"{folder}@huggingface_llm",
+        "llm__adapter__args": args_of(name),
+        "data__root": str(tmp_path),
+        "data__type": "words.jsonl@llm",
+        "data__splitter": "iid",
+        "llm__tok_len": 128,
+        "federate__total_round_num": 1,
+        "federate__client_num": 2,
+        "dataloader__batch_size": 1,
+        "train__optimizer__lr": 0.1,
+    }
+    summary = language_lab.run(**changes)
+    runner = language_lab.runner(**changes)
+    out = Path(summary["outdir"])
+    last = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
+    auto_class = transformers.AutoModelForCausalLM
+    model = loaded(folder, out / "adapters" / "client_1", 1, auto_class)
+    losses = []
+    tokens = runner.data[1].test_data.tokens
+    with torch.no_grad():
+        for ids, number in texts_of(runner, 1):
+            learned = ids[0, tokens.prompts[number] :]
+            logits = model(input_ids=ids).logits[0, -len(learned) - 1 : -1]
+            loss = torch.nn.functional.cross_entropy(logits, learned)
+            losses.append(loss.item())
+    found = last["clients"]["1"]
+    assert len(losses) == found["test_total"] > 1
+    mean = sum(losses) / len(losses)
+    assert found["test_avg_loss"] == pytest.approx(mean, rel=1e-4)
