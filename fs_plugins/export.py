@@ -158,7 +158,7 @@ def _untie(merged: Any, ties: Mapping[int, list[str]]) -> None:
     from torch import nn
 
     base = merged.get_base_model()
-    for name, module in list(merged.named_modules()):
+    for module in list(merged.modules()):
         inner = getattr(module, "base_layer", None)
         weight = getattr(inner, "weight", None)
         names = ties.get(id(weight), [])
@@ -166,9 +166,9 @@ def _untie(merged: Any, ties: Mapping[int, list[str]]) -> None:
             continue
         if len(names) > 2 or base.get_output_embeddings() is None:
             raise UserError(
-                f"--merge: the adapter changes {name.rpartition('model.')[2]}, "
-                f"whose weights the model uses in {', '.join(names)}, too; "
-                "load the adapter beside the model with PEFT instead"
+                f"--merge: the adapter changes weights that {' and '.join(names)} "
+                "share, and no merged model can hold that; load the adapter "
+                "beside its base model with PEFT instead"
             )
         inner.weight = nn.Parameter(weight.detach().clone())
         for config in (base.config, base.config.get_text_config()):

@@ -84,7 +84,9 @@ ARCHITECTURES = {
     ),
     "deberta_v2": Architecture(
         lambda: hf.DebertaV2Config(
-            **{**_SMALL, **_ENCODER}, pooler_dropout=0.0, relative_attention=True
+            **{**_SMALL, **_ENCODER},
+            pooler_dropout=0.0,
+            relative_attention=True,
         ),
         ("query_proj", "value_proj"),
         "encoder",
@@ -210,11 +212,7 @@ ARCHITECTURES = {
         kind="encoder",
     ),
 }  # fmt: skip
-LANGUAGE = [
-    name
-    for name, each in ARCHITECTURES.items()
-    if each.kind == "decoder"
-]  # fmt: skip
+LANGUAGE = [n for n, each in ARCHITECTURES.items() if each.kind != "encoder"]
 
 
 def make(name: str, folder: Path, is_classifier: bool = True) -> Path:

@@ -165,10 +165,11 @@ def _check_limits(
         ends = np.add.reduceat(tokens.ids == cfg.model.adapter.eos, starts)
         fewest, most = int(ends.min()), int(ends.max())
         if not fewest or fewest < most:
+            end = tokenizer.convert_ids_to_tokens(cfg.model.adapter.eos)
             raise UserError(
                 "model.type: this model classifies by the end of a text "
-                f"({tokenizer.decode([cfg.model.adapter.eos])!r}), of which every text must have as "
-                f"many; these have from {fewest} to {most}"
+                f"({end!r}), of which every text must have as many; these "
+                f"have from {fewest} to {most}"
             )
 
 
