@@ -37,9 +37,25 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
+_LONGEST = 300  # characters of another library's message
+
+
 def first_line(error: BaseException) -> str:
-    """The first line of what another library says, which is its point."""
-    return str(error).strip().split("\n")[0]
+    """The point of what another library says, in one line.
+
+    It is the first line; if that one only announces what follows, by a
+    colon, the lines that follow belong to it.  What is longer than a reader
+    reads is cut, and an error without words is called by its name.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    text = " ".join(lines) if lines[0].endswith(":") else lines[0]
+    return (
+        text
+        if len(text) <= _LONGEST
+        else f"{text[: _LONGEST - 4].rstrip()} ..."
+    )
 
 
 def unknown(key: str, value: object, known: Iterable[str]) -> UserError:

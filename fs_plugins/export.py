@@ -165,10 +165,11 @@ def _untie(merged: Any, ties: Mapping[int, list[str]]) -> None:
         if inner is None or not names:
             continue
         if len(names) > 2 or base.get_output_embeddings() is None:
+            users = " and ".join(names)
             raise UserError(
-                f"--merge: the adapter changes weights that {' and '.join(names)} "
-                "share, and no merged model can hold that; load the adapter "
-                "beside its base model with PEFT instead"
+                f"--merge: the adapter changes weights that {users} share, "
+                "and no merged model can hold that; load the adapter beside "
+                "its base model with PEFT instead"
             )
         inner.weight = nn.Parameter(weight.detach().clone())
         for config in (base.config, base.config.get_text_config()):

@@ -232,12 +232,10 @@ def make(name: str, folder: Path, is_classifier: bool = True) -> Path:
 def _tokenizer(kind: str) -> Any:
     """Of words, or bytes; only an encoder's has special tokens in a text."""
     if kind == "bytes":
-        letters = ByteLevel.alphabet()
-        symbols = sorted(a for a in letters if a.isascii()) + [
-            "\u0120",
-            "\u010a",
-        ]
-        vocab = {each: i for i, each in enumerate(_SPECIAL + symbols)}
+        letters = sorted(a for a in ByteLevel.alphabet() if a.isascii())
+        blank, line = "\u0120", "\u010a"
+        symbols = [*_SPECIAL, *letters, blank, line]
+        vocab = {each: i for i, each in enumerate(symbols)}
         return hf.Qwen2Tokenizer(vocab=vocab, merges=[], eos_token="</s>")
     vocab = {word: i for i, word in enumerate(_SPECIAL + WORDS)}
     tokenizer = Tokenizer(models.WordLevel(vocab, unk_token="[UNK]"))

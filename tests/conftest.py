@@ -321,6 +321,24 @@ def fedsa(capsys):
 
 
 @pytest.fixture
+def notes():
+    """The notes that are told during a test."""
+    import logging
+
+    told: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record):
+            told.append(record.getMessage())
+
+    listener = Listener()
+    logger = logging.getLogger("federatedscope.fs_plugins.notes")
+    logger.addHandler(listener)
+    yield told
+    logger.removeHandler(listener)
+
+
+@pytest.fixture
 def registries_as_they_were():
     """What a test registers is gone after it."""
     from fs_plugins.aggregator import AGGREGATORS

@@ -1,6 +1,6 @@
 """The GLUE benchmark (Wang et al., ICLR 2019)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,8 +8,16 @@ from typing import Any
 import numpy as np
 
 from fs_plugins.data.examples import Examples
-from fs_plugins.data.sources import Row, find_file, read_rows
+from fs_plugins.data.sources import (
+    Row,
+    Varying,
+    find_file,
+    is_missing,
+    read_rows,
+    text_of,
+)
 from fs_plugins.errors import UserError, first_line, unknown
+from fs_plugins.notes import note
 
 
 @dataclass(frozen=True)
@@ -25,6 +33,10 @@ class Task:
         metrics: the task's metrics, the leading one first.
         dev: the stems of the files with its evaluation data.
         header: the columns of its tsv files where they have no header.
+        annotators: the columns of its tsv files with the labels of single
+            annotators, of whom some rows have more or fewer.
+        has_broken_rows: its official tsv files have rows that a line break
+            in a question has cut in two, which every reader leaves out.
         hub: its configuration in the hub's ``nyu-mll/glue``.
         hub_dev: the hub's split with its evaluation data.
 
@@ -38,6 +50,8 @@ class Task:
     hub: str
     dev: tuple[str, ...] = ("dev", "validation")
     header: tuple[str, ...] | None = None
+    annotators: tuple[str, ...] = ()
+    has_broken_rows: bool = False
     hub_dev: str = "validation"
 
 
@@ -55,6 +69,7 @@ def _mnli(kind: str) -> Task:
         ("acc",),
         "mnli",
         dev=(f"dev_{kind}", f"validation_{kind}"),
+        annotators=("label1", "label2", "label3", "label4", "label5"),
         hub_dev=f"validation_{kind}",
     )
 
@@ -82,6 +97,7 @@ TASKS: dict[str, Task] = {
         ("not_duplicate", "duplicate"),
         ("acc", "binary_f1"),
         "qqp",
+        has_broken_rows=True,
     ),
     "rte": Task("RTE", _TWO, ("label",), _ENTAILS, ("acc",), "rte"),
     "mrpc": Task(
@@ -141,9 +157,28 @@ def load_glue(name: str, root: str) -> tuple[Examples, Examples]:
                 f"data.root: {folder} has no file {stems[0]}.tsv (or .csv, "
                 ".jsonl, .parquet)"
             )
-        header = task.header if file.suffix == ".tsv" else None
-        parts.append(_examples(task, str(file), read_rows(file, header)))
+        is_tsv = file.suffix == ".tsv"
+        rows = _official(task, file) if is_tsv else read_rows(file)
+        parts.append(_examples(task, str(file), rows))
     return parts[0], parts[1]
+
+
+def _official(task: Task, file: Path) -> Iterator[tuple[str, Row]]:
+    """The rows of a tsv, which may have what is odd in the official one."""
+    varying = None
+    if task.annotators:
+        # '-' is what annotators that differ agree on.
+        values = frozenset({*task.classes, "-", ""})
+        varying = Varying(task.annotators, values)
+    left_out: list[int] | None = [] if task.has_broken_rows else None
+    yield from read_rows(file, task.header, varying, left_out)
+    if left_out:
+        lines = ", ".join(map(str, left_out[:5]))
+        more = ", ..." if left_out[5:] else ""
+        note(
+            f"{file}: rows with too few columns are left out: "
+            f"{len(left_out)} (line {lines}{more})"
+        )
 
 
 def _from_hub(task: Task, folder: Path) -> tuple[Examples, Examples]:
@@ -158,31 +193,42 @@ def _from_hub(task: Task, folder: Path) -> tuple[Examples, Examples]:
             f"from the hub: {reason}"
         ) from error
     train, dev = (
-        _examples(task, f"nyu-mll/glue {part}", enumerate(data[part], 1))
+        _examples(
+            task,
+            f"nyu-mll/glue {part}",
+            ((f"row {n}", row) for n, row in enumerate(data[part], 1)),
+        )
         for part in ("train", task.hub_dev)
     )
     return train, dev
 
 
 def _examples(
-    task: Task, source: str, rows: Iterable[tuple[int, Row]]
+    task: Task, source: str, rows: Iterable[tuple[str, Row]]
 ) -> Examples:
     texts, labels = [], []
-    for line, row in rows:
-        where = f"{source}, line {line}"
+    for place, row in rows:
+        where = f"{source}, {place}"
         texts.append(
-            tuple(str(_field(row, names, where)) for names in task.texts)
+            tuple(
+                text_of(*_field(row, names, where), where)
+                for names in task.texts
+            )
         )
-        labels.append(_label(task, _field(row, task.label, where), where))
+        labels.append(_label(task, _field(row, task.label, where)[0], where))
     if not texts:
         raise UserError(f"{source} holds no examples")
     return Examples(texts, labels, task.classes)
 
 
-def _field(row: Row, names: Sequence[str], where: str) -> Any:
-    for name in names:
-        if row.get(name) is not None:
-            return row[name]
+def _field(row: Row, names: Sequence[str], where: str) -> tuple[Any, str]:
+    """The value of the first of the columns that has one, and its name."""
+    present = [name for name in names if name in row]
+    for name in present:
+        if not is_missing(row[name]):
+            return row[name], name
+    if present:
+        raise UserError(f"{where}: the value of {present[0]!r} is missing")
     raise UserError(
         f"{where}: there is no column {names[0]!r}; the columns are "
         f"{', '.join(map(repr, row))}"
@@ -195,11 +241,13 @@ def _label(task: Task, value: Any, where: str) -> float:
         return task.classes.index(value)
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = float("nan")
     if task.classes and number in range(len(task.classes)):
         return int(number)
     if not task.classes and np.isfinite(number):
         return number
     allowed = ", ".join(task.classes) or "a number"
+    if task.classes and number == len(task.classes):
+        allowed += f" (labels count from 0, to {len(task.classes) - 1})"
     raise UserError(f"{where}: the label is {value!r}; allowed: {allowed}")

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from fs_plugins.data.sources import read_rows
+from fs_plugins.data.sources import read_rows, text_of
 from fs_plugins.errors import UserError
+
+_FIELDS = ("prompt", "test", "entry_point")
 
 
 @dataclass(frozen=True)
@@ -43,14 +45,17 @@ def load_problems(file: str) -> tuple[Problem, ...]:
             "github.com/openai/human-eval, folder data"
         )
     problems = []
-    for line, row in read_rows(path):
-        try:
-            problems.append(
-                Problem(row["prompt"], row["test"], row["entry_point"])
-            )
-        except KeyError as error:
-            raise UserError(
-                f"{key}: {file}, line {line}: no {error}, so it is not "
-                "HumanEval's"
-            ) from None
+    for place, row in read_rows(path):
+        where = f"{key}: {file}, {place}"
+        for name in _FIELDS:
+            if name not in row:
+                raise UserError(
+                    f"{where}: no {name!r}, so it is not HumanEval's"
+                )
+            if not isinstance(row[name], str):
+                raise UserError(f"{where}: {name!r} is not a text")
+            text_of(row[name], name, where)
+        problems.append(Problem(*(row[name] for name in _FIELDS)))
+    if not problems:
+        raise UserError(f"{key}: {file} holds no problems")
     return tuple(problems)

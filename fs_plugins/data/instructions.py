@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fs_plugins.data.examples import Examples
-from fs_plugins.data.sources import Row, read_rows
+from fs_plugins.data.sources import Row, is_missing, read_rows, text_of
 from fs_plugins.errors import UserError, unknown
 
 
@@ -118,6 +119,10 @@ def load_instructions(
     raise _missing(name, folder / source.train, source)
 
 
+# The category of the examples that have none, where others have one.
+NO_CATEGORY = "(none)"
+
+
 def instructions(rows: list[Row]) -> Examples:
     """Prompts, responses and categories of instructions.
 
@@ -125,12 +130,19 @@ def instructions(rows: list[Row]) -> Examples:
         rows: ``instruction``, ``output``, perhaps ``input``, ``category``.
 
     """
-    names = sorted({str(r["category"]) for r in rows if r.get("category")})
+    categories = [
+        str(row["category"]) if _has(row, "category") else NO_CATEGORY
+        for row in rows
+    ]
+    names = sorted({*categories} - {NO_CATEGORY})
+    if names and NO_CATEGORY in categories:
+        names.append(NO_CATEGORY)
+    names = names or ["all"]
     number = {name: i for i, name in enumerate(names)}
     return Examples(
         [(prompt_of(r), str(r["output"])) for r in rows],
-        [number.get(str(r.get("category")), 0) for r in rows],
-        tuple(names) or ("all",),
+        [number.get(category, 0) for category in categories],
+        tuple(names),
         are_instructions=True,
     )
 
@@ -138,24 +150,33 @@ def instructions(rows: list[Row]) -> Examples:
 INSTRUCTION = "### Instruction:"  # the line that a prompt begins with
 
 
+def _has(row: Row, field: str) -> bool:
+    """Whether a field has a value; null and the empty text are none."""
+    value = row.get(field)
+    return not (is_missing(value) or value == "")
+
+
 def prompt_of(row: Row) -> str:
     """The instruction, its input if it has one, and where to answer."""
     parts = [f"{INSTRUCTION}\n{row['instruction']}\n\n"]
-    if row.get("input"):
+    if _has(row, "input"):
         parts.append(f"### Input:\n{row['input']}\n\n")
     return "".join(parts) + "### Response:\n"
 
 
 def _read(file: Path, source: Source) -> list[Row]:
     rows: list[Row] = []
-    for line, row in read_rows(file):
-        for name in ("instruction", "output"):
-            if not isinstance(row.get(source.fields[name]), str):
-                raise UserError(
-                    f"{file}, record {line}: {source.fields[name]!r} is not "
-                    "a text"
-                )
-        rows.append({ours: row.get(f) for ours, f in source.fields.items()})
+    for place, row in read_rows(file):
+        where = f"{file}, {place}"
+        fields: dict[str, Any] = {}
+        for ours, theirs in source.fields.items():
+            value = row.get(theirs)
+            is_needed = ours in ("instruction", "output")
+            if is_needed and not isinstance(value, str):
+                raise UserError(f"{where}: {theirs!r} is not a text")
+            if not is_missing(value):
+                fields[ours] = text_of(value, theirs, where)
+        rows.append(fields)
     if not rows:
         raise UserError(f"{file} holds no examples")
     return rows

@@ -1,34 +1,15 @@
 """How good an answer is."""
 
 import math
-import re
+import unicodedata
 from collections.abc import Sequence
-from decimal import Decimal
+
+from fs_plugins.trainer.word_problems import final_number
 
 # What answers may be scored by (fedsa.eval.generate.metric).
 GENERATION_METRICS = ("exact_match", "rouge_l", "pass_at_1")
-_NUMBER = re.compile(r"-?\$?\d[\d,]*(?:\.\d+)?|-?\$?\.\d+")
-_MARKS = ("####", "answer is")
 # Where a function's body is over (Chen et al., arXiv 2107.03374, section 3).
 _ENDS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint", "\n```", "\n@")
-
-
-def final_number(text: str) -> Decimal | None:
-    """The answer to a word problem: GSM8K's, after '####'.
-
-    Without that mark, the number after 'answer is'; else the last one.
-    """
-    for mark in _MARKS:
-        _, found, rest = text.rpartition(mark)
-        numbers = _NUMBER.findall(rest) if found else []
-        if numbers:
-            return _value(numbers[0])
-    numbers = _NUMBER.findall(text)
-    return _value(numbers[-1]) if numbers else None
-
-
-def _value(number: str) -> Decimal:
-    return Decimal(number.replace(",", "").replace("$", ""))
 
 
 def exact_match(answer: str, reference: str) -> float:
@@ -40,7 +21,10 @@ def exact_match(answer: str, reference: str) -> float:
 def rouge_l(answer: str, reference: str) -> float:
     """F1 of the longest common subsequence of words (Lin, ACL 2004).
 
-    Words are runs of letters and digits, in lower case, not stemmed.
+    Words are runs of letters and digits, in lower case, not stemmed; the
+    combining marks of a letter belong to it.  In scripts that put no spaces
+    between words, such as Chinese, Japanese and Thai, each character counts
+    as a word.
     """
     found, wanted = _words(answer), _words(reference)
     common = _common(found, wanted)
@@ -50,8 +34,50 @@ def rouge_l(answer: str, reference: str) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
+# The blocks of the scripts that put no spaces between words.
+_UNSPACED = (
+    (0x0E00, 0x0EFF),  # Thai, Lao
+    (0x1000, 0x109F),  # Myanmar
+    (0x1780, 0x17FF),  # Khmer
+    (0x1950, 0x19FF),  # Tai Le, New Tai Lue, Khmer symbols
+    (0x1A20, 0x1AAF),  # Tai Tham
+    (0x1B00, 0x1B7F),  # Balinese
+    (0x3005, 0x3007),  # Han
+    (0x3040, 0x312F),  # Hiragana, Katakana, Bopomofo
+    (0x31A0, 0x31FF),  # Bopomofo, Katakana
+    (0x3400, 0x4DBF),  # Han
+    (0x4E00, 0xA4CF),  # Han, Yi
+    (0xA980, 0xA9FF),  # Javanese, Myanmar
+    (0xAA60, 0xAADF),  # Myanmar, Tai Viet
+    (0xF900, 0xFAFF),  # Han
+    (0xFF66, 0xFF9F),  # Katakana
+    (0x1AFF0, 0x1B16F),  # Hiragana, Katakana
+    (0x20000, 0x323AF),  # Han
+)
+_JOINERS = "\u200c\u200d"  # they shape letters and are none themselves
+
+
 def _words(text: str) -> list[str]:
-    return re.findall(r"[^\W_]+", text.lower())
+    words: list[list[str]] = []
+    in_word = ends = False
+    # Lowering a dotted capital I makes a mark of its dot, and ends the word.
+    for character in text.lower().replace("i\u0307", "i "):
+        if character.isalnum():
+            is_word = _is_unspaced(character)
+            if not in_word or is_word or ends:
+                words.append([])
+            words[-1].append(character)
+            in_word, ends = True, is_word
+        elif in_word and unicodedata.category(character).startswith("M"):
+            words[-1].append(character)
+        elif character not in _JOINERS:
+            in_word = False
+    return ["".join(word) for word in words]
+
+
+def _is_unspaced(character: str) -> bool:
+    code = ord(character)
+    return any(first <= code <= last for first, last in _UNSPACED)
 
 
 def _common(one: Sequence[str], other: Sequence[str]) -> int:

@@ -108,6 +108,62 @@ def test_a_broken_file_is_named(tmp_path, content, words):
         load_instructions("x.json", str(tmp_path))
 
 
+def loaded(folder, rows):
+    (folder / "x.json").write_text(json.dumps(rows))
+    return load_instructions("x.json", str(folder))[0]
+
+
+def test_categories_are_what_they_are(tmp_path):
+    """0 and False are categories; null and '' are the lack of one."""
+    values = ["b", 0, False, "", None, "a", "0", float("nan"), 1.5]
+    rows = [{"category": v, "instruction": "x", "output": ""} for v in values]
+    rows.append({"instruction": "x", "output": "y"})
+    whole = loaded(tmp_path, rows)
+    assert whole.names == ("0", "1.5", "False", "a", "b", "(none)")
+    assert [whole.names[number] for number in whole.labels] == [
+        *("b", "0", "False", "(none)", "(none)", "a", "0", "(none)", "1.5"),
+        "(none)",
+    ]
+    for nothing in ([{}], [{"category": ""}, {"category": None}, {}]):
+        whole = loaded(tmp_path, [rows[-1] | row for row in nothing])
+        assert whole.names == ("all",)
+        assert whole.labels == [0] * len(nothing)
+
+
+@pytest.mark.parametrize(
+    "value, shown",
+    [("x", "x"), (0, "0"), (False, "False"), (0.5, "0.5"), ("", None),
+     (None, None), (float("nan"), None)],
+)  # fmt: skip
+def test_the_input_is_what_it_is(tmp_path, value, shown):
+    row = {"instruction": "do", "input": value, "output": ""}
+    ((prompt, response),) = loaded(tmp_path, [row]).texts
+    without = {"instruction": "do"}
+    expected = without if shown is None else {**without, "input": shown}
+    assert prompt == prompt_of(expected) and response == ""
+    assert ("### Input:" in prompt) == (shown is not None)
+
+
+@pytest.mark.parametrize(
+    "field, value, words",
+    [
+        ("input", ["x"], "record 2: 'input' is not a text"),
+        ("input", {}, "record 2: 'input' is not a text"),
+        ("category", ["x"], "record 2: 'category' is not a text"),
+        ("instruction", None, "record 2: 'instruction' is not a text"),
+        ("output", 3, "record 2: 'output' is not a text"),
+        *(
+            (field, "\ud83d", f"record 2: '{field}' is not valid Unicode")
+            for field in ("instruction", "input", "output", "category")
+        ),
+    ],
+)
+def test_a_field_that_is_no_text_is_named(tmp_path, field, value, words):
+    row = {"instruction": "a", "output": "b"}
+    with pytest.raises(UserError, match=rf"x\.json, {words}"):
+        loaded(tmp_path, [row, {**row, field: value}])
+
+
 def test_a_broken_line_is_named(tmp_path):
     (tmp_path / "x.jsonl").write_text('{"instruction": "a", "output": "b"}\n{')
     with pytest.raises(UserError, match="line 2: not JSON"):
@@ -128,6 +184,18 @@ def test_human_eval(tmp_path):
     exec(compile(problem.program("    return 1"), "x", "exec"), {})
     file.write_text(lines([row]))
     with pytest.raises(UserError, match="line 1: no 'entry_point'"):
+        load_problems(str(file))
+    row["entry_point"] = "f"
+    for name, value, words in (
+        ("prompt", 3, "'prompt' is not a text"),
+        ("test", None, "'test' is not a text"),
+        ("prompt", "\ud83d", "'prompt' is not valid Unicode"),
+    ):
+        file.write_text(lines([row, {**row, name: value}]))
+        with pytest.raises(UserError, match=f"line 2: {words}"):
+            load_problems(str(file))
+    file.write_text("")
+    with pytest.raises(UserError, match="no problems"):
         load_problems(str(file))
     with pytest.raises(UserError, match=r"github\.com/openai/human-eval"):
         load_problems(str(tmp_path / "none"))

@@ -96,3 +96,84 @@ def test_fedavg_with_the_llm_trainer(toy_causal, tmp_path, kind, splitter):
     state = torch.load(tmp_path / "final_model.ckpt")["model"]
     moved = [v for n, v in state.items() if "lora_B" in n]
     assert moved and all(v.any() for v in moved)
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Reads what is in a file of instructions."""
+    from types import SimpleNamespace
+
+    from federatedscope.llm.dataset import llm_dataset
+
+    def read(content, kind="jsonl"):
+        (tmp_path / f"x.{kind}").write_bytes(content)
+        config = SimpleNamespace(
+            data=SimpleNamespace(type=f"x.{kind}@llm", root=str(tmp_path)),
+            model=SimpleNamespace(type="m@huggingface_llm"),
+            llm=SimpleNamespace(tok_len=99),
+        )
+        return llm_dataset.load_llm_dataset(config)[0]
+
+    return read
+
+
+class Letters:
+    """A tokenizer of which one letter is one token."""
+
+    eos_token = "\0"
+    model_max_length = 999
+
+    def __call__(self, text, **_):
+        return {"input_ids": [ord(letter) for letter in text]}
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonl"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_texts_are_read_as_they_are(monkeypatch, read, kind, mark):
+    """Lines end with line feeds, not with all that Unicode calls an end."""
+    import json
+
+    monkeypatch.setattr(
+        "federatedscope.llm.dataloader.get_tokenizer",
+        lambda *_: (Letters(), 0),
+    )
+    outputs = ["a\u2028b", "a\u0085b", "a\u000bb", "a\u001cb", "\ufeffb"]
+    rows = [{"instruction": "x", "output": text} for text in outputs]
+    rows[0] |= {"input": 0, "category": 0}
+    rows[1] |= {"input": "", "category": ""}
+    rows[2] |= {"category": "c"}
+    dumped = [json.dumps(row, ensure_ascii=False) for row in rows]
+    text = f"[{','.join(dumped)}]" if kind == "json" else "\r\n".join(dumped)
+    found = read(mark + text.encode(), kind)
+    assert len(found) == len(outputs)
+    for ids, labels, output in zip(
+        found.input_ids, found.labels, outputs, strict=True
+    ):
+        kept = ids[labels != -100].tolist()
+        assert "".join(map(chr, kept)) == f"{output}\0"
+    assert found.categories == [0, -1, 1, -1, -1]
+    prompts = ["".join(map(chr, ids.tolist())) for ids in found.input_ids]
+    assert ["### Input:\n0\n" in p for p in prompts] == [True] + [False] * 4
+
+
+GOOD = b'{"instruction": "a", "output": "b"}\n'
+
+
+@pytest.mark.parametrize(
+    "kind, content, words",
+    [
+        ("jsonl", GOOD + b"{", "line 2: not JSON"),
+        ("jsonl", GOOD + b"[]", "line 2: not a JSON object"),
+        ("jsonl", GOOD + b'{"output": "b"}', "line 2: 'instruction' is not a"),
+        ("jsonl", GOOD.replace(b'"b"', b"3"), "line 1: 'output' is not a"),
+        ("jsonl", GOOD + GOOD.replace(b"b", b"\\ud83d"), "line 2: 'output'"),
+        ("jsonl", GOOD + GOOD.replace(b"b", b"\xe9"), "line 2: not UTF-8"),
+        ("json", b"[{}, 3]", "record 1: 'instruction'"),
+        ("json", GOOD * 2, "not JSON"),
+        ("json", b"{}", "not a list"),
+        ("json", b"[" * 99_999, "not JSON"),
+    ],
+)
+def test_what_cannot_be_read_is_named(read, kind, content, words):
+    with pytest.raises(ValueError, match=rf"x\.{kind}.*{words}"):
+        read(content, kind)

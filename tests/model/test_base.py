@@ -77,14 +77,15 @@ def test_a_head_with_the_classes_in_another_order_is_brought_into_ours(
 
 
 def test_a_head_of_other_classes_is_drawn_anew_and_it_is_said(
-    lab, checkpoint, caplog
+    lab, checkpoint, notes
 ):
     folder = checkpoint(["joy", "anger"])
     runner = lab.runner(model__type=f"{folder}@huggingface_llm")
     head = head_of(runner)
     assert (head - saved_head(folder)).abs().min() > 1e-4
     assert 0.1 < head.std() < 0.6  # the toy's initializer_range is 0.3
-    assert "tells joy, anger apart, not negative, positive" in caplog.text
+    (said,) = notes
+    assert "tells joy, anger apart, not negative, positive" in said
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Instruction data for causal language models."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ class LLMDataset(Dataset[dict[str, Any]]):
     """
 
     def __init__(self, examples: list[dict[str, Any]], tokenizer: Any) -> None:
-        names = sorted(
-            {str(e["category"]) for e in examples if e.get("category")}
-        )
+        categories = [
+            str(e["category"]) if _has(e, "category") else None
+            for e in examples
+        ]
+        names = sorted({name for name in categories if name is not None})
         number = {name: i for i, name in enumerate(names)}
         self.categories = [
-            number.get(str(e.get("category")), -1) for e in examples
+            -1 if name is None else number[name] for name in categories
         ]
         self.input_ids: list[torch.Tensor] = []
         self.labels: list[torch.Tensor] = []
@@ -51,9 +54,14 @@ class LLMDataset(Dataset[dict[str, Any]]):
 def prompt(example: dict[str, Any]) -> str:
     """The instruction, its input if it has one, and where to answer."""
     parts = [f"### Instruction:\n{example['instruction']}\n\n"]
-    if example.get("input"):
+    if _has(example, "input"):
         parts.append(f"### Input:\n{example['input']}\n\n")
     return "".join(parts) + "### Response:"
+
+
+def _has(example: dict[str, Any], field: str) -> bool:
+    """Whether a field has a value; null and the empty text are none."""
+    return example.get(field) not in (None, "")
 
 
 def _tokens(tokenizer: Any, text: str) -> list[int]:
@@ -110,8 +118,8 @@ def load_llm_dataset(config: Any = None) -> tuple[LLMDataset, Any]:
             f"data.type: {config.data.type!r} expects the file {path}"
         )
     examples = [
-        {field: record.get(source) for field, source in fields.items()}
-        for record in _read(path)
+        _example(record, fields, f"{path}, {place}")
+        for place, record in _read(path)
     ]
     model, hub = config.model.type.split("@")
     tokenizer, _ = get_tokenizer(
@@ -120,17 +128,59 @@ def load_llm_dataset(config: Any = None) -> tuple[LLMDataset, Any]:
     return LLMDataset(examples, tokenizer), config
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".json":
-        records: list[dict[str, Any]] = json.loads(text)
-        return records
-    records = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
+def _example(
+    record: Any, fields: dict[str, str], where: str
+) -> dict[str, Any]:
+    """The fields of a record, by our names.
+
+    Args:
+        record: what the file holds.
+        fields: what we call a field -> what the file calls it.
+        where: the file and the place in it.
+
+    Raises:
+        ValueError: a field is not there, or is not Unicode text.
+
+    """
+    if not isinstance(record, dict):
+        raise ValueError(f"{where}: not a JSON object")
+    found = {ours: record.get(theirs) for ours, theirs in fields.items()}
+    for ours, theirs in fields.items():
+        value = found[ours]
+        if ours in ("instruction", "output") and not isinstance(value, str):
+            raise ValueError(f"{where}: {theirs!r} is not a text")
         try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}, line {number}: {error}") from None
-    return records
+            str(value).encode()
+        except UnicodeEncodeError:
+            raise ValueError(
+                f"{where}: {theirs!r} is not valid Unicode text"
+            ) from None
+    return found
+
+
+def _read(path: Path) -> Iterator[tuple[str, Any]]:
+    """(place, record) of a list of records or of one record a line."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{path}, line {line}: not UTF-8 ({error.reason})"
+        ) from None
+    if path.suffix == ".json":
+        records = _parsed(text, str(path))
+        if not isinstance(records, list):
+            raise ValueError(f"{path} is not a list of JSON objects")
+        for number, record in enumerate(records, 1):
+            yield f"record {number}", record
+        return
+    for number, row in enumerate(text.split("\n"), 1):
+        if row.strip():
+            yield f"line {number}", _parsed(row, f"{path}, line {number}")
+
+
+def _parsed(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where}: not JSON ({error})") from None

@@ -1,0 +1,66 @@
+"""The lines of a file of text in UTF-8."""
+
+import gzip
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from fs_plugins.errors import UserError
+
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+
+
+def lines_of(file: Path) -> Iterator[str]:
+    """The lines of a file, with their ends and without a byte order mark.
+
+    They end with a line feed, a carriage return or both, and with nothing
+    else that Unicode calls the end of a line.  The file may be gzipped.
+
+    Raises:
+        UserError: the file cannot be read, or is in another encoding.
+
+    """
+    opened = gzip.open if file.suffix == ".gz" else open
+    number = 0
+    try:
+        with opened(file, "rb") as stream:
+            for raw in stream:
+                if number == 0 and raw.startswith(b"\xef\xbb\xbf"):
+                    raw = raw[3:]
+                for line in _LINE.findall(_decoded(raw, number, file)):
+                    number += 1
+                    yield line
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(
+            f"{file}, line {number + 1}: it cannot be read ({error})"
+        ) from None
+
+
+def _decoded(raw: bytes, before: int, file: Path) -> str:
+    """A line as text.
+
+    Args:
+        raw: the line.
+        before: how many lines come before it.
+        file: what is read.
+
+    Raises:
+        UserError: it is in another encoding than UTF-8.
+
+    """
+    start = raw[:2]
+    if before == 0 and (start in (b"\xff\xfe", b"\xfe\xff") or 0 in start):
+        raise UserError(
+            f"{file}, line 1: not UTF-8, but UTF-16 as it seems; save the "
+            "file as UTF-8"
+        )
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        good = raw[: error.start].decode()
+        line = before + len(_LINE.findall(f"{good}."))
+        raise UserError(
+            f"{file}, line {line}: not UTF-8 (byte 0x{raw[error.start]:02x}, "
+            f"{error.reason}); save the file as UTF-8"
+        ) from None
