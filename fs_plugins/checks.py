@@ -160,12 +160,12 @@ def _answer_metrics(cfg: Any) -> set[str]:
 
 def _check_precision(cfg: Any) -> None:
     own = cfg.fedsa
-    types = ("float32", "bfloat16", "float16")
+    types = ("float64", "float32", "bfloat16", "float16")
     for key, value, allowed in (
         ("fedsa.base.dtype", own.base.dtype, types),
         ("fedsa.base.quantize", own.base.quantize, ("", "4bit", "8bit")),
         ("fedsa.adapter_dtype", own.adapter_dtype, types),
-        ("fedsa.half", own.half, types[1:]),
+        ("fedsa.half", own.half, types[2:]),
     ):
         if value not in allowed:
             raise unknown(key, value, [a for a in allowed if a])

@@ -160,7 +160,7 @@ def _untie(merged: Any, ties: Mapping[int, list[str]]) -> None:
     base = merged.get_base_model()
     for module in list(merged.modules()):
         inner = getattr(module, "base_layer", None)
-        weight = getattr(inner, "weight", None)
+        weight: Any = getattr(inner, "weight", None)
         names = ties.get(id(weight), [])
         if inner is None or not names:
             continue

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import args_of, everything_of, folder_of, resumed
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from fs_plugins.errors import UserError
+from fs_plugins.model import build
 
 
 class Killed(BaseException):
@@ -314,6 +315,91 @@ def test_other_data_are_refused(lab, monkeypatch, tmp_path, toy_glue):
     train.write_text("\n".join(train.read_text().splitlines()[:-8]) + "\n")
     with pytest.raises(UserError, match="the data are not those of the run"):
         resumed(folder_of(lab))
+
+
+def killed_in_round_2(lab, monkeypatch, **changes):
+    with monkeypatch.context() as patch:
+        kill_in_round(patch, 2)
+        with pytest.raises(Killed):
+            lab.run(**changes)
+    return folder_of(lab)
+
+
+def a_text(root, folder):
+    train = root / "SST-2/train.tsv"
+    train.write_text(train.read_text().replace("w7", "w8"))
+    return "the texts and labels"
+
+
+def a_label(root, folder):
+    train = root / "SST-2/train.tsv"
+    first, row, *rest = train.read_text().splitlines()
+    row = row[:-1] + str(1 - int(row[-1]))
+    train.write_text("\n".join([first, row, *rest]) + "\n")
+    return "the texts and labels"
+
+
+def a_test_text(root, folder):
+    dev = root / "SST-2/dev.tsv"
+    dev.write_text(dev.read_text().replace("w7", "w8"))
+    return "the texts and labels"
+
+
+def a_weight(root, folder):
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    name = "bert.encoder.layer.1.output.dense.weight"
+    tensors[name][3, 2] += 1e-3
+    save_file(tensors, file, {"format": "pt"})
+    return "the base model's weights"
+
+
+def a_plugin(root, folder):
+    plugin = folder / "plugin.py"
+    plugin.write_text(plugin.read_text() + "# changed\n")
+    return "the plugin .*plugin.py"
+
+
+@pytest.mark.parametrize(
+    "change", [a_text, a_label, a_test_text, a_weight, a_plugin]
+)
+def test_what_a_run_depends_on_must_not_have_changed(
+    lab,
+    monkeypatch,
+    tmp_path,
+    toy_glue,
+    toy_model,
+    change,
+    registries_as_they_were,
+):
+    """It would go on with other numbers, and nobody would see."""
+    root, folder = tmp_path / "glue", tmp_path / "model"
+    shutil.copytree(toy_glue, root)
+    shutil.copytree(toy_model, folder)
+    (folder / "plugin.py").write_text(
+        "from fs_plugins.policy import METHODS, register_method\n"
+        "register_method('mine', METHODS['fedsa'])\n"
+    )
+    run = killed_in_round_2(
+        lab,
+        monkeypatch,
+        data__root=str(root),
+        model__type=f"{folder}@huggingface_llm",
+        fedsa__plugins=[str(folder / "plugin.py")],
+    )
+    before = bytes_in(run)
+    what = change(root, folder)
+    build._built.clear()  # as in a process of its own
+    changed = f"{what} changed.*--force|the data are not those of the run"
+    with pytest.raises(UserError, match=changed):
+        resumed(run)
+    after = bytes_in(run)
+    assert {n: v for n, v in after.items() if "exp_print" not in n} == {
+        n: v for n, v in before.items() if "exp_print" not in n
+    }
+    if change is not a_label:  # with it, clients have other numbers of texts
+        resumed(run, force=True)
+        assert (run / "summary.json").exists()
 
 
 def test_folders_that_hold_no_run(fedsa, tmp_path):

@@ -308,9 +308,9 @@ def _save_counts(
         logger.info("client %s trains on %s", name, splits["train"])
     folder = Path(cfg.outdir)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "label_counts.json").write_text(
-        json.dumps(counts, indent=1), encoding="utf-8"
-    )
+    file = folder / "label_counts.json"
+    if not file.exists():  # else the run is resumed, or refused
+        file.write_text(json.dumps(counts, indent=1), encoding="utf-8")
 
 
 def _cfg_of(cfg: Any, client_cfgs: Any, client: int) -> Any:

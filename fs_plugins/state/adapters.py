@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save
 
 from fs_plugins.config import rank_of
+from fs_plugins.policy import of_rank
 from fs_plugins.state.delta import Delta
 from fs_plugins.state.files import write_file
 from fs_plugins.wire import Tensors
@@ -87,14 +88,11 @@ def _of_server(server: Any) -> Iterator[Adapter]:
 
 
 def _of_client(client: Any, shared: Tensors) -> Iterator[Adapter]:
-    own = client.parameters
-    with own.lent(shared, client.kept.values, client=client.ID):
+    own, rank = client.parameters, rank_of(client._cfg, client.ID)
+    received = of_rank(shared, own.roles, rank)
+    with own.lent(received, client.kept.values, client=client.ID):
         yield Adapter(
-            f"client_{client.ID}",
-            client.model,
-            own.delta,
-            rank_of(client._cfg, client.ID),
-            client.ID,
+            f"client_{client.ID}", client.model, own.delta, rank, client.ID
         )
 
 

@@ -1,10 +1,12 @@
 """Answers do not depend on what else is in the batch."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GenerationConfig
 
 from fs_plugins.data.tokenizer import load_tokenizer
 from fs_plugins.trainer.generate import (
@@ -87,3 +89,66 @@ def test_worked_examples_come_first():
 )
 def test_an_answer_ends_at_the_next_prompt(text, answer):
     assert until_next(text) == answer
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"num_beams": 4},
+        {"repetition_penalty": 2.0},
+        {"no_repeat_ngram_size": 1},
+        {"suppress_tokens": list(range(40, 97))},
+        {"bad_words_ids": [[i] for i in range(40, 97)]},
+        {"min_new_tokens": 7},
+        {"max_length": 3},
+        {"do_sample": True, "temperature": 9.0},
+        {"eos_token_id": list(range(97))},
+        {"forced_eos_token_id": 5},
+        {"begin_suppress_tokens": list(range(40, 97))},
+        {"renormalize_logits": True, "epsilon_cutoff": 0.5},
+        {"num_return_sequences": 2, "do_sample": True},
+        {"penalty_alpha": 0.6, "top_k": 4},
+        {"use_cache": False},
+        {"stop_strings": ["a", "1"]},
+    ],
+    ids=lambda beside: next(iter(beside)),
+)
+def test_what_lies_beside_the_model_decides_nothing(llama, beside):
+    """Neither greedy answers nor drawn ones."""
+    model, tokenizer = llama
+    prompts = ["a1", "b2+", "1?"]
+    drawn = Decoding(8, 2, temperature=1.0, samples=2)
+
+    def answers():
+        torch.manual_seed(3)
+        with torch.no_grad():
+            return [
+                respond(model, tokenizer, prompts, decoding)
+                for decoding in (Decoding(8, 2), drawn)
+            ]
+
+    expected = answers()
+    kept = model.generation_config
+    try:
+        model.generation_config = GenerationConfig(**beside)
+        own = model.generation_config
+        assert answers() == expected
+        assert model.generation_config is own, "it is the model's again"
+    finally:
+        model.generation_config = kept
+
+
+def test_an_answer_may_have_headings(llama):
+    """Markdown in an answer is no end; the data's next instruction is."""
+    _, tokenizer = llama
+    written = "### Salt\n- a\n\n### Instruction:\nnext"
+
+    class Writes(torch.nn.Module):
+        config = SimpleNamespace(max_position_embeddings=256)
+
+        def generate(self, input_ids, **_):
+            new = tokenizer(written, return_tensors="pt")["input_ids"]
+            return torch.cat([input_ids, new], dim=1)
+
+    (answers,) = respond(Writes(), tokenizer, ["a b: \n"], Decoding(60, 1))
+    assert answers == ["### Salt\n- a\n\n"]
