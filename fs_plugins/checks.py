@@ -111,9 +111,9 @@ def _check_precision(cfg: Any) -> None:
     own = cfg.fedsa
     types = ("float32", "bfloat16", "float16")
     for key, value, allowed in (
-        ("fedsa.base.dtype", own.base.dtype, types),
+        ("fedsa.base.dtype", own.base.dtype, (*types, "float64")),
         ("fedsa.base.quantize", own.base.quantize, ("", "4bit", "8bit")),
-        ("fedsa.adapter_dtype", own.adapter_dtype, types),
+        ("fedsa.adapter_dtype", own.adapter_dtype, (*types, "float64")),
         ("fedsa.half", own.half, types[1:]),
     ):
         if value not in allowed:

@@ -69,6 +69,27 @@ def _check_plain_lora(cfg: Any, key: str, is_start_bound: bool) -> None:
         )
 
 
+def _check_float64(cfg: Any) -> None:
+    """Everything is in float64, or nothing: autocast knows halves only."""
+    own, double = cfg.fedsa, "float64"
+    both = (own.base.dtype, own.adapter_dtype)
+    if double not in both:
+        return
+    if both != (double, double):
+        raise UserError(
+            "fedsa.base.dtype and fedsa.adapter_dtype: float64 is for both "
+            f"or for neither, not {own.base.dtype} and {own.adapter_dtype}"
+        )
+    for key, value in (
+        ("fedsa.base.quantize", own.base.quantize),
+        ("train.is_enable_half", cfg.train.is_enable_half),
+    ):
+        if value:
+            raise UserError(
+                f"{key}: {value!r} does not go with fedsa.base.dtype float64"
+            )
+
+
 def _check_ranks(cfg: Any, ranks: list[Any], is_refused: bool) -> None:
     most = canonical(adapter_args(cfg))[1].get("r", 8)
     for rank in ranks:
@@ -86,6 +107,7 @@ def _check_ranks(cfg: Any, ranks: list[Any], is_refused: bool) -> None:
 
 def check_numbers(cfg: Any) -> None:
     """Refuse numbers that an aggregator or a mixture can't use."""
+    _check_float64(cfg)
     args = cfg.fedsa.aggregator_args
     for name, least, below in (
         ("lr", 0, math.inf),

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers import start_of
+from helpers import assert_close, assert_near, in_float64, start_of
 
 
 @pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop"])
@@ -57,6 +57,7 @@ def final_a(lab, **changes):
 
 
 def test_accumulated_gradients_are_those_of_the_large_batch(lab):
+    lab = in_float64(lab)
     whole = final_a(lab, dataloader__batch_size=8, train__local_update_steps=2)
     parts = final_a(
         lab,
@@ -64,8 +65,7 @@ def test_accumulated_gradients_are_those_of_the_large_batch(lab):
         train__local_update_steps=2,
         grad__grad_accum_count=2,
     )
-    for name, value in whole.items():
-        torch.testing.assert_close(parts[name], value, rtol=0, atol=1e-6)
+    assert_close(parts, whole)
 
 
 def test_clipping_bounds_the_step(lab):
@@ -144,7 +144,7 @@ def test_roles_have_learning_rates_of_their_own(lab):
     """LoRA+'s two rates; each parameter moves by its own (SGD, one step)."""
     moves = {}
     for b, head in ((0.0, 0.0), (0.5, 0.01)):
-        runner = lab.runner(
+        runner = in_float64(lab).runner(
             fedsa__lr={"B": b, "HEAD": head},
             train__optimizer__lr=0.1,
             train__local_update_steps=1,
@@ -157,9 +157,7 @@ def test_roles_have_learning_rates_of_their_own(lab):
         moves[b] = {n: (kept[n] - start[n]) for n in kept}
     for name, move in moves[0.0].items():
         factor = 5.0 if "lora_B" in name else 0.1
-        torch.testing.assert_close(
-            moves[0.5][name], factor * move, rtol=1e-3, atol=1e-6
-        )
+        assert_near(moves[0.5][name], factor * move)
 
 
 def test_a_schedule_scales_every_roles_rate(lab):

@@ -6,6 +6,7 @@ from helpers import (
     ADAPTERS,
     args_of,
     assert_close,
+    in_float64,
     payload_of,
     plain_model,
     record,
@@ -16,6 +17,11 @@ from safetensors.torch import load
 from fs_plugins.errors import UserError
 
 LR = 0.5
+
+
+@pytest.fixture
+def lab(lab):
+    return in_float64(lab)
 
 
 def alone(folder, loader, start, steps, batch):
