@@ -6,6 +6,7 @@ from typing import Any
 from fs_plugins.aggregator import AGGREGATORS
 from fs_plugins.config import adapter_args
 from fs_plugins.errors import UserError
+from fs_plugins.model.arguments import check_arguments
 from fs_plugins.policy import Action, Policy, Role, canonical, variant_of
 
 
@@ -37,6 +38,8 @@ def check_lora(cfg: Any, policy: Policy) -> None:
     ):
         if is_asked:
             _check_plain_lora(cfg, key, is_start_bound)
+    if aggregator.starts_afresh:
+        _check_fresh_start(cfg, name, bool(ranks))
     if ranks:
         _check_ranks(cfg, ranks, has_private or policy.in_turn)
 
@@ -69,6 +72,18 @@ def _check_plain_lora(cfg: Any, key: str, is_start_bound: bool) -> None:
         )
 
 
+def _check_fresh_start(cfg: Any, key: str, has_ranks: bool) -> None:
+    """A start that the aggregator would add to the base model each round."""
+    start = canonical(adapter_args(cfg))[1].get("init_lora_weights", True)
+    if start is False or (start == "orthogonal" and has_ranks):
+        of = "with fedsa.ranks, " if start else ""
+        raise UserError(
+            f"{key} starts each round with a B A of zero, which {of}"
+            f"llm.adapter.args: init_lora_weights: {start!r} is not; leave it "
+            "out"
+        )
+
+
 def _check_float64(cfg: Any) -> None:
     """Everything is in float64, or nothing: autocast knows halves only."""
     own, double = cfg.fedsa, "float64"
@@ -91,12 +106,14 @@ def _check_float64(cfg: Any) -> None:
 
 
 def _check_ranks(cfg: Any, ranks: list[Any], is_refused: bool) -> None:
-    most = canonical(adapter_args(cfg))[1].get("r", 8)
+    args = canonical(adapter_args(cfg))[1]
+    pattern = args.get("rank_pattern") or {}
+    most = max([args.get("r", 8), *pattern.values()])
     for rank in ranks:
         if not isinstance(rank, int) or not 1 <= rank <= most:
             raise UserError(
                 f"fedsa.ranks: {rank!r} is not a whole number from 1 to "
-                f"{most}, the r of llm.adapter.args"
+                f"{most}, the largest r of llm.adapter.args"
             )
     if is_refused:
         raise UserError(
@@ -106,7 +123,8 @@ def _check_ranks(cfg: Any, ranks: list[Any], is_refused: bool) -> None:
 
 
 def check_numbers(cfg: Any) -> None:
-    """Refuse numbers that an aggregator or a mixture can't use."""
+    """Refuse arguments, types and numbers that cannot be used."""
+    check_arguments(cfg)
     _check_float64(cfg)
     args = cfg.fedsa.aggregator_args
     for name, least, below in (

@@ -1,24 +1,18 @@
 """The PEFT adapter on a base model."""
 
+import copy
 import warnings
-from collections.abc import Mapping
 from typing import Any
 
 import peft
 import torch
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
-from fs_plugins.errors import UserError, did_you_mean, first_line, unknown
+from fs_plugins.errors import UserError, first_line
+from fs_plugins.model.arguments import KEY, check_matches, resolve
 from fs_plugins.model.base import CAUSAL
-from fs_plugins.policy import (
-    PRIVATE_ADAPTER,
-    canonical,
-    check_peft_method,
-)
-
-# What LoRA can start from without looking at data.  EVA, CorDA, LoRA-GA and
-# LoftQ need a pass of their own before the first round.
-_STARTS = ("gaussian", "orthogonal", "olora", "pissa")
+from fs_plugins.policy import PRIVATE_ADAPTER
 
 
 def put_adapter(model: Any, model_config: Any) -> Any:
@@ -28,27 +22,43 @@ def put_adapter(model: Any, model_config: Any) -> Any:
         UserError: PEFT has no such method or argument, or refuses it.
 
     """
-    args = model_config.adapter.args[0]
-    config_class, kwargs = _resolve(args)
+    config_class, kwargs = resolve(model_config.adapter.args[0])
     is_causal = model_config.task == CAUSAL
     task = peft.TaskType.CAUSAL_LM if is_causal else peft.TaskType.SEQ_CLS
+    given = kwargs.pop("task_type", None) or task
+    if str(getattr(given, "value", given)).upper() != task.value:
+        raise UserError(
+            f"{KEY}: task_type: {given!r} is not {task.value}, which the data "
+            "are for; leave it out"
+        )
+    modules = [name for name, _ in model.named_modules()]
+    linear = ", ".join(_linear(model))
+
+    def config() -> Any:  # PEFT adds to a list that it is given
+        return config_class(task_type=task, **copy.deepcopy(kwargs))
+
     try:
         with warnings.catch_warnings():
             # of one library about another
             warnings.simplefilter("ignore", FutureWarning)
             # of GPT-2's Conv1D, which PEFT then treats as it should
             warnings.filterwarnings("ignore", "fan_in_fan_out")
-            adapted: Any = peft.get_peft_model(
-                model, config_class(task_type=task, **kwargs)
-            )
-    except (ValueError, TypeError) as error:
+            adapted: Any = peft.get_peft_model(model, config())
+        check_matches(modules, kwargs, adapted)
+        _check_not_tied(adapted)
+        if model_config.adapter.private:
+            _put_private(adapted, config())
+    except (UserError, torch.cuda.OutOfMemoryError):
+        raise
+    except Exception as error:
+        # Of whatever class: its configurations and layers check little.
         reason = first_line(error).split(". ")[0]
+        if not isinstance(error, (ValueError, TypeError)):
+            reason = f"{type(error).__name__}: {reason}"
         raise UserError(
-            f"llm.adapter.args: PEFT refuses {kwargs}: {reason} (the linear "
-            f"layers of this model are {', '.join(_linear(model))})"
+            f"{KEY}: PEFT refuses {kwargs}: {reason} (the linear layers of "
+            f"this model are {linear})"
         ) from error
-    if model_config.adapter.private:
-        _put_private(adapted, config_class(**kwargs))
     dtype = getattr(torch, model_config.adapter.dtype)
     for parameter in adapted.parameters():
         if parameter.requires_grad:
@@ -70,30 +80,24 @@ def _put_private(adapted: Any, config: Any) -> None:
         )
 
 
-def _resolve(args: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """The configuration's class, and its arguments."""
-    method, kwargs = canonical(args)
-    package = kwargs.pop("adapter_package", "peft")
-    if package != "peft":
-        raise UserError(
-            f"llm.adapter.args: adapter_package {package!r} is not 'peft'"
-        )
-    check_peft_method(method)
-    kind = peft.PeftType[method.upper()]
-    config_class = peft.PEFT_TYPE_TO_CONFIG_MAPPING[kind]
-    known = set(config_class.__dataclass_fields__)
-    for name in kwargs:
-        if name not in known:
+def _check_not_tied(adapted: Any) -> None:
+    """Refuse two parameters on the same memory.
+
+    Of a head that is tied to the embeddings, PEFT's ``ensure_weight_tying``
+    makes A the embeddings' B and B their A: what one of them shares, the
+    other would keep.
+    """
+    found: set[int] = set()
+    for name, parameter in adapted.named_parameters():
+        if parameter.requires_grad and parameter.data_ptr() in found:
             raise UserError(
-                f"llm.adapter.args: {config_class.__name__} has no "
-                f"{name!r}{did_you_mean(name, known)}"
+                f"{KEY}: ensure_weight_tying: {name!r} would be another "
+                "layer's B or A transposed, and could not be shared or kept "
+                "by itself; leave it out, or give the embeddings to "
+                "modules_to_save in place of target_modules"
             )
-    start = kwargs.get("init_lora_weights", True)
-    if isinstance(start, str) and not start.startswith(_STARTS):
-        raise unknown(
-            "llm.adapter.args: init_lora_weights", start, ["true", *_STARTS]
-        )
-    return config_class, kwargs
+        if parameter.requires_grad:
+            found.add(parameter.data_ptr())
 
 
 def _linear(model: nn.Module) -> list[str]:
@@ -102,6 +106,6 @@ def _linear(model: nn.Module) -> list[str]:
         {
             name.rpartition(".")[2]
             for name, module in model.named_modules()
-            if isinstance(module, nn.Linear)
+            if isinstance(module, (nn.Linear, Conv1D))
         }
     )

@@ -4,6 +4,7 @@ import pytest
 import torch
 from helpers import (
     ADAPTERS,
+    IN_FLOAT32,
     args_of,
     assert_close,
     in_float64,
@@ -135,6 +136,7 @@ def test_the_base_model_is_never_written_to(lab):
 @pytest.mark.parametrize("adapter", ADAPTERS)
 def test_only_as_side_travels_whatever_the_adapter(lab, adapter):
     """Up and down, in training, in evaluation and at the end."""
+    in_float64(lab, not adapter.startswith(IN_FLOAT32))
     runner = lab.runner(llm__adapter__args=args_of(adapter))
     sent = record(runner)
     runner.run()
