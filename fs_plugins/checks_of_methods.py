@@ -39,7 +39,7 @@ def check_lora(cfg: Any, policy: Policy) -> None:
         if is_asked:
             _check_plain_lora(cfg, key, is_start_bound)
     if aggregator.starts_afresh:
-        _check_fresh_start(cfg, name, bool(ranks))
+        _check_fresh_start(cfg, name)
     if ranks:
         _check_ranks(cfg, ranks, has_private or policy.in_turn)
 
@@ -72,15 +72,17 @@ def _check_plain_lora(cfg: Any, key: str, is_start_bound: bool) -> None:
         )
 
 
-def _check_fresh_start(cfg: Any, key: str, has_ranks: bool) -> None:
-    """A start that the aggregator would add to the base model each round."""
+def _check_fresh_start(cfg: Any, key: str) -> None:
+    """A start that cannot be drawn again, or has a B A that is not zero.
+
+    The aggregator would add that to the base model in each round.
+    """
     start = canonical(adapter_args(cfg))[1].get("init_lora_weights", True)
-    if start is False or (start == "orthogonal" and has_ranks):
-        of = "with fedsa.ranks, " if start else ""
+    if start is not True and start != "gaussian":
         raise UserError(
-            f"{key} starts each round with a B A of zero, which {of}"
-            f"llm.adapter.args: init_lora_weights: {start!r} is not; leave it "
-            "out"
+            f"{key} starts each round with a B of zero, which "
+            f"llm.adapter.args: init_lora_weights: {start!r} is not; take "
+            "true or gaussian"
         )
 
 

@@ -71,6 +71,11 @@ ANYWHERE = {
         "init_lora_weights": "gaussian",
     },
 }
+# Starts that FLoRA refuses.
+STARTS = {
+    "at random": {"init_lora_weights": False},
+    "orthogonal": {"init_lora_weights": "orthogonal"},
+}
 # Arguments that go with what does not need A and B as LoRA has them.
 APART = {
     "dora": {"use_dora": True, "rank_pattern": {"query": 1}},
@@ -81,8 +86,6 @@ APART = {
         "use_rslora": True,
     },
     "pissa, dora": {"init_lora_weights": "pissa", "use_dora": True},
-    "at random": {"init_lora_weights": False},
-    "orthogonal": {"init_lora_weights": "orthogonal"},
     "vera": {**VERA, "d_initial": 0.3, "vera_dropout": 0.5},
     "vera, not saved": {**VERA, "save_projection": False},
     "vera, at random": {
@@ -128,15 +131,25 @@ def check_reloaded(lab, base, load, args, is_double=True, **changes):
         assert_near(found, expected)
 
 
+FLOAT32 = {"pissa start": APART["pissa"], "olora start": APART["olora"]}
+ARE_REFUSED = (
+    ("embedding", "feddpa"),
+    ("at random", "flora"),
+    ("at random", "flora, ranks"),
+    ("orthogonal", "flora"),
+    ("orthogonal", "flora, ranks"),
+)
 CASES = {
     (name, combined): (args, changes)
     for arguments, combinations in (
         (ANYWHERE, {**PLAIN, **PAIRS}),
+        (STARTS, {**PLAIN, **PAIRS}),
         (APART, PLAIN),
+        (FLOAT32, {n: PAIRS[n] for n in ("fedex", "flexlora", "hetlora")}),
     )
     for name, args in arguments.items()
     for combined, changes in combinations.items()
-    if (name, combined) != ("embedding", "feddpa")  # is refused
+    if (name, combined) not in ARE_REFUSED
 }
 
 
