@@ -12,6 +12,7 @@ from fs_plugins.policy import Action, Policy, Role, canonical, variant_of
 
 def check_lora(cfg: Any, policy: Policy) -> None:
     """Refuse what needs A and B as LoRA has them, and does not get them."""
+    check_arguments(cfg)
     aggregator = AGGREGATORS[cfg.fedsa.aggregator]
     name = f"fedsa.aggregator: {cfg.fedsa.aggregator}"
     rounds = [policy.in_round(rnd) for rnd in (1, 2)]

@@ -35,6 +35,16 @@ ADAPTERS: dict[str, tuple[str, dict[str, Any], str]] = {
         {**LORA, "target_modules": ["query", "word_embeddings"]},
         "_A.",
     ),
+    "bias": ("lora", {**LORA, "lora_bias": True}, "lora_A"),
+    "patterns": (
+        "lora",
+        {
+            **LORA,
+            "rank_pattern": {"1.*query": 1},
+            "alpha_pattern": {"value": 6},
+        },
+        "lora_A",
+    ),
     "vera": (
         "vera",
         {

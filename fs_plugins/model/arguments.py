@@ -140,6 +140,9 @@ def resolve(args: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         if is_ours and name not in COVERED and value != _default(fields[name]):
             reason = REFUSED.get(name, _BUILD)
             raise UserError(f"{KEY}: {name}: {value!r} is refused: {reason}")
+    for name in ("r", "rank_pattern", "lora_alpha", "alpha_pattern"):
+        if name in fields and kwargs.get(name) is not None:
+            _check_number(name, kwargs[name])
     given = kwargs.pop("peft_type", kind)
     if str(getattr(given, "value", given)).upper() != kind.value:
         raise UserError(
@@ -152,6 +155,23 @@ def resolve(args: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
     if isinstance(kwargs.get("modules_to_save"), str):
         kwargs["modules_to_save"] = [kwargs["modules_to_save"]]
     return config_class, kwargs
+
+
+def _check_number(name: str, value: Any) -> None:
+    """A rank or an alpha, or a pattern of them."""
+    values = [value]
+    if name.endswith("_pattern"):
+        if not isinstance(value, Mapping):
+            raise UserError(
+                f"{KEY}: {name}: {value!r} is no mapping of layers to numbers"
+            )
+        values = list(value.values())
+    is_rank = name.startswith("r")
+    for each in values:
+        number = isinstance(each, int if is_rank else (int, float))
+        if not number or isinstance(each, bool) or (is_rank and each < 1):
+            what = "whole number of at least 1" if is_rank else "number"
+            raise UserError(f"{KEY}: {name}: {each!r} is not a {what}")
 
 
 def _default(field: Any) -> Any:

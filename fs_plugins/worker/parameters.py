@@ -16,6 +16,7 @@ from fs_plugins.policy import (
     Action,
     Role,
     first_of,
+    is_bias,
     of_rank,
     pairs_of,
     roles_of,
@@ -287,7 +288,8 @@ def _refuse_zero(name: str, frozen: nn.Parameter, role: Role) -> None:
 
     LoRA's B starts at zero, and so does A on an embedding.
     """
-    if role in (Role.A, Role.B) and not frozen.any():
+    is_factor = role in (Role.A, Role.B) and not is_bias(name)
+    if is_factor and not frozen.any():
         raise UserError(
             f"fedsa.policy.{role.value}: freeze leaves {name!r} at zero, so "
             "that its layer learns nothing; freeze the other factor, or "

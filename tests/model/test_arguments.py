@@ -83,7 +83,19 @@ MISTAKES = {
         [{"rank_pattern": {"(query": 1}}],
         "PEFT refuses .*rank_pattern",
     ),
-    "a string for a number": ([{"r": "two"}], "PEFT refuses"),
+    "a string for a rank": (
+        [{"r": "two"}],
+        "r: 'two' is not a whole number of at least 1",
+    ),
+    "a rank of a layer": (
+        [{"rank_pattern": {"query": 0}}],
+        "rank_pattern: 0 is not a whole number",
+    ),
+    "a string for an alpha": (
+        [{"lora_alpha": "16"}],
+        "lora_alpha: '16' is not a number",
+    ),
+    "no pattern": ([{"alpha_pattern": ["query"]}], "is no mapping of layers"),
 }
 
 
@@ -92,7 +104,11 @@ def test_a_mistake_is_one_sentence(lab, name):
     entries, words = MISTAKES[name]
     entries = [LORA | e if isinstance(e, dict) else e for e in entries]
     with pytest.raises(UserError, match=words) as error:
-        lab.run(llm__adapter__args=entries)
+        lab.run(
+            llm__adapter__args=entries,
+            fedsa__ranks=[1],
+            fedsa__scale_by_clients=True,
+        )
     assert "\n" not in str(error.value)
     assert not Path(lab.settings["outdir"]).exists()
 
