@@ -199,7 +199,8 @@ def check_matches(
     config = adapted.peft_config["default"]
     tuner = adapted.base_model
     parameters = list(getattr(tuner, "targeted_parameter_names", []))
-    layers = [*tuner.targeted_module_names, *parameters]
+    # Methods that adapt no layers, as prompts do, have no such names.
+    layers = [*getattr(tuner, "targeted_module_names", []), *parameters]
     layers += [name.rpartition(".")[0] for name in parameters]
 
     def is_module(name: str) -> bool:
@@ -216,7 +217,7 @@ def check_matches(
 
     # PEFT renames the layers of some mixtures of experts: what it then has
     # is what counts.
-    targets = config.target_modules
+    targets = getattr(config, "target_modules", None)
     for argument, names, is_there in (
         ("target_modules", () if isinstance(targets, str) else targets, None),
         ("modules_to_save", given.get("modules_to_save"), None),
