@@ -6,11 +6,13 @@ from typing import Any
 from fs_plugins.aggregator import AGGREGATORS
 from fs_plugins.config import adapter_args
 from fs_plugins.errors import UserError
+from fs_plugins.model.arguments import check_arguments
 from fs_plugins.policy import Action, Policy, Role, canonical, variant_of
 
 
 def check_lora(cfg: Any, policy: Policy) -> None:
     """Refuse what needs A and B as LoRA has them, and does not get them."""
+    check_arguments(cfg)
     aggregator = AGGREGATORS[cfg.fedsa.aggregator]
     name = f"fedsa.aggregator: {cfg.fedsa.aggregator}"
     rounds = [policy.in_round(rnd) for rnd in (1, 2)]
@@ -37,6 +39,8 @@ def check_lora(cfg: Any, policy: Policy) -> None:
     ):
         if is_asked:
             _check_plain_lora(cfg, key, is_start_bound)
+    if aggregator.starts_afresh:
+        _check_fresh_start(cfg, name)
     if ranks:
         _check_ranks(cfg, ranks, has_private or policy.in_turn)
 
@@ -69,13 +73,50 @@ def _check_plain_lora(cfg: Any, key: str, is_start_bound: bool) -> None:
         )
 
 
+def _check_fresh_start(cfg: Any, key: str) -> None:
+    """A start that cannot be drawn again, or has a B A that is not zero.
+
+    The aggregator would add that to the base model in each round.
+    """
+    start = canonical(adapter_args(cfg))[1].get("init_lora_weights", True)
+    if start is not True and start != "gaussian":
+        raise UserError(
+            f"{key} starts each round with a B of zero, which "
+            f"llm.adapter.args: init_lora_weights: {start!r} is not; take "
+            "true or gaussian"
+        )
+
+
+def _check_float64(cfg: Any) -> None:
+    """Everything is in float64, or nothing: autocast knows halves only."""
+    own, double = cfg.fedsa, "float64"
+    both = (own.base.dtype, own.adapter_dtype)
+    if double not in both:
+        return
+    if both != (double, double):
+        raise UserError(
+            "fedsa.base.dtype and fedsa.adapter_dtype: float64 is for both "
+            f"or for neither, not {own.base.dtype} and {own.adapter_dtype}"
+        )
+    for key, value in (
+        ("fedsa.base.quantize", own.base.quantize),
+        ("train.is_enable_half", cfg.train.is_enable_half),
+    ):
+        if value:
+            raise UserError(
+                f"{key}: {value!r} does not go with fedsa.base.dtype float64"
+            )
+
+
 def _check_ranks(cfg: Any, ranks: list[Any], is_refused: bool) -> None:
-    most = canonical(adapter_args(cfg))[1].get("r", 8)
+    args = canonical(adapter_args(cfg))[1]
+    pattern = args.get("rank_pattern") or {}
+    most = max([args.get("r", 8), *pattern.values()])
     for rank in ranks:
         if not isinstance(rank, int) or not 1 <= rank <= most:
             raise UserError(
                 f"fedsa.ranks: {rank!r} is not a whole number from 1 to "
-                f"{most}, the r of llm.adapter.args"
+                f"{most}, the largest r of llm.adapter.args"
             )
     if is_refused:
         raise UserError(
@@ -85,7 +126,9 @@ def _check_ranks(cfg: Any, ranks: list[Any], is_refused: bool) -> None:
 
 
 def check_numbers(cfg: Any) -> None:
-    """Refuse numbers that an aggregator or a mixture can't use."""
+    """Refuse arguments, types and numbers that cannot be used."""
+    check_arguments(cfg)
+    _check_float64(cfg)
     args = cfg.fedsa.aggregator_args
     for name, least, below in (
         ("lr", 0, math.inf),

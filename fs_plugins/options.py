@@ -97,13 +97,15 @@ OPTIONS: tuple[tuple[str, Any, str], ...] = (
     (
         "fedsa.base",
         _BASE,
-        "the frozen base model: float32, bfloat16 or float16; 4bit or 8bit "
-        "(bitsandbytes); recompute activations in place of keeping them",
+        "the frozen base model: float32, bfloat16, float16 or, together with "
+        "fedsa.adapter_dtype, float64; 4bit or 8bit (bitsandbytes); recompute "
+        "activations in place of keeping them",
     ),
     (
         "fedsa.adapter_dtype",
         "float32",
-        "type of what is trained and travels",
+        "type of what is trained and travels: float32, bfloat16, float16 or "
+        "float64",
     ),
     (
         "fedsa.half",

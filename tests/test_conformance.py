@@ -1,7 +1,8 @@
 """FederatedScope and its stand-in compute the same numbers.
 
 The same YAML files run on both, each in a process of its own, from the same
-initial adapter, without shuffling and dropout.
+initial adapter, without shuffling and dropout, in float64: but for the order
+of sums, they compute the same.
 """
 
 import itertools
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import args_of
+from helpers import args_of, assert_close, in_float64
 
 METHODS = ("fedsa", "fedit", "local", "FedAvg")
 CASES = [
@@ -54,6 +55,7 @@ def runs(tmp_path_factory, toy_model, toy_glue, toy_llama, toy_sums):
 
     folder = tmp_path_factory.mktemp("conformance")
     classes = Lab(settings_of(toy_model, toy_glue, folder), folder)
+    in_float64(classes)
     language = language_settings_of(toy_llama, toy_sums, folder)
     language["fedsa"]["eval"] = {
         "generate": {"examples": 2, "max_new_tokens": 6}
@@ -101,26 +103,29 @@ def pair(runs, case):
     return runs["embedded"][index], runs["federatedscope"][index]
 
 
-def assert_equal(ours, theirs, atol):
+def assert_equal(ours, theirs):
     assert ours.keys() == theirs.keys()
-    for name, value in theirs.items():
-        torch.testing.assert_close(ours[name], value, rtol=0, atol=atol)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 class TestBothHosts:
     def test_start_from_the_same_adapter(self, runs, case):
         ours, theirs = pair(runs, case)
-        assert_equal(ours["start"], theirs["start"], atol=0)
+        assert_equal(ours["start"], theirs["start"])
 
     def test_have_the_same_parameters_after_every_round(self, runs, case):
         ours, theirs = pair(runs, case)
         assert len(ours["rounds"]) == len(theirs["rounds"]) == 4
         for mine, other in zip(ours["rounds"], theirs["rounds"], strict=True):
-            assert_equal(mine["global"], other["global"], atol=1e-6)
+            assert mine["global"].keys() == other["global"].keys()
+            if other["global"]:
+                assert_close(mine["global"], other["global"])
             assert mine["kept"].keys() == other["kept"].keys() == {1, 2, 3}
             for ID, kept in other["kept"].items():
-                assert_equal(mine["kept"][ID], kept, atol=1e-6)
+                assert mine["kept"][ID].keys() == kept.keys()
+                if kept:
+                    assert_close(mine["kept"][ID], kept)
 
     def test_move_what_they_train(self, runs, case):
         """Or the comparison would say nothing."""
@@ -137,7 +142,8 @@ class TestBothHosts:
         for mine, other in zip(
             ours["metrics"], theirs["metrics"], strict=True
         ):
-            assert flat(mine) == pytest.approx(flat(other), rel=0, abs=1e-6)
+            # Language models compute their loss in float32.
+            assert flat(mine) == pytest.approx(flat(other), rel=1e-5)
 
     def test_send_the_same_messages(self, runs, case):
         ours, theirs = pair(runs, case)

@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 from federatedscope.core.message import Message
-from helpers import free_port, wait_for, write_certificates
+from helpers import (
+    assert_close,
+    free_port,
+    in_float64,
+    wait_for,
+    write_certificates,
+)
 from safetensors.torch import load_file
 
 from fs_plugins.errors import RunError, UserError
@@ -127,7 +133,7 @@ def test_it_ends_as_the_standalone_run_does(
     what was added to it in a round.
     """
     changes = {"federate__sample_client_num": 2, **changes}
-    alone = lab.run(expname="alone", **changes)
+    alone = in_float64(lab).run(expname="alone", **changes)
     spread = federation(**changes, fedsa__transport=security)
     for ID in (0, *CLIENTS):
         spread.start(ID)
@@ -140,15 +146,13 @@ def test_it_ends_as_the_standalone_run_does(
         expected = adapter(Path(alone["outdir"]) / "adapters" / name)
         if "fedsa__aggregator" in changes:  # stacked as they have come in
             found, expected = products(found), products(expected)
-        assert found.keys() == expected.keys()
-        for key, value in expected.items():
-            torch.testing.assert_close(found[key], value, rtol=0, atol=1e-6)
+        assert_close(found, expected)
     found = json.loads((spread.folder(0) / "summary.json").read_text())
     assert found["results"]["last"]["clients"].keys() == {"1", "2", "3"}
     for clients in ("weighted", "mean"):
         for key, value in alone["results"]["last"][clients].items():
             assert found["results"]["last"][clients][key] == pytest.approx(
-                value, rel=1e-6, abs=1e-6
+                value, rel=1e-10
             )
     assert found["communication"] == alone["communication"]
     assert found["rejected_updates"] == 0

@@ -12,6 +12,7 @@ from helpers import ADAPTERS
 
 from fs_plugins.cli import app
 from fs_plugins.config_file import load_config
+from fs_plugins.model.arguments import COVERED, REFUSED
 from fs_plugins.report.listings import options_table
 from fs_plugins.report.tables import markdown
 
@@ -113,6 +114,15 @@ def test_every_option_is_in_its_table():
     assert page.endswith(markdown(options_table())), (
         "write what 'fedsa options --markdown' prints to its end"
     )
+
+
+def test_every_argument_of_an_adapter_is_in_its_table():
+    page = (ROOT / "docs" / "adapters.md").read_text("utf-8")
+    section = page.partition("## Arguments of the adapter")[2]
+    for name in COVERED:
+        assert f"`{name}`" in section, name
+    for name, reason in REFUSED.items():
+        assert f"| `{name}` | {reason} |" in section, name
 
 
 def example(name: str, folder: Path) -> str:

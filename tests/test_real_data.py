@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import assert_near
 
 from fs_plugins.config_file import load_config
 from fs_plugins.experiment import build_runner, run
@@ -50,7 +51,7 @@ def test_minilm_is_the_published_model(tmp_path):
     with torch.no_grad():
         expected = base(**batch).last_hidden_state
         found = ours(**batch).last_hidden_state
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert_near(found, expected)
 
 
 @needs_glue

@@ -218,7 +218,11 @@ def _scaled(cfg: Any) -> dict[str, Any]:
     args = dict(adapter_args(cfg))
     if cfg.fedsa.scale_by_clients:
         alpha = args.get("lora_alpha", 8)  # PEFT's own
-        args["lora_alpha"] = alpha * clients_of_a_round(cfg) ** 0.5
+        factor = clients_of_a_round(cfg) ** 0.5
+        args["lora_alpha"] = alpha * factor
+        own = dict(args.get("alpha_pattern") or {})
+        if own:  # of layers with an alpha of their own
+            args["alpha_pattern"] = {n: a * factor for n, a in own.items()}
     return args
 
 

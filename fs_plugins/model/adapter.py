@@ -1,25 +1,20 @@
 """The PEFT adapter on a base model."""
 
+import copy
+import re
 import warnings
-from collections.abc import Mapping
 from typing import Any
 
 import peft
 import torch
+from peft.tuners.tuners_utils import check_target_module_exists
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
-from fs_plugins.errors import UserError, did_you_mean, first_line, unknown
+from fs_plugins.errors import UserError, first_line
+from fs_plugins.model.arguments import KEY, check_matches, resolve
 from fs_plugins.model.base import CAUSAL, Base
-from fs_plugins.policy import (
-    PRIVATE_ADAPTER,
-    canonical,
-    check_peft_method,
-)
-
-# What LoRA can start from without looking at data.  EVA, CorDA, LoRA-GA and
-# LoftQ need a pass of their own before the first round.
-_STARTS = ("gaussian", "orthogonal", "olora", "pissa")
-
+from fs_plugins.policy import PRIVATE_ADAPTER
 
 # What PEFT itself adds to modules_to_save.
 _KNOWN_HEADS = ("classifier", "score")
@@ -39,8 +34,7 @@ def put_adapter(base: Base, model_config: Any) -> Any:
         UserError: PEFT has no such method or argument, or refuses it.
 
     """
-    args = model_config.adapter.args[0]
-    config_class, kwargs = _resolve(args)
+    config_class, kwargs = resolve(model_config.adapter.args[0])
     model = base.model
     head = [each for each in base.head if each not in _KNOWN_HEADS]
     if head:
@@ -48,23 +42,42 @@ def put_adapter(base: Base, model_config: Any) -> Any:
         kwargs["modules_to_save"] = [*asked, *head]
     is_causal = model_config.task == CAUSAL
     task = peft.TaskType.CAUSAL_LM if is_causal else peft.TaskType.SEQ_CLS
+    given = kwargs.pop("task_type", None) or task
+    if str(getattr(given, "value", given)).upper() != task.value:
+        raise UserError(
+            f"{KEY}: task_type: {given!r} is not {task.value}, which the data "
+            "are for; leave it out"
+        )
+    modules = [name for name, _ in model.named_modules()]
+    linear = ", ".join(_linear(model))
+
+    def config() -> Any:  # PEFT adds to a list that it is given
+        made = config_class(task_type=task, **copy.deepcopy(kwargs))
+        _keep_off_head(made, model, base.head)
+        return made
+
     try:
         with warnings.catch_warnings():
             # of one library about another
             warnings.simplefilter("ignore", FutureWarning)
             # of GPT-2's Conv1D, which PEFT then treats as it should
             warnings.filterwarnings("ignore", "fan_in_fan_out")
-            adapted: Any = peft.get_peft_model(
-                model, config_class(task_type=task, **kwargs)
-            )
-    except (ValueError, TypeError) as error:
+            adapted: Any = peft.get_peft_model(model, config())
+        check_matches(modules, kwargs, adapted)
+        _check_not_tied(adapted)
+        if model_config.adapter.private:
+            _put_private(adapted, config())
+    except (UserError, torch.cuda.OutOfMemoryError):
+        raise
+    except Exception as error:
+        # Of whatever class: its configurations and layers check little.
         reason = first_line(error).split(". ")[0]
+        if not isinstance(error, (ValueError, TypeError)):
+            reason = f"{type(error).__name__}: {reason}"
         raise UserError(
-            f"llm.adapter.args: PEFT refuses {kwargs}: {reason} (the linear "
-            f"layers of this model are {', '.join(_linear(model))})"
+            f"{KEY}: PEFT refuses {kwargs}: {reason} (the linear layers of "
+            f"this model are {linear})"
         ) from error
-    if model_config.adapter.private:
-        _put_private(adapted, config_class(**kwargs))
     dtype = getattr(torch, model_config.adapter.dtype)
     for parameter in adapted.parameters():
         if parameter.requires_grad:
@@ -86,30 +99,56 @@ def _put_private(adapted: Any, config: Any) -> None:
         )
 
 
-def _resolve(args: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """The configuration's class, and its arguments."""
-    method, kwargs = canonical(args)
-    package = kwargs.pop("adapter_package", "peft")
-    if package != "peft":
+def _keep_off_head(config: Any, model: nn.Module, head: list[str]) -> None:
+    """Adapt no layer of a head, which is trained in full.
+
+    Raises:
+        UserError: the PEFT method cannot leave layers out.
+
+    """
+    inside = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear)
+        and any(name == each or name.startswith(f"{each}.") for each in head)
+    ]
+    reached = [
+        name
+        for name in inside
+        if config.target_modules == "all-linear"
+        or (
+            config.target_modules is not None
+            and check_target_module_exists(config, name)
+        )
+    ]
+    if not reached or getattr(config, "exclude_modules", None):
+        return
+    if not hasattr(config, "exclude_modules"):
         raise UserError(
-            f"llm.adapter.args: adapter_package {package!r} is not 'peft'"
+            f"{KEY}: target_modules: {reached[0]!r} is a layer of the head, "
+            "which is trained in full; name layers of the backbone only"
         )
-    check_peft_method(method)
-    kind = peft.PeftType[method.upper()]
-    config_class = peft.PEFT_TYPE_TO_CONFIG_MAPPING[kind]
-    known = set(config_class.__dataclass_fields__)
-    for name in kwargs:
-        if name not in known:
+    config.exclude_modules = "|".join(map(re.escape, inside))
+
+
+def _check_not_tied(adapted: Any) -> None:
+    """Refuse two parameters on the same memory.
+
+    Of a head that is tied to the embeddings, PEFT's ``ensure_weight_tying``
+    makes A the embeddings' B and B their A: what one of them shares, the
+    other would keep.
+    """
+    found: set[int] = set()
+    for name, parameter in adapted.named_parameters():
+        if parameter.requires_grad and parameter.data_ptr() in found:
             raise UserError(
-                f"llm.adapter.args: {config_class.__name__} has no "
-                f"{name!r}{did_you_mean(name, known)}"
+                f"{KEY}: ensure_weight_tying: {name!r} would be another "
+                "layer's B or A transposed, and could not be shared or kept "
+                "by itself; leave it out, or give the embeddings to "
+                "modules_to_save in place of target_modules"
             )
-    start = kwargs.get("init_lora_weights", True)
-    if isinstance(start, str) and not start.startswith(_STARTS):
-        raise unknown(
-            "llm.adapter.args: init_lora_weights", start, ["true", *_STARTS]
-        )
-    return config_class, kwargs
+        if parameter.requires_grad:
+            found.add(parameter.data_ptr())
 
 
 def _linear(model: nn.Module) -> list[str]:
@@ -118,6 +157,6 @@ def _linear(model: nn.Module) -> list[str]:
         {
             name.rpartition(".")[2]
             for name, module in model.named_modules()
-            if isinstance(module, nn.Linear)
+            if isinstance(module, (nn.Linear, Conv1D))
         }
     )

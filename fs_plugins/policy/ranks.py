@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fs_plugins.policy.roles import Role
+from fs_plugins.policy.roles import Role, is_bias
 
 
 def of_rank(
@@ -12,7 +12,7 @@ def of_rank(
     """What a client of a rank has of them, as views.
 
     Args:
-        tensors: A (r x in), B (out x r) and others, by name.
+        tensors: A (r x in), B (out x r), its bias and others, by name.
         roles: what each of them is.
         rank: the client's; 0 for the whole of r.
 
@@ -21,7 +21,7 @@ def of_rank(
     for name, tensor in tensors.items() if rank else ():
         if roles[name] is Role.A:
             found[name] = tensor[:rank]
-        elif roles[name] is Role.B:
+        elif roles[name] is Role.B and not is_bias(name):
             found[name] = tensor[:, :rank]
     return found
 

@@ -141,6 +141,8 @@ def roles_of(peft_method: str, names: Iterable[str]) -> dict[str, Role]:
 def pairs_of(roles: Mapping[str, Role]) -> dict[str, tuple[str, str]]:
     """The names of LoRA's A and B, by the layer that they belong to.
 
+    B's bias (``lora_bias``) has B's role and is no factor.
+
     Args:
         roles: what ``roles_of`` returned for LoRA.
 
@@ -149,6 +151,15 @@ def pairs_of(roles: Mapping[str, Role]) -> dict[str, tuple[str, str]]:
     for name, role in roles.items():
         for part in PEFT_METHODS["lora"].get(role, ()):
             layer, found, _ = name.partition(part)
-            if found and role in (Role.A, Role.B):
+            if found and role in (Role.A, Role.B) and not is_bias(name):
                 names.setdefault(layer, {})[role] = name
-    return {layer: (n[Role.A], n[Role.B]) for layer, n in names.items()}
+    return {
+        layer: (own[Role.A], own[Role.B])
+        for layer, own in names.items()
+        if len(own) == 2
+    }
+
+
+def is_bias(name: str) -> bool:
+    """Whether a parameter is a bias, as PyTorch names them."""
+    return name.endswith(".bias")

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fs_plugins.policy import Role, first_of
+from fs_plugins.policy import Role, first_of, is_bias
 from fs_plugins.report.tables import Table
 from fs_plugins.wire import Tensors
 
@@ -73,6 +73,8 @@ def measure(
     for name, role in roles.items():
         if role not in (Role.A, Role.B) or name not in clients[0]:
             continue
+        if is_bias(name):  # has B's role and is no factor
+            continue
         start = initial[name].double()
         values = torch.stack([_padded(c[name], start) for c in clients])
         own = layers.setdefault(_layer_of(name), {})
@@ -82,7 +84,7 @@ def measure(
         rank = min(min(c[name].shape) for c in clients)
         own[f"angle {role.value}"] = (
             mean_angle(_columns(values, role, rank))
-            if start.dim() > 1
+            if start.dim() == 2  # not of VeRA's vectors, nor of kernels
             else None
         )
     return layers

@@ -1,6 +1,8 @@
 """The trained adapters, in the form that PEFT loads."""
 
 import copy
+import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,7 @@ import torch
 from safetensors.torch import save
 
 from fs_plugins.config import rank_of
-from fs_plugins.policy import of_rank
+from fs_plugins.policy import is_bias, of_rank
 from fs_plugins.state.delta import Delta
 from fs_plugins.state.files import write_file
 from fs_plugins.wire import Tensors
@@ -126,17 +128,11 @@ def _save(
     for name, config in model.peft_config.items():
         if name != "default" and folder.name == "global":
             continue
-        # The base model is frozen, its embeddings too: they are not saved.
-        tensors = peft.get_peft_model_state_dict(
-            model, adapter_name=name, save_embedding_layers=False
-        )
+        tensors = _state_of(model, adapter_name=name)
         parts = []
         if _changes_base(config):
-            initial = peft.get_peft_model_state_dict(
-                model,
-                state_dict=model.state_dict() | wrapper.initial,
-                save_embedding_layers=False,
-            )
+            start = model.state_dict() | wrapper.initial
+            initial = _state_of(model, state_dict=start)
             parts = [_negative(initial)]
         if delta is not None and delta.pairs and name == "default":
             parts.append(_named(delta))
@@ -145,10 +141,25 @@ def _save(
         target = folder / name if name != "default" else folder
         target.mkdir(parents=True, exist_ok=True)
         config.save_pretrained(str(target))
-        plain = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}
+        # Copies: tied weights are one tensor of several names.
+        plain = {
+            n: t.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for n, t in tensors.items()
+        }
         write_file(
             target / "adapter_model.safetensors", save(plain, {"format": "pt"})
         )
+
+
+def _state_of(model: Any, **kwargs: Any) -> Tensors:
+    """What PEFT would save; of the base model, which is frozen, nothing."""
+    with warnings.catch_warnings():
+        # of B's bias, which PEFT takes for a part of a matrix
+        warnings.filterwarnings("ignore", ".*have invalid shape")
+        found: Tensors = peft.get_peft_model_state_dict(
+            model, save_embedding_layers=False, **kwargs
+        )
+    return found
 
 
 def _changes_base(config: Any) -> bool:
@@ -181,7 +192,8 @@ def _is_a(name: str) -> bool:
 
 
 def _is_b(name: str) -> bool:
-    return ".lora_B." in name or name.endswith(".lora_embedding_B")
+    is_factor = ".lora_B." in name and not is_bias(name)
+    return is_factor or name.endswith(".lora_embedding_B")
 
 
 def _sum(
@@ -207,7 +219,9 @@ def _sum(
             joined[name] = torch.cat([own, *(p[name].to(own) for p in parts)])
             layer = name.partition(".lora_")[0]
             scale = model.get_submodule(layer).scaling["default"]
-            short = layer.removeprefix("base_model.model.")
+            # PEFT takes it for a regular expression and matches the ends of
+            # names: this one is one layer's.
+            short = "^" + re.escape(layer.removeprefix("base_model.model."))
             ranks[short] = len(joined[name])
             alphas[short] = scale * len(joined[name])
         elif _is_b(name):

@@ -6,6 +6,7 @@ from federatedscope.core.trainers.context import CtxVar
 from federatedscope.core.trainers.enums import LIFECYCLE
 
 from fs_plugins.trainer.base import AdapterTrainer
+from fs_plugins.trainer.precision import widened
 
 
 class ClassificationTrainer(AdapterTrainer):
@@ -14,7 +15,7 @@ class ClassificationTrainer(AdapterTrainer):
     def _hook_on_batch_forward(self, ctx: Any) -> None:
         batch = {k: v.to(ctx.device) for k, v in ctx.data_batch.items()}
         output = self._forward(ctx, batch)
-        logits = output.logits.float()
+        logits = widened(output.logits)
         if logits.shape[-1] == 1:  # regression
             logits = logits.squeeze(-1)
         ctx.y_true = CtxVar(batch["labels"], LIFECYCLE.BATCH)

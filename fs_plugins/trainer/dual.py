@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from fs_plugins.data.client_data import NO_LOSS
 from fs_plugins.policy import PRIVATE_ADAPTER
 from fs_plugins.seeds import random_state
+from fs_plugins.trainer.precision import widened
 
 Share = float | Tensor  # of an adapter: for all inputs, or one for each
 
@@ -98,7 +99,7 @@ class Mixture:
         names = ("input_ids", "attention_mask", "token_type_ids")
         inputs = {name: batch[name] for name in names if name in batch}
         inner = self._model.get_base_model().base_model
-        output = inner(**inputs).last_hidden_state.float()
+        output = widened(inner(**inputs).last_hidden_state)
         mask = batch["attention_mask"]
         labels = batch.get("labels")
         if labels is not None and labels.dim() == 2:

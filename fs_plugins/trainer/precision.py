@@ -35,3 +35,8 @@ def is_precise(cfg: Any) -> bool:
         and not own.base.quantize
         and not cfg.train.is_enable_half
     )
+
+
+def widened(values: torch.Tensor) -> torch.Tensor:
+    """The values in float32, or better if they are."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -11,10 +11,12 @@ from torch import nn
 from fs_plugins.aggregator import AGGREGATORS, Aggregator
 from fs_plugins.config import peft_method_of, plain, policy_from, rank_of
 from fs_plugins.errors import UserError
+from fs_plugins.model.factors import check_factors
 from fs_plugins.policy import (
     Action,
     Role,
     first_of,
+    is_bias,
     of_rank,
     pairs_of,
     roles_of,
@@ -91,6 +93,7 @@ class AdapterParameters:
         self._cfg = cfg
         self.policy = policy
         self._aggregator = AGGREGATORS[cfg.fedsa.aggregator]
+        self._check_factors()
         self._pairs = (
             pairs_of(self.roles) if self._aggregator.takes_pairs else {}
         )
@@ -99,6 +102,20 @@ class AdapterParameters:
             if policy.in_turn
             else None
         )
+
+    def _check_factors(self) -> None:
+        """Refuse layers whose A and B are not r rows and r columns."""
+        cfg, takes_pairs = self._cfg, self._aggregator.takes_pairs
+        aggregator = f"fedsa.aggregator: {cfg.fedsa.aggregator}"
+        method = f"federate.method: {cfg.federate.method}"
+        has_private = self.policy.PRIVATE is Action.KEEP
+        for key, is_asked in (
+            (aggregator, takes_pairs),
+            ("fedsa.ranks", bool(cfg.fedsa.ranks)),
+            (method, has_private),
+        ):
+            if is_asked:
+                check_factors(self.inner, self.roles, key, takes_pairs)
 
     @property
     def changes_base(self) -> bool:
@@ -206,7 +223,7 @@ class AdapterParameters:
                     start = self.inner.active_peft_config.init_lora_weights
                     layer.reset_lora_parameters("default", start)
             drawn = {n: self.shared[n].detach().cpu().clone() for n in names}
-            self._load(self.initial_of(names))
+            self._load(self.initial)  # B's bias has been reset, too
         return drawn
 
     def _of_rank(self, client: int, tensors: Tensors) -> dict[str, Any]:
@@ -271,7 +288,8 @@ def _refuse_zero(name: str, frozen: nn.Parameter, role: Role) -> None:
 
     LoRA's B starts at zero, and so does A on an embedding.
     """
-    if role in (Role.A, Role.B) and not frozen.any():
+    is_factor = role in (Role.A, Role.B) and not is_bias(name)
+    if is_factor and not frozen.any():
         raise UserError(
             f"fedsa.policy.{role.value}: freeze leaves {name!r} at zero, so "
             "that its layer learns nothing; freeze the other factor, or "

@@ -22,9 +22,11 @@ updates = st.lists(
 
 @given(updates, st.booleans())
 def test_it_is_the_weighted_mean(given_updates, ignore):
-    aggregator = Average({"x": torch.zeros(3)}, ignore_weight=ignore)
+    start = {"x": torch.zeros(3, dtype=torch.float64)}
+    aggregator = Average(start, ignore_weight=ignore)
     for samples, values in given_updates:
-        aggregator.add({"x": torch.tensor(values)}, samples)
+        update = {"x": torch.tensor(values, dtype=torch.float64)}
+        aggregator.add(update, samples)
     aggregator.finish()
     values = np.array([v for _, v in given_updates], dtype=np.float64)
     weights = [1 if ignore else n for n, _ in given_updates]
@@ -32,8 +34,8 @@ def test_it_is_the_weighted_mean(given_updates, ignore):
     np.testing.assert_allclose(
         aggregator.shared["x"].numpy(),
         expected,
-        rtol=1e-6,
-        atol=1e-6 * 1e6 if np.abs(values).max() > 1e5 else 1e-2,
+        rtol=0,
+        atol=1e-13 * np.abs(values).max(),
     )
 
 
@@ -41,12 +43,14 @@ def test_it_is_the_weighted_mean(given_updates, ignore):
 def test_order_does_not_matter(given_updates):
     results = []
     for order in (given_updates, given_updates[::-1]):
-        aggregator = Average({"x": torch.zeros(3)})
+        aggregator = Average({"x": torch.zeros(3, dtype=torch.float64)})
         for samples, values in order:
-            aggregator.add({"x": torch.tensor(values)}, samples)
+            update = {"x": torch.tensor(values, dtype=torch.float64)}
+            aggregator.add(update, samples)
         aggregator.finish()
         results.append(aggregator.shared["x"])
-    torch.testing.assert_close(*results, rtol=1e-6, atol=1e-3)
+    scale = max(abs(v) for _, values in given_updates for v in values)
+    torch.testing.assert_close(*results, rtol=0, atol=1e-13 * scale)
 
 
 def test_equal_updates_average_to_themselves_exactly():

@@ -1,6 +1,7 @@
 """Roles and policies."""
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +11,7 @@ from fs_plugins.policy import (
     Action,
     Role,
     canonical,
+    of_rank,
     pairs_of,
     policy_of,
     roles_of,
@@ -69,11 +71,26 @@ def test_pairs_are_of_one_layer():
     names += ["base.words.lora_embedding_B.default"]
     names += ["base.0.query.lora_A.private.weight"]
     names += ["base.head.modules_to_save.default.weight"]
+    # B's bias, which comes after it; and a factor whose other is frozen
+    names += ["base.0.query.lora_B.default.bias"]
+    names += ["base.2.query.lora_B.default.weight"]
     assert pairs_of(roles_of("lora", names)) == {
         "base.0.query": (names[0], names[1]),
         "base.1.query": (names[2], names[3]),
         "base.words": (names[4], names[5]),
     }
+
+
+def test_a_client_of_lower_rank_has_all_of_bs_bias():
+    names = [
+        f"layer.lora_{part}"
+        for part in ("A.default.weight", "B.default.weight", "B.default.bias")
+    ]
+    values = (torch.ones(3, 4), torch.ones(5, 3), torch.ones(5))
+    found = of_rank(
+        dict(zip(names, values, strict=True)), roles_of("lora", names), 2
+    )
+    assert [tuple(t.shape) for t in found.values()] == [(2, 4), (5, 2), (5,)]
 
 
 def test_a_private_adapter_has_a_role_of_its_own():

@@ -65,6 +65,23 @@ def test_what_nobody_has_trained_has_no_direction():
     assert found["A - A_0"] is found["B"] is found["angle B"] is None
 
 
+def test_bs_bias_is_no_factor():
+    """It has B's role and B's layer, and must not stand for B."""
+    bias = B.replace("weight", "bias")
+    roles = {A: Role.A, B: Role.B, bias: Role.B}
+    own = [
+        {
+            A: torch.eye(4)[:1],
+            B: torch.eye(3)[:, i : i + 1],
+            bias: torch.ones(3),
+        }
+        for i in (0, 1)
+    ]
+    found = measure(own, {n: t * 0 for n, t in own[0].items()}, roles)
+    assert found["layer.query"]["B"] == pytest.approx(0)
+    assert found["layer.query"]["angle B"] == pytest.approx(90)
+
+
 def test_clients_of_different_ranks():
     own = [
         {A: torch.eye(4)[:rank], B: torch.eye(5)[:, :rank]} for rank in (3, 1)

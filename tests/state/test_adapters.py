@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import ADAPTERS, args_of
+from helpers import (
+    ADAPTERS,
+    IN_FLOAT32,
+    args_of,
+    assert_near,
+    in_float64,
+    plain_base,
+)
 from peft import PeftModel
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -104,7 +111,10 @@ ALL |= {n: {"federate__method": "fedit", **c} for n, c in CHANGED.items()}
 def test_the_logits_are_those_of_the_run(
     lab, toy_model, tmp_path, name, share_model
 ):
-    runner = lab.runner(federate__share_local_model=share_model, **ALL[name])
+    is_double = not name.endswith(IN_FLOAT32)
+    runner = in_float64(lab, is_double).runner(
+        federate__share_local_model=share_model, **ALL[name]
+    )
     runner.run()
     save_adapters(runner, tmp_path / "saved")
     batch = next(iter(runner.data[2]["test"]))
@@ -118,7 +128,7 @@ def test_the_logits_are_those_of_the_run(
     ):
         expected = client.model.eval()(**batch).logits
     loaded = PeftModel.from_pretrained(
-        AutoModelForSequenceClassification.from_pretrained(toy_model),
+        plain_base(toy_model, expected.dtype),
         tmp_path / "saved" / "client_2",
     ).eval()
     with torch.no_grad():
@@ -127,7 +137,7 @@ def test_the_logits_are_those_of_the_run(
         with loaded.disable_adapter():
             without = bare(**batch).logits
     assert (without - expected).abs().max() > 1e-3
-    torch.testing.assert_close(found, expected, rtol=0, atol=3e-6)
+    assert_near(found, expected)
 
 
 def test_a_client_of_lower_rank_is_saved_as_one(lab, tmp_path):

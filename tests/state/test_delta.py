@@ -11,7 +11,10 @@ from fs_plugins.wire import WireError, decode, encode
 
 SHAPES = {"a": (5, 7), "b": (6, 3)}  # out, in
 LAYERS = {
-    name: (torch.zeros(out, 2), torch.zeros(2, into))
+    name: (
+        torch.zeros(out, 2, dtype=torch.float64),
+        torch.zeros(2, into, dtype=torch.float64),
+    )
     for name, (out, into) in SHAPES.items()
 }
 some_ranks = st.lists(st.integers(1, 4), max_size=9)
@@ -23,14 +26,13 @@ def change(rank, seed):
     for name, (out, into) in SHAPES.items():
         k = min(rank, out, into)
         factors = rng.normal(size=(out, k)), rng.normal(size=(k, into))
-        found[name] = tuple(torch.tensor(f.astype("f4")) for f in factors)
+        found[name] = tuple(torch.tensor(f) for f in factors)
     return found
 
 
 def dense(pairs):
     return {
-        name: (left.double() @ right.double()).numpy()
-        for name, (left, right) in pairs.items()
+        name: (left @ right).numpy() for name, (left, right) in pairs.items()
     }
 
 
@@ -39,7 +41,7 @@ def assert_is_sum(delta, changes):
     assert found.keys() == (SHAPES.keys() if changes else set())
     for name, value in found.items():
         expected = sum(dense(each)[name] for each in changes)
-        np.testing.assert_allclose(value, expected, atol=2e-5)
+        np.testing.assert_allclose(value, expected, atol=1e-12)
         left, right = delta.pairs[name]
         assert left.shape[1] == right.shape[0] <= min(SHAPES[name])
 
@@ -146,9 +148,9 @@ def test_what_does_not_follow_is_refused():
         ),
         (
             lambda t: t.update(
-                {f"{DELTA}left.a": t[f"{DELTA}left.a"].double()}
+                {f"{DELTA}left.a": t[f"{DELTA}left.a"].float()}
             ),
-            "not torch.float32",
+            "not torch.float64",
         ),
     ],
 )

@@ -4,8 +4,10 @@ import pytest
 import torch
 from helpers import (
     ADAPTERS,
+    IN_FLOAT32,
     args_of,
     assert_close,
+    in_float64,
     payload_of,
     plain_model,
     record,
@@ -16,6 +18,11 @@ from safetensors.torch import load
 from fs_plugins.errors import UserError
 
 LR = 0.5
+
+
+@pytest.fixture
+def lab(lab):
+    return in_float64(lab)
 
 
 def alone(folder, loader, start, steps, batch):
@@ -129,6 +136,7 @@ def test_the_base_model_is_never_written_to(lab):
 @pytest.mark.parametrize("adapter", ADAPTERS)
 def test_only_as_side_travels_whatever_the_adapter(lab, adapter):
     """Up and down, in training, in evaluation and at the end."""
+    in_float64(lab, not adapter.startswith(IN_FLOAT32))
     runner = lab.runner(llm__adapter__args=args_of(adapter))
     sent = record(runner)
     runner.run()

@@ -11,8 +11,10 @@ import pytest
 import torch
 from helpers import (
     ADAPTERS,
+    IN_FLOAT32,
     args_of,
     assert_close,
+    in_float64,
     payload_of,
     plain_model,
     record,
@@ -22,6 +24,11 @@ from safetensors.torch import load
 from transformers import AutoTokenizer
 
 BATCH, STEPS, ROUNDS, LR = 4, 2, 3, 0.5
+
+
+@pytest.fixture
+def lab(lab):
+    return in_float64(lab)
 
 
 def nothing(name, rnd):
@@ -51,7 +58,8 @@ def oracle(
         frozen: name, round from 1 -> whether it is not trained in it.
     """
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = plain_model(folder, adapter)
+    (dtype,) = {v.dtype for v in start.values()}
+    model = plain_model(folder, adapter, dtype)
     trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
     assert trained.keys() == start.keys()
     server = {n: v.clone() for n, v in start.items() if shares(n)}
@@ -172,6 +180,7 @@ def test_the_paradigm_carries_over_to_other_adapters(
     lab, toy_model, adapter, method, share_model
 ):
     """A's side travels, B's side stays, whatever they are called."""
+    in_float64(lab, not adapter.startswith(IN_FLOAT32))
     runner = lab.runner(
         federate__method=method,
         federate__share_local_model=share_model,

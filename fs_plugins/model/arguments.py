@@ -1,0 +1,238 @@
+"""The arguments of the adapter: which are covered, which refused and why."""
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import peft
+
+from fs_plugins.errors import UserError, did_you_mean, unknown
+from fs_plugins.policy import canonical, check_peft_method
+
+KEY = "llm.adapter.args"
+# What LoRA can start from without looking at data.  EVA, CorDA, LoRA-GA and
+# LoftQ need a pass of their own before the first round.
+_STARTS = ("gaussian", "orthogonal", "olora", "pissa")
+# Arguments of PEFT's LoraConfig and VeraConfig that go with every method, and
+# where they do not, the method, the aggregator or fedsa.ranks says so.
+COVERED = (
+    "r",
+    "target_modules",
+    "exclude_modules",
+    "modules_to_save",
+    "fan_in_fan_out",
+    "layers_to_transform",
+    "layers_pattern",
+    "task_type",
+    "peft_type",
+    # of LoRA
+    "lora_alpha",
+    "lora_dropout",
+    "lora_bias",
+    "use_rslora",
+    "use_dora",
+    "init_lora_weights",
+    "rank_pattern",
+    "alpha_pattern",
+    "target_parameters",
+    "ensure_weight_tying",
+    # of VeRA
+    "projection_prng_key",
+    "save_projection",
+    "vera_dropout",
+    "d_initial",
+    "init_weights",
+)
+_BY_ITSELF = "PEFT writes it, and nobody needs to give it"
+_BASE = "the base model is the one that model.type names"
+_DATA = (
+    "it looks at data before training, which no participant here may do for "
+    "the others; take init_lora_weights true, gaussian, orthogonal, pissa or "
+    "olora"
+)
+_LOOP = "it needs a training loop of its own; leave it out"
+_BUILD = "it changes how layers are built, which is not covered; leave it out"
+# The others: argument -> why any value but PEFT's own is refused.
+REFUSED: Mapping[str, str] = {
+    "auto_mapping": _BY_ITSELF,
+    "peft_version": _BY_ITSELF,
+    "base_model_name_or_path": _BASE,
+    "revision": _BASE,
+    "inference_mode": "nothing would be trained; leave it out",
+    "bias": (
+        "it would train biases of the base model, which all participants "
+        "share; lora_bias: True trains biases of the adapter's own"
+    ),
+    "trainable_token_indices": (
+        "it would train rows of the base model's embeddings, which have no "
+        "role; take modules_to_save or target_modules with the embeddings"
+    ),
+    "loftq_config": _DATA.replace("data", "the unquantised weights"),
+    "eva_config": _DATA,
+    "corda_config": _DATA,
+    "lora_ga_config": _DATA,
+    "velora_config": _LOOP,
+    "monteclora_config": _LOOP,
+    "kasa_config": _LOOP,
+    "alora_invocation_tokens": _LOOP,
+    "arrow_config": "it chooses among adapters trained before; leave it out",
+    "megatron_config": "it is for models of Megatron-LM; leave it out",
+    "megatron_core": "it is for models of Megatron-LM; leave it out",
+    "use_qalora": "it is for models quantised by GPTQ; leave it out",
+    "qalora_group_size": "it is for models quantised by GPTQ; leave it out",
+    "runtime_config": "it is about where DoRA starts; leave it out",
+    "use_bdlora": _BUILD,
+    "layer_replication": _BUILD,
+}
+
+
+def check_arguments(cfg: Any) -> None:
+    """Refuse arguments of the adapter that cannot be right.
+
+    Args:
+        cfg: the whole configuration of a run.
+
+    Raises:
+        UserError: says which argument, and what to do.
+
+    """
+    entries = list(cfg.llm.adapter.args)
+    if len(entries) > 1:
+        raise UserError(
+            f"{KEY}: there are {len(entries)} entries; one adapter is "
+            "trained, so leave one"
+        )
+    for entry in entries:
+        if not isinstance(entry, Mapping):
+            raise UserError(
+                f"{KEY}: {entry!r} is no mapping of arguments to values"
+            )
+        if cfg.llm.adapter.use:
+            resolve(entry)
+
+
+def resolve(args: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """PEFT's configuration class, and the arguments for it.
+
+    Args:
+        args: the entry of ``llm.adapter.args``.
+
+    Raises:
+        UserError: PEFT has no such method or argument, or it is refused.
+
+    """
+    method, kwargs = canonical(args)
+    package = kwargs.pop("adapter_package", "peft")
+    if package != "peft":
+        raise UserError(f"{KEY}: adapter_package {package!r} is not 'peft'")
+    check_peft_method(method)
+    kind = peft.PeftType[method.upper()]
+    config_class = peft.PEFT_TYPE_TO_CONFIG_MAPPING[kind]
+    fields = {f.name: f for f in dataclasses.fields(config_class)}
+    for name, value in kwargs.items():
+        if name not in fields:
+            raise UserError(
+                f"{KEY}: {config_class.__name__} has no "
+                f"{name!r}{did_you_mean(name, fields)}"
+            )
+        is_ours = method in ("lora", "vera")
+        if is_ours and name not in COVERED and value != _default(fields[name]):
+            reason = REFUSED.get(name, _BUILD)
+            raise UserError(f"{KEY}: {name}: {value!r} is refused: {reason}")
+    for name in ("r", "rank_pattern", "lora_alpha", "alpha_pattern"):
+        if name in fields and kwargs.get(name) is not None:
+            _check_number(name, kwargs[name])
+    given = kwargs.pop("peft_type", kind)
+    if str(getattr(given, "value", given)).upper() != kind.value:
+        raise UserError(
+            f"{KEY}: peft_type: {given!r} is not that of adapter_method "
+            f"{method!r}; leave it out"
+        )
+    start = kwargs.get("init_lora_weights", True)
+    if isinstance(start, str) and not start.startswith(_STARTS):
+        raise unknown(f"{KEY}: init_lora_weights", start, ["true", *_STARTS])
+    if isinstance(kwargs.get("modules_to_save"), str):
+        kwargs["modules_to_save"] = [kwargs["modules_to_save"]]
+    return config_class, kwargs
+
+
+def _check_number(name: str, value: Any) -> None:
+    """A rank or an alpha, or a pattern of them."""
+    values = [value]
+    if name.endswith("_pattern"):
+        if not isinstance(value, Mapping):
+            raise UserError(
+                f"{KEY}: {name}: {value!r} is no mapping of layers to numbers"
+            )
+        values = list(value.values())
+    is_rank = name.startswith("r")
+    for each in values:
+        number = isinstance(each, int if is_rank else (int, float))
+        if not number or isinstance(each, bool) or (is_rank and each < 1):
+            what = "whole number of at least 1" if is_rank else "number"
+            raise UserError(f"{KEY}: {name}: {each!r} is not a {what}")
+
+
+def _default(field: Any) -> Any:
+    """What PEFT takes if an argument is not given."""
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
+
+
+def check_matches(
+    modules: Iterable[str], given: Mapping[str, Any], adapted: Any
+) -> None:
+    """Refuse names that match nothing, which PEFT passes over in silence.
+
+    Args:
+        modules: the names of the base model's modules, before the adapter.
+        given: the arguments, as ``resolve`` returns them.
+        adapted: the PEFT model.
+
+    Raises:
+        UserError: says which argument, and which name in it.
+
+    """
+    modules = list(modules)
+    config = adapted.peft_config["default"]
+    tuner = adapted.base_model
+    parameters = list(getattr(tuner, "targeted_parameter_names", []))
+    # Methods that adapt no layers, as prompts do, have no such names.
+    layers = [*getattr(tuner, "targeted_module_names", []), *parameters]
+    layers += [name.rpartition(".")[0] for name in parameters]
+
+    def is_module(name: str) -> bool:
+        return any(f".{module}".endswith(f".{name}") for module in modules)
+
+    def is_layer(pattern: str) -> bool:
+        return any(re.match(rf"(.*\.)?({pattern})$", name) for name in layers)
+
+    def is_index(index: int) -> bool:
+        return any(str(index) in name.split(".") for name in layers)
+
+    def is_parameter(name: str) -> bool:
+        return any(f".{each}".endswith(f".{name}") for each in parameters)
+
+    # PEFT renames the layers of some mixtures of experts: what it then has
+    # is what counts.
+    targets = getattr(config, "target_modules", None)
+    for argument, names, is_there in (
+        ("target_modules", () if isinstance(targets, str) else targets, None),
+        ("modules_to_save", given.get("modules_to_save"), None),
+        ("exclude_modules", given.get("exclude_modules"), None),
+        ("target_parameters", given.get("target_parameters"), is_parameter),
+        ("rank_pattern", given.get("rank_pattern"), is_layer),
+        ("alpha_pattern", given.get("alpha_pattern"), is_layer),
+        ("layers_to_transform", given.get("layers_to_transform"), is_index),
+    ):
+        if isinstance(names, str):  # a regular expression
+            continue
+        names = [names] if isinstance(names, int) else list(names or ())
+        for name in names:
+            if not (is_there or is_module)(name):
+                raise UserError(
+                    f"{KEY}: {argument}: {name!r} matches nothing in this "
+                    "model; leave it out, or correct it"
+                )
