@@ -41,7 +41,7 @@ def check_batches(runner: Any) -> None:
     batch_size = cfg.dataloader.batch_size
     if cfg.model.task not in TASKS or batch_size == 1:
         return
-    data = next(own for own in _data_of(runner) if own is not None)
+    data = _data_of(runner, 0)
     tokens = data.train_data.tokens
     lengths = tokens.lengths()
     numbers = [int(lengths.argmin()), int(lengths.argmax())]
@@ -154,16 +154,15 @@ def _a_model(runner: Any) -> Any:
     return (getattr(runner, "server", None) or runner.client).model
 
 
-def _data_of(runner: Any) -> list[Any]:
-    data = runner.data
-    return list(data.values()) if isinstance(data, dict) else [data]
+def _data_of(runner: Any, client: int) -> Any:
+    """A client's data; in distributed mode, those of this participant."""
+    data = runner.data  # a ClientData is a dict, too
+    return data if hasattr(data, "train_data") else data[client]
 
 
 def _batch_for(runner: Any, adapter: Adapter) -> dict[str, Tensor]:
     """The first of the texts that the adapter was evaluated on."""
-    data = runner.data
-    if isinstance(data, dict):
-        data = data[adapter.client]
+    data = _data_of(runner, adapter.client)
     split = next(
         own
         for own in (data.test_data, data.val_data, data.train_data)

@@ -80,6 +80,8 @@ def toy_model(tmp_path_factory) -> Path:
             hidden_dropout_prob=0.0,
             attention_probs_dropout_prob=0.0,
             initializer_range=0.3,  # so that what is trained moves
+            id2label={0: "negative", 1: "positive"},  # SST-2's
+            label2id={"negative": 0, "positive": 1},
         )
     ).save_pretrained(folder)
     return folder

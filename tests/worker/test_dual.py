@@ -183,7 +183,7 @@ def test_an_input_takes_as_much_of_the_private_one_as_it_is_like_the_data(
                 share = 0.5 * torch.stack(likeness).mean().clamp(0, 1)
             shares.append(float(share))
             expected.append(oracle.logits(values, [text], 1 - share, share))
-    assert_near(found, torch.cat(expected).float())  # as metrics take them
+    assert_near(found, torch.cat(expected))
     assert len(set(shares)) == (len(shares) if references else 1)
     assert min(shares) > 0 and max(shares) <= 0.5
 
