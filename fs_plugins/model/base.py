@@ -87,13 +87,7 @@ def load_base(model_config: Any) -> Base:
         remark = _match_labels(model, head, labels, classes)
     _agree_on_tokens(model.config, model_config.adapter)
     if model_config.adapter.base.gradient_checkpointing:
-        # its name in transformers 6, or before
-        enable = getattr(
-            model,
-            "activation_checkpointing_enable",
-            model.gradient_checkpointing_enable,
-        )
-        enable({"use_reentrant": False})
+        model.gradient_checkpointing_enable({"use_reentrant": False})
     return Base(model, head, remark and f"model.type: {name!r} {remark}")
 
 
@@ -282,11 +276,19 @@ def _match_labels(
         What there is to say of it; or ``""``.
 
     """
-    before = [_plain(labels.get(i, "")) for i in range(len(labels))]
-    wanted = [_plain(each) for each in classes]
+    before = [str(labels.get(i, "")) for i in range(len(labels))]
+    wanted = [str(each) for each in classes]
+    if (
+        len({*map(_plain, before)} | {""})
+        == len(before) + 1
+        == (len({*map(_plain, wanted)} | {""}))
+    ):  # else they differ in punctuation alone, as 'C' and 'C++' do
+        before, wanted = [*map(_plain, before)], [*map(_plain, wanted)]
     if before == wanted:
         return ""
-    if all(re.fullmatch("label[0-9]+", each) for each in before):
+    if all(
+        re.fullmatch("((label|class)_?)?[0-9]*", b.lower()) for b in before
+    ):
         return (
             "does not name the classes of its head; they are taken to be "
             f"{', '.join(classes)}, in this order"
