@@ -286,13 +286,6 @@ def _match_labels(
         before, wanted = [*map(_plain, before)], [*map(_plain, wanted)]
     if before == wanted:
         return ""
-    if all(
-        re.fullmatch("((label|class)_?)?[0-9]*", b.lower()) for b in before
-    ):
-        return (
-            "does not name the classes of its head; they are taken to be "
-            f"{', '.join(classes)}, in this order"
-        )
     output = _output_layer(model, head, len(classes))
     if sorted(before) == sorted(wanted) and output is not None:
         order = [before.index(each) for each in wanted]
@@ -300,6 +293,12 @@ def _match_labels(
             for parameter in output.parameters(recurse=False):
                 parameter.copy_(parameter[order].clone())
         return ""
+    numbered = re.compile("((label|class)_?)?[0-9]*", re.IGNORECASE)
+    if all(numbered.fullmatch(each) for each in before):
+        return (
+            "does not name the classes of its head; they are taken to be "
+            f"{', '.join(classes)}, in this order"
+        )
     for module in head:
         _draw(model, model.get_submodule(module))
     return (

@@ -83,7 +83,7 @@ def _tokens(model: Any) -> int:
 _OTHER_TOWERS = ("vision", "visual", "image", "audio", "speech", "video")
 
 
-def _tables(model: nn.Module, *parts: str) -> list[nn.Module]:
+def _tables(model: nn.Module, *parts: str) -> list[Any]:
     """The tables for texts whose own name has one of these parts."""
     return [
         module
