@@ -11,7 +11,7 @@ import yaml
 
 from fs_plugins.config import is_ours, policy_from
 from fs_plugins.config_file import load_config
-from fs_plugins.errors import UserError, unknown
+from fs_plugins.errors import UserError, first_line, unknown
 from fs_plugins.experiment import build_runner
 from fs_plugins.folder import asked_in
 from fs_plugins.policy import PRIVATE_ADAPTER, Action, Role
@@ -126,11 +126,21 @@ def _merge(folder: Path, adapter: Path, target: Path) -> None:
         warnings.filterwarnings("ignore", ".*tie_word_embeddings")
         merged: Any = peft.PeftModel.from_pretrained(base, str(adapter))
         _untie(merged, ties)
-        merged.merge_and_unload().save_pretrained(target)
+        try:
+            whole = merged.merge_and_unload()
+        except (RuntimeError, ValueError) as error:
+            raise UserError(
+                f"--merge: PEFT cannot merge this adapter: {first_line(error)}"
+            ) from error
+        whole.save_pretrained(target)
     name = model_config.type.rpartition("@")[0]
-    AutoTokenizer.from_pretrained(
+    tokenizer = AutoTokenizer.from_pretrained(
         name, cache_dir=model_config.adapter.cache or None
-    ).save_pretrained(target)
+    )
+    pad = model_config.adapter.get("pad", -1)
+    if pad >= 0:  # what the model's configuration pads with
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(pad)
+    tokenizer.save_pretrained(target)
 
 
 def _ties(model: Any) -> dict[int, list[str]]:

@@ -26,49 +26,87 @@ _ANSWERS = 256  # of a vocabulary: enough to tell two language models apart
 
 
 def check_batches(runner: Any) -> None:
-    """Refuse a model whose result for a text depends on the text's batch.
+    """Refuse a model whose result for a text depends on what it must not.
 
-    The shortest and the longest of the training texts are given to it alone
-    and together.  A model that takes padding for text fails this, and so
-    does one that cannot take the texts at all.
+    The shortest and the longest text of each split are given to it alone and
+    together.  A classifier that takes padding for text fails this, as does a
+    language model that looks at the tokens that it is to foretell, and one
+    that cannot take the texts at all.
 
     Args:
         runner: a runner, not yet run, whose data are ours.
 
     Raises:
-        UserError: logits depend on the batch, or the model cannot take the
-            texts.
+        UserError: says which of these it is.
 
     """
     cfg = runner.cfg
     is_server = runner.mode == "distributed" and not is_client(cfg)
-    if cfg.model.task not in TASKS or cfg.dataloader.batch_size == 1:
-        return
-    if is_server:  # it computes nothing; its clients try it
-        return
-    model = _a_model(runner)
+    if cfg.model.task not in TASKS or is_server:
+        return  # such a server computes nothing; its clients try it
     data = _data_of(runner, 0)
-    tokens = data.train_data.tokens
-    lengths = tokens.lengths()
-    numbers = [int(lengths.argmin()), int(lengths.argmax())]
-    collate = data.collator(tokens)
-    is_causal = cfg.model.task == CAUSAL
-    try:
-        both = _logits(model, collate(numbers), cfg)
-        if is_causal:  # padding is masked, token by token
-            return
-        alone = [_logits(model, collate([each]), cfg) for each in numbers]
-    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+    for split in (data.train_data, data.val_data, data.test_data):
+        if split is None or not len(split.tokens):
+            continue
+        lengths = split.tokens.lengths()
+        numbers = [int(lengths.argmin()), int(lengths.argmax())]
+        collate = data.collator(split.tokens)
+        alone = [collate([each]) for each in numbers]
+        try:
+            _try(_a_model(runner), alone, collate(numbers), cfg)
+        except (RuntimeError, IndexError, TypeError, ValueError) as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(
+                "model.type: the model cannot take texts of "
+                f"{lengths.min()} to {lengths.max()} tokens: "
+                f"{first_line(error)}"
+            ) from error
+
+
+def _try(
+    model: Any,
+    alone: Sequence[Mapping[str, Tensor]],
+    both: Mapping[str, Tensor],
+    cfg: Any,
+) -> None:
+    """Give a model two texts, alone and together."""
+    found = [_logits(model, each, cfg) for each in alone]
+    if not all(each.isfinite().all() for each in found):
         raise UserError(
-            f"model.type: the model cannot take texts of {lengths.min()} to "
-            f"{lengths.max()} tokens: {first_line(error)}"
-        ) from error
-    worst = _difference(both, torch.cat(alone))
-    if worst > _bound(cfg, 1e-3):
+            "model.type: the model's result for a text is not a finite "
+            "number; are its weights good?"
+        )
+    if cfg.model.task == CAUSAL:
+        _try_causality(model, alone[-1], cfg)
+    elif cfg.dataloader.batch_size > 1:
+        worst = _difference(torch.cat(found), _logits(model, both, cfg))
+        if worst > _bound(cfg, 1e-3):
+            raise UserError(
+                "model.type: this model's result for a text depends on what "
+                f"the text is batched with (its logits differ by {worst:.2g} "
+                "of their size); with dataloader.batch_size 1 there is no "
+                "padding"
+            )
+
+
+def _try_causality(model: Any, text: Mapping[str, Tensor], cfg: Any) -> None:
+    """The last token of a text must not change what comes before it."""
+    ids = text["input_ids"]
+    if ids.shape[1] < 2:
+        return
+    other = ids.clone()
+    other[:, -1] = ids[:, 0] if ids[0, 0] != ids[0, -1] else ids[0, 0] - 1
+    before = {**text, "attention_mask": text["attention_mask"].clone()}
+    found = [
+        _logits(model, {**before, "input_ids": each.abs()}, cfg, place=-2)
+        for each in (ids, other)
+    ]
+    if _difference(*found) > _bound(cfg, 1e-3):
         raise UserError(
-            "model.type: this model's result for a text depends on what the "
-            f"text is batched with (its logits differ by {worst:.2g} of their "
-            "size); with dataloader.batch_size 1 there is no padding"
+            "model.type: this model looks at the tokens that it is to "
+            "foretell, so it is no causal language model (a BERT needs "
+            "is_decoder: true in its config.json)"
         )
 
 
@@ -178,13 +216,23 @@ def _batch_for(runner: Any, adapter: Adapter) -> dict[str, Tensor]:
         return {}
     batch = data.collator(split.tokens)([*split.index[:_TEXTS].tolist()])
     if "labels" in batch and batch["labels"].dim() == 2:
-        return {n: each[:, :_TOKENS] for n, each in batch.items()}
+        return {n: each[:, :_TOKENS].contiguous() for n, each in batch.items()}
     found: dict[str, Tensor] = batch
     return found
 
 
-def _logits(model: Any, batch: Mapping[str, Tensor], cfg: Any) -> Tensor:
-    """What a model answers, on the CPU: of a vocabulary, a part of it."""
+def _logits(
+    model: Any, batch: Mapping[str, Tensor], cfg: Any, place: int = -1
+) -> Tensor:
+    """What a model answers, on the CPU: of a vocabulary, a part of it.
+
+    Args:
+        model: the model.
+        batch: its inputs.
+        cfg: the configuration.
+        place: of a language model, at which token of each text.
+
+    """
     device = f"cuda:{cfg.device}" if cfg.use_gpu else "cpu"
     if not cfg.fedsa.base.quantize:
         model.to(device)
@@ -198,7 +246,7 @@ def _logits(model: Any, batch: Mapping[str, Tensor], cfg: Any) -> Tensor:
             module.training = mode
     logits: Tensor = output.logits
     if logits.dim() == 3:
-        last = batch["attention_mask"].sum(1).to(logits.device) - 1
+        last = batch["attention_mask"].sum(1).to(logits.device) + place
         rows = torch.arange(len(logits), device=logits.device)
         step = max(1, logits.shape[-1] // _ANSWERS)
         logits = logits[rows, last, ::step]

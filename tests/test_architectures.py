@@ -144,3 +144,47 @@ def test_a_language_model_is_saved_whole(language_lab, tmp_path, name):
     assert len(losses) == found["test_total"] > 1
     mean = sum(losses) / len(losses)
     assert found["test_avg_loss"] == pytest.approx(mean, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "bart", "roberta"])
+@pytest.mark.parametrize("pad", [1, 4, 0])
+def test_another_padding_of_the_tokenizers_changes_nothing(
+    lab, fedsa, tmp_path, name, pad
+):
+    """Neither what an adapter is on the plain base, nor a merged model."""
+    folder = make(name, tmp_path / name)
+    for file, changes in (
+        ("config.json", {"pad_token_id": pad}),
+        ("tokenizer_config.json", {"pad_token": "w9"}),
+    ):
+        content = json.loads((folder / file).read_text()) | changes
+        (folder / file).write_text(json.dumps(content))
+    changes = {
+        "model__type": f"{folder}@huggingface_llm",
+        "llm__adapter__args": args_of(name),
+        "federate__total_round_num": 1,
+        "dataloader__batch_size": BATCH,
+        "train__optimizer__lr": 0.1,
+    }
+    out = Path(lab.run(**changes)["outdir"])
+    runner = lab.runner(**changes)
+    last = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
+    merged = tmp_path / "merged"
+    words = ["--client", 1, "--merge", "--out", merged]
+    assert fedsa("export", out, *words).returncode == 0
+    auto_class = transformers.AutoModelForSequenceClassification
+    models = [
+        loaded(folder, out / "adapters/client_1", 3, auto_class, num_labels=2),
+        auto_class.from_pretrained(merged).eval(),
+    ]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(merged)
+    assert tokenizer.pad_token_id == models[1].config.pad_token_id == pad
+    for model in models:
+        total = number = 0
+        with torch.no_grad():
+            for batch in runner.data[1]["test"]:
+                size = len(batch["labels"])
+                total += float(model(**batch).loss) * size
+                number += size
+        found = last["clients"]["1"]["test_avg_loss"]
+        assert found == pytest.approx(total / number, rel=1e-4)

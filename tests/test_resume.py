@@ -354,6 +354,13 @@ def a_weight(root, folder):
     return "the base model's weights"
 
 
+def a_setting(root, folder):
+    config = json.loads((folder / "config.json").read_text())
+    text = json.dumps(config | {"layer_norm_eps": 0.5})
+    (folder / "config.json").write_text(text)
+    return "the base model's configuration"
+
+
 def a_plugin(root, folder):
     plugin = folder / "plugin.py"
     plugin.write_text(plugin.read_text() + "# changed\n")
@@ -361,7 +368,7 @@ def a_plugin(root, folder):
 
 
 @pytest.mark.parametrize(
-    "change", [a_text, a_label, a_test_text, a_weight, a_plugin]
+    "change", [a_text, a_label, a_test_text, a_weight, a_setting, a_plugin]
 )
 def test_what_a_run_depends_on_must_not_have_changed(
     lab,

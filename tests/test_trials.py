@@ -1,14 +1,24 @@
 """A run tries what it relies on, and says so if it fails."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from helpers import args_of
+from transformers import (
+    BartConfig,
+    BartForCausalLM,
+    BertConfig,
+    BertLMHeadModel,
+    LlamaForCausalLM,
+)
 
 from fs_plugins import experiment
+from fs_plugins.data.tokenizer import load_tokenizer
 from fs_plugins.errors import RunError, UserError
+from fs_plugins.trainer.generate import batches_agree
 from fs_plugins.trials import check_batches
 
 
@@ -103,16 +113,25 @@ class Sums(torch.nn.Module):
         return output
 
 
-def test_a_model_that_takes_padding_for_text_is_refused(lab, monkeypatch):
+@pytest.mark.parametrize("batch", [4, 1])
+def test_a_model_that_takes_padding_for_text_is_refused(
+    lab, monkeypatch, batch
+):
+    """Unless there is no padding, in batches of one."""
     monkeypatch.setattr(experiment, "check_batches", lambda runner: None)
-    runner = lab.runner()
+    runner = lab.runner(dataloader__batch_size=batch)
+    model = runner.server.model
     check_batches(runner)
-    runner.server.model.model = Sums(runner.server.model.model)
-    with pytest.raises(UserError, match="depends on what the text is batched"):
-        check_batches(runner)
-    alone = lab.runner(dataloader__batch_size=1)
-    alone.server.model.model = Sums(alone.server.model.model)
-    check_batches(alone)
+    inner = model.model
+    model.model = Sums(inner)
+    try:
+        if batch == 1:
+            check_batches(runner)
+            return
+        with pytest.raises(UserError, match="depends on what the text is bat"):
+            check_batches(runner)
+    finally:
+        model.model = inner
 
 
 def test_the_trial_changes_nothing(lab, monkeypatch):
@@ -129,3 +148,79 @@ def test_the_trial_changes_nothing(lab, monkeypatch):
     assert torch.equal(before, torch.get_rng_state())
     assert modes == [module.training for module in model.modules()]
     assert all(p.grad is None for p in model.parameters())
+
+
+def test_texts_of_every_split_are_tried(lab, toy_glue, tmp_path):
+    """Those to train on may all be of one length."""
+    root = tmp_path / "glue"
+    shutil.copytree(toy_glue, root)
+    train = root / "SST-2/train.tsv"
+    header, *rows = train.read_text().splitlines()
+    rows = ["w1 w2 w3\t" + row.rpartition("\t")[2] for row in rows]
+    train.write_text("\n".join([header, *rows]) + "\n")
+    runner = lab.runner(data__root=str(root))
+    model = runner.server.model
+    inner = model.model
+    model.model = Sums(inner)
+    try:
+        with pytest.raises(UserError, match="depends on what the text is bat"):
+            check_batches(runner)
+    finally:
+        model.model = inner
+
+
+@pytest.mark.parametrize("is_decoder", [False, True])
+def test_a_model_that_sees_what_it_is_to_foretell_is_refused(
+    language_lab, toy_llama, tmp_path, is_decoder
+):
+    folder = tmp_path / "bert"
+    shutil.copytree(toy_llama, folder)
+    (folder / "model.safetensors").unlink()
+    torch.manual_seed(3)
+    BertLMHeadModel(
+        BertConfig(
+            vocab_size=98,
+            hidden_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=32,
+            initializer_range=0.3,
+            is_decoder=is_decoder,
+        )
+    ).save_pretrained(folder)
+    changes = {
+        "model__type": f"{folder}@huggingface_llm",
+        "llm__adapter__args": [{"r": 2, "target_modules": ["query"]}],
+    }
+    if is_decoder:
+        language_lab.runner(**changes)
+        return
+    with pytest.raises(UserError, match="looks at the tokens that it is to"):
+        language_lab.runner(**changes)
+
+
+def test_answers_that_depend_on_their_batch_are_given_one_by_one(toy_llama):
+    """BART as a language model counts positions from the padding on."""
+    tokenizer = load_tokenizer(str(toy_llama), "")
+    torch.manual_seed(3)
+    bart = BartForCausalLM(
+        BartConfig(
+            vocab_size=98,
+            d_model=16,
+            decoder_layers=2,
+            decoder_attention_heads=2,
+            decoder_ffn_dim=32,
+            init_std=0.5,
+            max_position_embeddings=128,
+        )
+    ).eval()
+    llama = LlamaForCausalLM.from_pretrained(toy_llama).eval()
+    prompts = ["a", "b b b b b b b b b b"]
+    with torch.no_grad():
+        assert batches_agree(llama, tokenizer, prompts)
+        assert not batches_agree(bart, tokenizer, prompts)
+
+
+def test_more_new_tokens_than_positions_are_refused(language_lab):
+    with pytest.raises(UserError, match="max_new_tokens: 256 leave no room"):
+        language_lab.runner(fedsa__eval={"generate": {"examples": 1}})

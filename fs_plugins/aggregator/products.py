@@ -108,6 +108,7 @@ class FedEx(_Products):
 
     source = "Singhal et al., ACL 2025 (arXiv 2410.09432)"
 
+    mixes_ranks = False
     changes_base = True
 
     def finish(self) -> None:

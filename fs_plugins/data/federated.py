@@ -32,7 +32,7 @@ from fs_plugins.model.base import (
     REGRESSION,
     load_model_config,
 )
-from fs_plugins.model.inputs import Inputs, inputs_of
+from fs_plugins.model.inputs import Inputs, inputs_of, longest_text
 from fs_plugins.policy import KEEP
 from fs_plugins.trainer import TRAINERS
 from fs_plugins.trainer.scores import score_names
@@ -87,6 +87,12 @@ def load(cfg: Any, client_cfgs: Any) -> tuple[Any, Any]:
     ]
     for part in tokens:
         _check_limits(part, inputs, tokenizer, cfg)
+    most, answers = longest_text(model_config), cfg.fedsa.eval.generate
+    if answers.examples and 0 < most <= answers.max_new_tokens:
+        raise UserError(
+            f"fedsa.eval.generate.max_new_tokens: {answers.max_new_tokens} "
+            f"leave no room for a prompt in the model's {most} positions"
+        )
     parts = _split(cfg, tokens)
     _save_counts(cfg, tokens, parts, train.names)
     file = cfg.fedsa.eval.generate.problems

@@ -11,17 +11,19 @@ from fs_plugins.errors import UserError, first_line
 def load_tokenizer(
     name: str, cache_dir: str, config: Any = None, needs_end: bool = False
 ) -> Any:
-    """The tokenizer of a model, with a token to pad with.
+    """The tokenizer of a model, with the token that the model pads with.
 
-    A tokenizer without one pads with the token that the model's
-    configuration names, else with its end of text or its separator.  Padding
-    is masked, so that which token it is has no effect on a text's result.
+    A classifier may look for padding by the token that its configuration
+    names: texts are padded with that one, so that an adapter has the same
+    results on the base model as it is.  Where the configuration names none,
+    and for language models, it is the tokenizer's own; else the end of text
+    or the separator.
 
     Args:
         name: a folder, or a name on the hub.
         cache_dir: the folder of downloaded files; '' is transformers' own.
         config: the model's configuration.
-        needs_end: texts must end in a token that says so.
+        needs_end: for a language model, whose answers end in a token.
 
     Raises:
         UserError: it cannot be loaded, or has no such tokens.
@@ -45,8 +47,11 @@ def load_tokenizer(
             f"model.type: the tokenizer of {name!r} has no end of text "
             f"(eos_token), so that an answer would never end; {advice}"
         )
+    named = _named_padding(tokenizer, config)
+    if named and (tokenizer.pad_token_id is None or not needs_end):
+        tokenizer.pad_token = named
     if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = _padding_of(tokenizer, config)
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.sep_token
     pad = tokenizer.pad_token_id
     if pad is None:
         raise UserError(
@@ -77,15 +82,13 @@ def end_of_text(tokenizer: Any, config: Any) -> int:
     return number if isinstance(number, int) else -1
 
 
-def _padding_of(tokenizer: Any, config: Any) -> str | None:
-    """A token that a tokenizer without padding can pad with."""
+def _named_padding(tokenizer: Any, config: Any) -> str | None:
+    """The token that the model's configuration pads with, if there is one."""
     number = getattr(config, "pad_token_id", None)
-    if isinstance(number, int) and 0 <= number < len(tokenizer):
-        named: str | None = tokenizer.convert_ids_to_tokens(number)
-        if named is not None:
-            return named
-    other: str | None = tokenizer.eos_token or tokenizer.sep_token
-    return other
+    if not isinstance(number, int) or not 0 <= number < len(tokenizer):
+        return None
+    token: str | None = tokenizer.convert_ids_to_tokens(number)
+    return token
 
 
 def encoded(

@@ -79,13 +79,13 @@ def load_base(model_config: Any) -> Base:
         ) from error
     if getattr(model, "_hf_peft_config_loaded", False):
         raise _is_an_adapter(name)
+    _refuse_left_out(model, info, name)
     head = _head_of(model, info, model_config.task, name)
-    loaded = not _new_names(info) & _parameters_in(model, head)
     classes = list(model_config.adapter.get("classes", ()))
     remark = ""
-    if head and loaded and classes and len(labels) == len(classes):
-        remark = _match_labels(model, head, labels, classes)
-    _agree_on_tokens(model.config, model_config.adapter)
+    if len(labels) == len(classes) > 0:
+        remark = _match_labels(model, head, labels, classes, _new_names(info))
+    _agree_on_tokens(model.config, model_config)
     if model_config.adapter.base.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     return Base(model, head, remark and f"model.type: {name!r} {remark}")
@@ -151,7 +151,16 @@ def _is_an_adapter(name: str) -> UserError:
 
 
 def _set_task(config: Any, model_config: Any) -> None:
-    """Labels and loss are the task's, whatever the checkpoint was for."""
+    """Labels, loss and outputs are the task's, whatever the checkpoint says.
+
+    The loss of a mixture's router is no part of it: the router is frozen.
+    """
+    for own in {id(c): c for c in (config, config.get_text_config())}.values():
+        for flag in ("output_router_logits", "torchscript"):
+            if getattr(own, flag, False):
+                setattr(own, flag, False)
+        own.output_attentions = own.output_hidden_states = False
+        own.return_dict = True
     if model_config.task == CAUSAL:
         return
     config.problem_type = None  # or what follows would not go with it
@@ -250,12 +259,23 @@ def modules_of(model: nn.Module, names: set[str]) -> list[str]:
     return found
 
 
-def _parameters_in(model: nn.Module, modules: Iterable[str]) -> set[str]:
-    return {
-        f"{module}.{name}"
-        for module in modules
-        for name, _ in model.get_submodule(module).named_parameters()
-    }
+def _refuse_left_out(
+    model: nn.Module, info: Mapping[str, Any], name: str
+) -> None:
+    """Refuse a configuration with fewer layers than the checkpoint has."""
+    modules = dict(model.named_modules())
+    for key in sorted(info["unexpected_keys"]):
+        parts = key.split(".")
+        for place, part in enumerate(parts):
+            stack = modules.get(".".join(parts[:place]))
+            if not part.isdigit() or not isinstance(stack, nn.ModuleList):
+                continue
+            if int(part) >= len(stack):
+                raise UserError(
+                    f"model.type: the checkpoint {name!r} has weights for "
+                    f"{key}, and its config.json describes {len(stack)} such "
+                    "layers only"
+                )
 
 
 def _match_labels(
@@ -263,6 +283,7 @@ def _match_labels(
     head: Sequence[str],
     labels: Mapping[int, str],
     classes: Sequence[str],
+    new: set[str],
 ) -> str:
     """Bring a head that came with the checkpoint into the task's order.
 
@@ -271,40 +292,50 @@ def _match_labels(
         head: the names of the head's modules.
         labels: the names of the classes that the checkpoint was trained on.
         classes: those of the task, in the order of their numbers.
+        new: parameters that the checkpoint does not have.
 
     Returns:
         What there is to say of it; or ``""``.
 
     """
+    output = _output_layer(model, head, len(classes))
+    if output is None or f"{output}.weight" in new:
+        return ""  # it is drawn anew as it is
     before = [str(labels.get(i, "")) for i in range(len(labels))]
     wanted = [str(each) for each in classes]
-    if (
-        len({*map(_plain, before)} | {""})
-        == len(before) + 1
-        == (len({*map(_plain, wanted)} | {""}))
-    ):  # else they differ in punctuation alone, as 'C' and 'C++' do
-        before, wanted = [*map(_plain, before)], [*map(_plain, wanted)]
-    if before == wanted:
-        return ""
-    output = _output_layer(model, head, len(classes))
-    if sorted(before) == sorted(wanted) and output is not None:
-        order = [before.index(each) for each in wanted]
-        with torch.no_grad():
-            for parameter in output.parameters(recurse=False):
-                parameter.copy_(parameter[order].clone())
-        return ""
-    numbered = re.compile("((label|class)_?)?[0-9]*", re.IGNORECASE)
-    if all(numbered.fullmatch(each) for each in before):
-        return (
+    plain = [[_plain(each) for each in names] for names in (before, wanted)]
+    if all(len({*each, ""}) == len(each) + 1 for each in plain):
+        # else they differ in punctuation alone, as 'C' and 'C++' do
+        before, wanted = plain
+    remark = ""
+    numbers = [_NUMBERED.fullmatch(each) for each in before]
+    if sorted(before) != sorted(wanted) and all(numbers):
+        remark = (
             "does not name the classes of its head; they are taken to be "
             f"{', '.join(classes)}, in this order"
         )
+        wanted = sorted(before, key=_number_in)
+    if sorted(before) == sorted(wanted):
+        order = [before.index(each) for each in wanted]
+        with torch.no_grad():
+            for name, own in model.get_submodule(output).named_parameters():
+                if f"{output}.{name}" not in new:
+                    own.copy_(own[order].clone())
+        return remark
     for module in head:
         _draw(model, model.get_submodule(module))
     return (
         f"tells {', '.join(map(str, labels.values()))} apart, not "
         f"{', '.join(classes)}; its head is drawn anew"
     )
+
+
+_NUMBERED = re.compile("(?:(?:label|class)_?)?([0-9]*)", re.IGNORECASE)
+
+
+def _number_in(label: str) -> int:
+    found = _NUMBERED.fullmatch(label)
+    return int(found[1] or 0) if found else 0
 
 
 def _plain(label: object) -> str:
@@ -314,12 +345,12 @@ def _plain(label: object) -> str:
 
 def _output_layer(
     model: nn.Module, head: Sequence[str], classes: int
-) -> nn.Linear | None:
-    """The head's last layer, which has a row for each class."""
+) -> str | None:
+    """The name of the head's last layer, which has a row for each class."""
     layers = [
-        module
+        f"{each}.{name}" if name else each
         for each in head
-        for module in model.get_submodule(each).modules()
+        for name, module in model.get_submodule(each).named_modules()
         if isinstance(module, nn.Linear) and module.out_features == classes
     ]
     return layers[-1] if layers else None
@@ -335,14 +366,16 @@ def _draw(model: Any, module: nn.Module) -> None:
         model._init_weights(each)
 
 
-def _agree_on_tokens(config: Any, adapter: Any) -> None:
+def _agree_on_tokens(config: Any, model_config: Any) -> None:
     """Padding and end of text are those that the texts were made with.
 
     Decoders that classify look for the last token that is not padding,
     encoder-decoders for the last end of text, each by the number in the
-    model's configuration.
+    model's configuration.  A language model needs neither.
     """
-    text_config = config.get_text_config()
+    if model_config.task == CAUSAL:
+        return
+    adapter, text_config = model_config.adapter, config.get_text_config()
     for own in {id(config): config, id(text_config): text_config}.values():
         if adapter.get("pad", -1) >= 0:
             own.pad_token_id = adapter.pad

@@ -1,6 +1,7 @@
 """What the numbers of a run depend on, as digests that change with it."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ def digests_of(runner: Any) -> dict[str, str]:
     return {
         "the texts and labels": _data(runner.data),
         "the base model's weights": _frozen(runner.server.model),
+        "the base model's configuration": _configuration(runner.server.model),
     }
 
 
@@ -65,6 +67,21 @@ def _update_with_the_hosts(sha: Any, part: Any) -> None:
     for name in ("input_ids", "labels"):
         for row in getattr(part, name, ()):
             sha.update(np.asarray(row).tobytes())
+
+
+def _configuration(model: Any) -> str:
+    """What its config.json says, without where and by what it was read."""
+    inner = getattr(model, "model", model)
+    config: Any = getattr(inner, "config", None)
+    if not hasattr(config, "to_dict"):
+        return ""
+    says = {
+        key: value
+        for key, value in config.to_dict().items()
+        if key not in ("_name_or_path", "transformers_version")
+    }
+    text = json.dumps(says, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @torch.no_grad()

@@ -92,6 +92,34 @@ def respond(
     return answers
 
 
+def batches_agree(
+    model: Any, tokenizer: Any, prompts: Sequence[str], device: Any = "cpu"
+) -> bool:
+    """Whether answers are the same alone and together.
+
+    They are not where a model counts positions from the padding on (BART as
+    a language model), or goes on from a state that a batch shares (RWKV).
+    The shortest and the longest prompt are tried.
+
+    Args:
+        model: has ``generate`` and ``config``, as transformers' have.
+        tokenizer: the model's.
+        prompts: texts.
+        device: where the model is.
+
+    """
+    ordered = sorted(prompts, key=len)
+    two = [ordered[0], ordered[-1]]
+    together, alone = (
+        respond(model, tokenizer, two, Decoding(_TRIED, size), device)
+        for size in (2, 1)
+    )
+    return together == alone
+
+
+_TRIED = 8  # tokens of an answer tell two ways apart
+
+
 def _generate(
     model: Any,
     tokenizer: Any,

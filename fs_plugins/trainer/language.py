@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,7 +12,12 @@ from federatedscope.core.trainers.enums import LIFECYCLE
 from fs_plugins.data.client_data import NO_LOSS
 from fs_plugins.seeds import random_state
 from fs_plugins.trainer.base import AdapterTrainer
-from fs_plugins.trainer.generate import Decoding, few_shot, respond
+from fs_plugins.trainer.generate import (
+    Decoding,
+    batches_agree,
+    few_shot,
+    respond,
+)
 from fs_plugins.trainer.sandbox import passes
 from fs_plugins.trainer.scores import (
     choices,
@@ -120,14 +126,19 @@ class LanguageTrainer(AdapterTrainer):
         }
 
     def _respond(self, prompts: Sequence[str]) -> list[list[str]]:
-        self.ctx.model.eval()
-        mixture = self._mixture
+        model, mixture = self.ctx.model, self._mixture
+        model.eval()
+        decoding = Decoding.of(self.cfg.fedsa.eval.generate)
         with torch.no_grad(), self._autocast():
+            if decoding.batch_size > 1 and not batches_agree(
+                model, self.ctx.data.tokenizer, prompts, self.ctx.device
+            ):
+                decoding = replace(decoding, batch_size=1)
             return respond(
-                self.ctx.model,
+                model,
                 self.ctx.data.tokenizer,
                 prompts,
-                Decoding.of(self.cfg.fedsa.eval.generate),
+                decoding,
                 self.ctx.device,
                 mixture.mixed_for if mixture is not None else nullcontext,
             )

@@ -100,7 +100,9 @@ def config(**values):
 @pytest.mark.parametrize(
     "special, named, expected",
     [
-        ({"pad_token": "<pad>", "eos_token": "</s>"}, 5, 2),
+        ({"pad_token": "<pad>", "eos_token": "</s>"}, 5, 5),
+        ({"pad_token": "<pad>", "eos_token": "</s>"}, -1, 2),
+        ({"pad_token": "<pad>", "eos_token": "</s>"}, None, 2),
         ({"eos_token": "</s>"}, 2, 2),
         ({"eos_token": "</s>"}, None, 1),
         ({"eos_token": "</s>"}, -1, 1),
@@ -109,10 +111,15 @@ def config(**values):
     ],
 )
 def test_what_pads(tmp_path, special, named, expected):
-    """The tokenizer's own, else the model's, else what ends a text."""
+    """A classifier's own, else the tokenizer's, else what ends a text."""
     of_letters(**special).save_pretrained(tmp_path)
-    found = load_tokenizer(str(tmp_path), "", config(pad_token_id=named))
+    model = config(pad_token_id=named)
+    found = load_tokenizer(str(tmp_path), "", model)
     assert found.pad_token_id == expected
+    if "eos_token" in special:
+        found = load_tokenizer(str(tmp_path), "", model, needs_end=True)
+        own = found.pad_token == special.get("pad_token", found.pad_token)
+        assert own, "a language model pads with the tokenizer's own"
 
 
 @pytest.mark.parametrize(

@@ -247,3 +247,62 @@ def test_names_of_classes_are_compared_as_a_reader_would(
     )
     order = [1, 0] if permuted else [0, 1]
     assert torch.equal(head_of(runner), saved_head(folder)[order])
+
+
+@pytest.mark.parametrize(
+    "missing", ["classifier.bias", "bert.pooler.dense.weight"]
+)
+def test_a_head_that_lacks_a_tensor_is_brought_into_order_all_the_same(
+    lab, checkpoint, missing
+):
+    folder = checkpoint(["positive", "negative"])
+    tensors = load_file(folder / "model.safetensors")
+    del tensors[missing]
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    runner = lab.runner(model__type=f"{folder}@huggingface_llm")
+    assert torch.equal(head_of(runner), saved_head(folder)[[1, 0]])
+
+
+def test_classes_that_are_numbered_backwards_are_turned_round(lab, checkpoint):
+    folder = checkpoint(["LABEL_1", "LABEL_0"])
+    runner = lab.runner(model__type=f"{folder}@huggingface_llm")
+    assert torch.equal(head_of(runner), saved_head(folder)[[1, 0]])
+
+
+def test_fewer_layers_than_the_checkpoint_has_are_refused(lab, checkpoint):
+    folder = checkpoint()
+    config = json.loads((folder / "config.json").read_text())
+    config["num_hidden_layers"] = 1
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="describes 1 such layers only"):
+        lab.runner(model__type=f"{folder}@huggingface_llm")
+
+
+@pytest.mark.parametrize(
+    "flag",
+    ["output_attentions", "output_hidden_states", "torchscript", "no dict"],
+)
+def test_what_a_configuration_wants_returned_does_not_matter(
+    lab, fedsa, checkpoint, flag
+):
+    """Neither in the run, nor where its adapter is merged."""
+    folder = checkpoint()
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"return_dict": False} if flag == "no dict" else {flag: True}
+    (folder / "config.json").write_text(json.dumps(config))
+    run = lab.run(
+        model__type=f"{folder}@huggingface_llm", federate__total_round_num=1
+    )
+    out = lab.folder / "merged"
+    words = ["--client", 1, "--merge", "--out", out]
+    found = fedsa("export", run["outdir"], *words)
+    assert found.returncode == 0, found.stderr
+
+
+def test_weights_that_are_not_finite_are_told(lab, checkpoint):
+    folder = checkpoint()
+    tensors = load_file(folder / "model.safetensors")
+    tensors["bert.encoder.layer.1.output.dense.bias"][2] = float("nan")
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UserError, match="not a finite number"):
+        lab.runner(model__type=f"{folder}@huggingface_llm")
