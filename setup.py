@@ -81,8 +81,8 @@ setup(
     cmdclass={"build_py": BuildWithConfigurations},
     install_requires=[
         "torch>=2.4",
-        "transformers>=4.56,<6",
-        "peft>=0.17",
+        "transformers>=5.20,<6",
+        "peft>=0.21",
         "safetensors>=0.4.3",
         "numpy>=1.26",
         "pyyaml>=6",

@@ -15,8 +15,9 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).resolve().parents[1]
 OUTSIDE = (
     "LICENSE",
-    "*.md",
-    "benchmarks/results/*/*.md",
+    "CITATION.cff",
+    "[A-Z]*.md",
+    "benchmarks/results/*/README.md",
     "benchmarks/results/*/*.png",
     "benchmarks/results/*/*.svg",
     "yaml_configs/**/*.yaml",

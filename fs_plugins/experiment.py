@@ -196,8 +196,8 @@ def _run(
                 _run_rounds(runner, checkpoints)
             finally:
                 save_adapters(runner, folder / "adapters")
-        problem = check_saved(runner, folder / "adapters")
         summary = recorder.finish(time.perf_counter() - begin)
+        problem = check_saved(runner, folder / "adapters")
         if problem:
             raise RunError(problem)
     except OSError as error:

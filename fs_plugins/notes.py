@@ -16,9 +16,15 @@ def note(sentence: str) -> None:
 
 
 class _Terminal(logging.Handler):
-    """Writes to what ``sys.stderr`` is at that moment."""
+    """Writes to what ``sys.stderr`` is at that moment.
+
+    Unless the host's log is on the terminal already, as with ``--verbose``.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
+        host = logging.getLogger("federatedscope").handlers
+        if any(type(each) is logging.StreamHandler for each in host):
+            return
         print(f"note: {record.getMessage()}", file=sys.stderr)
 
 

@@ -1,7 +1,7 @@
-"""The numbers of a set of short runs, to compare two versions of the code.
+"""The numbers of short runs, to compare two versions of the code to the bit.
 
-    python tests/same_numbers.py record FOLDER   runs all, keeps the results
-    python tests/same_numbers.py compare A B     to the bit; exits with 1 if not
+    python tests/same_numbers.py record FOLDER   runs all
+    python tests/same_numbers.py compare A B     exits with 1 if they differ
 
 Both versions must be recorded on the same machine, as sums in another order
 round otherwise.  ``record`` makes the inputs in FOLDER/inputs unless they
@@ -31,14 +31,19 @@ def adapter(**args: Any) -> dict[str, Any]:
 
 
 SHARED = {"federate__method": "fedit"}
+METHODS = (
+    *("fedsa", "fedit", "ffa", "rolora", "feddpa", "share_b"),
+    *("sequential_b", "local", "FedAvg"),
+)
+AGGREGATORS = (
+    *("weighted_average", "median", "trimmed_mean", "fedavgm", "fedadam"),
+    *("flora", "fedex", "flexlora", "hetlora"),
+)
 CLASSES: dict[str, dict[str, Any]] = {
+    **{f"method {n}": {"federate__method": n} for n in METHODS},
     **{
-        f"method {name}": {"federate__method": name}
-        for name in ["fedsa", "fedit", "ffa", "rolora", "feddpa", "share_b", "sequential_b", "local", "FedAvg"]
-    },
-    **{
-        f"aggregator {name}": {**SHARED, "fedsa__aggregator": name}
-        for name in ["weighted_average", "median", "trimmed_mean", "fedavgm", "fedadam", "flora", "fedex", "flexlora", "hetlora"]
+        f"aggregator {n}": {**SHARED, "fedsa__aggregator": n}
+        for n in AGGREGATORS
     },
     "adapter rslora": adapter(adapter_method="rslora"),
     "adapter dora": adapter(adapter_method="dora"),

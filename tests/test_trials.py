@@ -7,7 +7,9 @@ import pytest
 import torch
 from helpers import args_of
 
+from fs_plugins import experiment
 from fs_plugins.errors import RunError, UserError
+from fs_plugins.trials import check_batches
 
 
 def spoil_the_head(monkeypatch):
@@ -41,6 +43,13 @@ def test_an_adapter_that_peft_cannot_load_is_told(lab, monkeypatch):
     monkeypatch.setattr(peft, "get_peft_model_state_dict", lambda *_, **__: {})
     with pytest.raises(RunError, match="a saved adapter cannot be loaded"):
         lab.run()
+    assert list(Path(lab.settings["outdir"]).rglob("summary.json"))
+
+
+def test_in_lower_precision_the_bound_still_tells(lab, monkeypatch):
+    spoil_the_head(monkeypatch)
+    with pytest.raises(RunError, match="do not rely on it"):
+        lab.run(fedsa__base={"dtype": "bfloat16"})
 
 
 def test_it_can_be_left_out(lab, monkeypatch):
@@ -95,9 +104,6 @@ class Sums(torch.nn.Module):
 
 
 def test_a_model_that_takes_padding_for_text_is_refused(lab, monkeypatch):
-    from fs_plugins import experiment
-    from fs_plugins.trials import check_batches
-
     monkeypatch.setattr(experiment, "check_batches", lambda runner: None)
     runner = lab.runner()
     check_batches(runner)
@@ -110,11 +116,13 @@ def test_a_model_that_takes_padding_for_text_is_refused(lab, monkeypatch):
 
 
 def test_the_trial_changes_nothing(lab, monkeypatch):
-    """Neither random numbers, nor what the model is, nor its modes."""
+    """Neither random numbers, nor the model, nor its modes."""
     from fs_plugins.trials import check_batches
 
+    monkeypatch.setattr(experiment, "check_batches", lambda runner: None)
     runner = lab.runner()
     model = runner.server.model
+    next(iter(model.children())).eval()
     modes = [module.training for module in model.modules()]
     before = torch.get_rng_state()
     check_batches(runner)

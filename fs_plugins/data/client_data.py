@@ -158,7 +158,7 @@ class TextClientData(ClientData):  # type: ignore[misc]
         )
 
     def collator(self, tokens: Tokens) -> Collator:
-        """What pads as the tokenizer says."""
+        """A collator that pads with the tokenizer's token and on its side."""
         return Collator(
             tokens,
             self.tokenizer.pad_token_id,

@@ -146,7 +146,7 @@ def _check_limits(
 ) -> None:
     """Refuse texts that the model would trip over, hours later perhaps."""
     most = max(int(tokens.ids.max()), int(tokenizer.pad_token_id))
-    if most >= inputs.tokens:
+    if inputs.tokens and most >= inputs.tokens:
         raise UserError(
             f"model.type: the tokenizer has the token {most} "
             f"({tokenizer.convert_ids_to_tokens(most)!r}), and the model has "
@@ -167,9 +167,9 @@ def _check_limits(
         if not fewest or fewest < most:
             end = tokenizer.convert_ids_to_tokens(cfg.model.adapter.eos)
             raise UserError(
-                "model.type: this model classifies by the end of a text "
-                f"({end!r}), of which every text must have as many; these "
-                f"have from {fewest} to {most}"
+                "model.type: this model classifies by end-of-text tokens "
+                f"({end!r}), of which every text must contain the same "
+                f"number; these contain from {fewest} to {most}"
             )
 
 

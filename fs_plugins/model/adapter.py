@@ -7,7 +7,6 @@ from typing import Any
 
 import peft
 import torch
-from peft.tuners.tuners_utils import check_target_module_exists
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
@@ -52,9 +51,7 @@ def put_adapter(base: Base, model_config: Any) -> Any:
     linear = ", ".join(_linear(model))
 
     def config() -> Any:  # PEFT adds to a list that it is given
-        made = config_class(task_type=task, **copy.deepcopy(kwargs))
-        _keep_off_head(made, model, base.head)
-        return made
+        return config_class(task_type=task, **copy.deepcopy(kwargs))
 
     try:
         with warnings.catch_warnings():
@@ -66,7 +63,7 @@ def put_adapter(base: Base, model_config: Any) -> Any:
         check_matches(modules, kwargs, adapted)
         _check_not_tied(adapted)
         if model_config.adapter.private:
-            _put_private(adapted, config())
+            _put_private(adapted, config(), base.head)
     except (UserError, torch.cuda.OutOfMemoryError):
         raise
     except Exception as error:
@@ -85,8 +82,13 @@ def put_adapter(base: Base, model_config: Any) -> Any:
     return adapted
 
 
-def _put_private(adapted: Any, config: Any) -> None:
-    """A second adapter on the same layers, without a head of its own."""
+def _put_private(adapted: Any, config: Any, head: list[str]) -> None:
+    """A second adapter on the same layers, without a head of its own.
+
+    PEFT keeps off the layers of a head that is saved; here none is.
+    """
+    if head:
+        config.exclude_modules = _not_in(config, head)
     config.modules_to_save = None
     # not the method of a classifier's class, which adds a head
     peft.PeftModel.add_adapter(adapted, PRIVATE_ADAPTER, config)
@@ -99,36 +101,23 @@ def _put_private(adapted: Any, config: Any) -> None:
         )
 
 
-def _keep_off_head(config: Any, model: nn.Module, head: list[str]) -> None:
-    """Adapt no layer of a head, which is trained in full.
+def _not_in(config: Any, modules: list[str]) -> str:
+    """What an adapter leaves out, as a pattern: these modules, too.
 
-    Raises:
-        UserError: the PEFT method cannot leave layers out.
+    Args:
+        config: of LoRA.
+        modules: names.
 
     """
-    inside = [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear)
-        and any(name == each or name.startswith(f"{each}.") for each in head)
-    ]
-    reached = [
-        name
-        for name in inside
-        if config.target_modules == "all-linear"
-        or (
-            config.target_modules is not None
-            and check_target_module_exists(config, name)
-        )
-    ]
-    if not reached or getattr(config, "exclude_modules", None):
-        return
-    if not hasattr(config, "exclude_modules"):
-        raise UserError(
-            f"{KEY}: target_modules: {reached[0]!r} is a layer of the head, "
-            "which is trained in full; name layers of the backbone only"
-        )
-    config.exclude_modules = "|".join(map(re.escape, inside))
+    asked = config.exclude_modules or []
+    names = [asked] if isinstance(asked, str) else map(_as_suffix, asked)
+    inside = (rf"{re.escape(each)}(\..*)?" for each in modules)
+    return "|".join(f"({each})" for each in (*names, *inside))
+
+
+def _as_suffix(name: str) -> str:
+    """A name in a list of PEFT's is the end of a module's name."""
+    return rf"(.*\.)?{re.escape(name)}"
 
 
 def _check_not_tied(adapted: Any) -> None:

@@ -87,13 +87,7 @@ def load_base(model_config: Any) -> Base:
         remark = _match_labels(model, head, labels, classes)
     _agree_on_tokens(model.config, model_config.adapter)
     if model_config.adapter.base.gradient_checkpointing:
-        # its name in transformers 6, or before
-        enable = getattr(
-            model,
-            "activation_checkpointing_enable",
-            model.gradient_checkpointing_enable,
-        )
-        enable({"use_reentrant": False})
+        model.gradient_checkpointing_enable({"use_reentrant": False})
     return Base(model, head, remark and f"model.type: {name!r} {remark}")
 
 
@@ -282,15 +276,16 @@ def _match_labels(
         What there is to say of it; or ``""``.
 
     """
-    before = [_plain(labels.get(i, "")) for i in range(len(labels))]
-    wanted = [_plain(each) for each in classes]
+    before = [str(labels.get(i, "")) for i in range(len(labels))]
+    wanted = [str(each) for each in classes]
+    if (
+        len({*map(_plain, before)} | {""})
+        == len(before) + 1
+        == (len({*map(_plain, wanted)} | {""}))
+    ):  # else they differ in punctuation alone, as 'C' and 'C++' do
+        before, wanted = [*map(_plain, before)], [*map(_plain, wanted)]
     if before == wanted:
         return ""
-    if all(re.fullmatch("label[0-9]+", each) for each in before):
-        return (
-            "does not name the classes of its head; they are taken to be "
-            f"{', '.join(classes)}, in this order"
-        )
     output = _output_layer(model, head, len(classes))
     if sorted(before) == sorted(wanted) and output is not None:
         order = [before.index(each) for each in wanted]
@@ -298,6 +293,12 @@ def _match_labels(
             for parameter in output.parameters(recurse=False):
                 parameter.copy_(parameter[order].clone())
         return ""
+    numbered = re.compile("((label|class)_?)?[0-9]*", re.IGNORECASE)
+    if all(numbered.fullmatch(each) for each in before):
+        return (
+            "does not name the classes of its head; they are taken to be "
+            f"{', '.join(classes)}, in this order"
+        )
     for module in head:
         _draw(model, model.get_submodule(module))
     return (

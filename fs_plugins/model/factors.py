@@ -1,4 +1,4 @@
-"""What LoRA's A and B are in a model that has been built."""
+"""Refuse layers whose A and B have no row and column a component."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from fs_plugins.policy import Role, pairs_of
 
 
 def check_factors(
-    model: Any, roles: Mapping[str, Role], key: str, needs_matrices: bool
+    model: Any, roles: Mapping[str, Role], key: str, multiplies: bool
 ) -> None:
     """Refuse layers whose A and B have no row and column a component.
 
@@ -21,7 +21,7 @@ def check_factors(
         model: the PEFT model.
         roles: what its trained parameters are.
         key: what needs to know the components, as a message begins.
-        needs_matrices: whether it also multiplies A and B.
+        multiplies: whether it also multiplies A and B.
 
     Raises:
         UserError: says which layer, and why.
@@ -42,7 +42,7 @@ def check_factors(
                 "(llm.adapter.args: target_parameters, or the experts among "
                 "target_modules); target other layers"
             )
-        if needs_matrices and not a.dim() == b.dim() == 2:
+        if multiplies and not a.dim() == b.dim() == 2:
             raise UserError(
                 f"{key} multiplies A and B; those of {short!r} are a "
                 "convolution's kernels (llm.adapter.args: target_modules); "

@@ -16,15 +16,16 @@ class Inputs:
     """The limits of a model's inputs.
 
     Attributes:
-        tokens: how many tokens have an embedding.
+        tokens: how many tokens have an embedding; 0 where there is no table
+            of them.
         positions: how many tokens a text can have at most; 0 where the
             model computes positions in place of looking them up.
         segments: how many segments it tells apart; 0 if it takes no
             ``token_type_ids``.
         pads_left: padding must come before a text, as the model looks at the
             last token of a row, whatever it is.
-        ends: it looks for the end of a text, and every text must have as
-            many.
+        ends: it classifies by end-of-text tokens, of which every text must
+            contain the same number.
 
     """
 
@@ -56,11 +57,10 @@ def inputs_of(config: Any, task: str) -> Inputs:
             f"model.type: a model of type {config.model_type!r} cannot be "
             f"built for {task}: {first_line(error)}"
         ) from error
-    embedding = model.get_input_embeddings()
     is_classifier = task != CAUSAL
     return Inputs(
-        tokens=int(embedding.weight.shape[0]),
-        positions=_positions(model),
+        tokens=_tokens(model),
+        positions=_positions(model, config.get_text_config()),
         segments=_segments(model),
         # XLNet's summary; others that summarise look for padding
         pads_left=is_classifier
@@ -69,29 +69,58 @@ def inputs_of(config: Any, task: str) -> Inputs:
     )
 
 
-def _tables(model: nn.Module, *parts: str) -> list[nn.Embedding]:
-    """The embeddings whose own name has one of these parts."""
+def _tokens(model: Any) -> int:
+    """Rows of the table of tokens; CANINE and Perceiver have none."""
+    try:
+        table = model.get_input_embeddings()
+    except NotImplementedError:
+        return 0
+    weight = getattr(table, "weight", None)
+    return 0 if weight is None else int(weight.shape[0])
+
+
+# Towers for images and sounds have tables of positions of their own.
+_OTHER_TOWERS = ("vision", "visual", "image", "audio", "speech", "video")
+
+
+def _tables(model: nn.Module, *parts: str) -> list[Any]:
+    """The tables for texts whose own name has one of these parts."""
     return [
         module
         for name, module in model.named_modules()
-        if isinstance(module, nn.Embedding)
+        if getattr(getattr(module, "weight", None), "ndim", 0) == 2
         and any(part in name.rpartition(".")[2] for part in parts)
+        and not any(tower in name for tower in _OTHER_TOWERS)
     ]
 
 
-def _positions(model: nn.Module) -> int:
+def _positions(model: nn.Module, config: Any) -> int:
     """Rows of the shortest table of positions, without those set aside.
 
-    RoBERTa counts from behind its padding token, BART and OPT from 2.
+    RoBERTa counts from behind its padding token, BART and OPT from 2; others
+    that have more rows than positions say so in their configuration.
     """
     usable = []
     for table in _tables(model, "position", "pos_emb", "wpe"):
+        rows = int(table.weight.shape[0])
         first = getattr(table, "offset", None)
         if first is None:
-            padding = table.padding_idx
+            padding = getattr(table, "padding_idx", None)
             first = 0 if padding is None else padding + 1
-        usable.append(table.num_embeddings - int(first))
+        most = getattr(config, "max_position_embeddings", None) or rows
+        usable.append(min(rows - int(first), most))
     return min(usable, default=0)
+
+
+def longest_text(config: Any) -> int:
+    """How many positions a configuration promises; 0 if it does not say.
+
+    Args:
+        config: a configuration of transformers.
+
+    """
+    text = config.get_text_config()
+    return int(getattr(text, "max_position_embeddings", None) or 0)
 
 
 def _segments(model: Any) -> int:
@@ -99,7 +128,7 @@ def _segments(model: Any) -> int:
     if "token_type_ids" not in taken:
         return 0
     rows = [
-        table.num_embeddings
+        int(table.weight.shape[0])
         for table in _tables(model, "token_type_embeddings")
     ]
     if rows:

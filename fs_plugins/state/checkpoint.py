@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from fs_plugins.errors import UserError
-from fs_plugins.state.digests import digests_of
+from fs_plugins.state.digests import digests_of, digests_of_files
 from fs_plugins.state.files import (
     link_file,
     read_tensors,
@@ -63,6 +63,8 @@ class Checkpoints:
         self._outdir = Path(runner.cfg.outdir)
         self.folder = self._outdir / "checkpoints"
         self._keep = runner.cfg.fedsa.checkpoint.keep
+        # at once: the files may change while the run goes on
+        self._plugins = digests_of_files(runner.cfg.fedsa.plugins)
         # The newest one, and which version of each client's is in it.
         self._newest: Path | None = None
         self._versions: dict[int, int] = {}
@@ -163,7 +165,7 @@ class Checkpoints:
 
     @cached_property
     def _digests(self) -> dict[str, str]:
-        return digests_of(self._runner)
+        return digests_of(self._runner) | self._plugins
 
     def _restore(self, folder: Path, state: Mapping[str, Any]) -> int:
         server = self._runner.server

@@ -1,6 +1,7 @@
 """What the numbers of a run depend on, as digests that change with it."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +11,32 @@ import xxhash
 
 
 def digests_of(runner: Any) -> dict[str, str]:
-    """Of the data, the frozen weights and the user's plugins, by what it is.
+    """Digests of the data and the frozen weights, by a name for sentences.
 
     Args:
         runner: a runner with its server; its frozen weights are read once,
             and copied to the CPU one after the other.
 
     """
-    found = {
+    return {
         "the texts and labels": _data(runner.data),
         "the base model's weights": _frozen(runner.server.model),
     }
-    for file in runner.cfg.fedsa.plugins:
-        digest = hashlib.sha256(Path(file).read_bytes()).hexdigest()
-        found[f"the plugin {file}"] = digest
-    return found
+
+
+def digests_of_files(plugins: Sequence[str]) -> dict[str, str]:
+    """Digests of the user's plugins, by a name for sentences.
+
+    Args:
+        plugins: the files; to be called while they are what was imported.
+
+    """
+    return {
+        f"the plugin {file}": hashlib.sha256(
+            Path(file).read_bytes()
+        ).hexdigest()
+        for file in plugins
+    }
 
 
 def _data(data: Any) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from fs_plugins.data.instructions import INSTRUCTION
 from fs_plugins.data.tokenizer import answer_text, prompt_ids
+from fs_plugins.model.inputs import longest_text
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,9 @@ def respond(
         ``decoding.samples`` answers for each prompt, in their order.
 
     """
-    room = max(1, _positions(model) - decoding.max_new_tokens)
+    inner = getattr(model, "model", model)
+    most = longest_text(inner.config) or 1 << 20
+    room = max(1, most - decoding.max_new_tokens)
     ids = [each[-room:].tolist() for each in prompt_ids(tokenizer, prompts)]
     order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
     answers: list[list[str]] = [[] for _ in ids]
@@ -133,9 +136,9 @@ def _generate(
 
 @contextmanager
 def _without_defaults(model: Any) -> Iterator[None]:
-    """Without the options that came with the model, beams or penalties say.
+    """Ignore the model's own generation_config: beams, penalties and more.
 
-    transformers takes what an option of generation does not say from there.
+    transformers merges it into the one that it is given.
     """
     from transformers import GenerationConfig
 
@@ -161,9 +164,3 @@ def until_next(text: str) -> str:
     """
     begin = f"^{re.escape(INSTRUCTION)}[ \t]*$"
     return re.split(begin, text, maxsplit=1, flags=re.MULTILINE)[0]
-
-
-def _positions(model: Any) -> int:
-    inner = getattr(model, "model", model)
-    longest = getattr(inner.config, "max_position_embeddings", None)
-    return int(longest or 1 << 20)

@@ -217,3 +217,33 @@ def test_config_of_a_merged_model_names_the_classes(lab, fedsa):
     assert fedsa("export", folder, *words).returncode == 0
     config = json.loads((out / "config.json").read_text())
     assert config["id2label"] == {"0": "negative", "1": "positive"}
+
+
+@pytest.mark.parametrize(
+    "labels, classes, permuted",
+    [
+        ([">50K", "<=50K"], ("<=50K", ">50K"), True),
+        (["+", "-"], ("-", "+"), True),
+        (["C++", "C"], ("C", "C++"), True),
+        (["Not-Entailed", "entailed"], ("entailed", "not entailed"), True),
+        (["1", "0"], ("0", "1"), True),
+        (["0", "1"], ("no", "yes"), False),
+        (["class_0", "CLASS_1"], ("no", "yes"), False),
+        (["LABEL_0", "LABEL_1"], ("no", "yes"), False),
+    ],
+)
+def test_names_of_classes_are_compared_as_a_reader_would(
+    lab, checkpoint, registries_as_they_were, labels, classes, permuted
+):
+    from fs_plugins.data import register_examples
+    from fs_plugins.data.examples import Examples
+
+    texts = [(f"w{i} w{i + 1}",) for i in range(40)]
+    examples = Examples(texts, [i % 2 for i in range(40)], classes)
+    register_examples("own", lambda name, root: (examples, None))
+    folder = checkpoint(labels)
+    runner = lab.runner(
+        model__type=f"{folder}@huggingface_llm", data__type="any@own"
+    )
+    order = [1, 0] if permuted else [0, 1]
+    assert torch.equal(head_of(runner), saved_head(folder)[order])

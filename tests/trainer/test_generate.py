@@ -1,12 +1,10 @@
 """Answers do not depend on what else is in the batch."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoModelForCausalLM, GenerationConfig
+from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig
 
 from fs_plugins.data.tokenizer import load_tokenizer
 from fs_plugins.trainer.generate import (
@@ -144,7 +142,7 @@ def test_an_answer_may_have_headings(llama):
     written = "### Salt\n- a\n\n### Instruction:\nnext"
 
     class Writes(torch.nn.Module):
-        config = SimpleNamespace(max_position_embeddings=256)
+        config = LlamaConfig(max_position_embeddings=256)
 
         def generate(self, input_ids, **_):
             new = tokenizer(written, return_tensors="pt")["input_ids"]

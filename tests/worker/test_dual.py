@@ -245,3 +245,24 @@ def test_optimizer_state_of_both_adapters_is_kept(lab):
     }
     both = client.parameters.shared | client.parameters.kept
     assert moments == both.keys()
+
+
+@pytest.mark.parametrize("exclude", [None, ["layer.1.output.dense"]])
+def test_the_private_adapter_keeps_off_the_head(lab, tmp_path, exclude):
+    """RoBERTa's head has a layer of the name that is targeted, ``dense``."""
+    from architectures import make
+
+    folder = make("roberta", tmp_path / "roberta")
+    args = {"r": 2, "target_modules": ["dense"]}
+    if exclude:
+        args["exclude_modules"] = exclude
+    runner = lab.runner(
+        federate__method="feddpa",
+        model__type=f"{folder}@huggingface_llm",
+        llm__adapter__args=[args],
+    )
+    names = [n for n, _ in runner.server.model.model.named_parameters()]
+    private = [n for n in names if ".lora_A.private" in n]
+    assert private and not any("classifier" in n for n in private)
+    found = any("layer.1.output.dense" in n for n in private)
+    assert found != bool(exclude)
