@@ -25,6 +25,7 @@ check: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy fs_plugins benchmarks
 
+# The variable leaves out an announcement of the theme's authors.
 docs: .venv/.installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
