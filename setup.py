@@ -18,7 +18,7 @@ TEST = [
     "pytest-xdist>=3.6",
     "hypothesis>=6",
     "trustme>=1.1",
-    "setuptools>=64",  # a test builds the package
+    "setuptools>=70.1",  # a test builds the package
 ]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from fs_plugins.checks import check_values
-from fs_plugins.configurations import find_configuration
+from fs_plugins.configurations import find_configuration, packaged_names
 from fs_plugins.errors import UserError, did_you_mean, unknown
 
 
@@ -104,7 +104,12 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror}") from error
+        meant = (
+            "" if file.exists() else did_you_mean(f"{file}", packaged_names())
+        )
+        raise UserError(
+            f"{file} cannot be read: {error.strerror}{meant}"
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{file} is not YAML: {one_line(error)}") from error
     if not isinstance(content, dict):
