@@ -1,15 +1,14 @@
+# make install  the project in .venv, with the command fedsa
 # make demo   FedSA-LoRA beside its baselines, on a real model and real text
-# make test   the whole test suite
-# make check  formatting, lint and types
-# make docs   the docstrings of all modules, as pages in site/
+# make test   the whole test suite; the CI runs 'make check' before it
+# make check  formatting, lint and types of everything, tests too
+# make docs   the documents and the Python reference, as a site in site/
 
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 DEMO := $(addprefix yaml_configs/demo/, \
 	fedsa.yaml fedavg.yaml fedit.yaml local.yaml)
-MODULES := $(subst /,.,$(basename $(shell find fs_plugins -name '*.py' \
-	! -name '__*' ! -path '*/embedded/*')))
 
 export HF_HUB_OFFLINE ?= 1
 
@@ -26,9 +25,9 @@ check: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy fs_plugins benchmarks
 
+# The variable leaves out an announcement of the theme's authors.
 docs: .venv/.installed
-	$(BIN)/pdoc --docformat google --output-directory site \
-		$(MODULES)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 install: .venv/.installed
 install-demo: .venv/.demo

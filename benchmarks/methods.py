@@ -32,6 +32,7 @@ import os
 import random
 import statistics
 import tempfile
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -266,8 +267,17 @@ def report(runs: Sequence[Run]) -> None:
         for head in HEADS:
             lines += _table(common, data, head)
     lines += _learning_rates(runs)
-    (OUT / "README.md").write_text("\n".join(lines), encoding="utf-8")
+    text = "\n".join(map(_filled, lines))
+    (OUT / "README.md").write_text(text, encoding="utf-8")
     _plot(common)
+
+
+def _filled(text: str) -> str:
+    """Prose in lines of at most 100 columns; tables as they are."""
+    if text.startswith("|"):
+        return text
+    lines = textwrap.wrap(text, 100, break_on_hyphens=False)
+    return "\n".join(lines) + ("\n" if text.endswith("\n") else "")
 
 
 def _table(runs: Sequence[Run], data: str, head: str) -> list[str]:

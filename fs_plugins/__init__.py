@@ -5,11 +5,19 @@ stand-in for it, and registers every plugin with it.
 """
 
 from fs_plugins.host import find_host_or_exit
+from fs_plugins.version import __version__
 
-__version__ = "0.1.0"
 HOST = find_host_or_exit()  # before anything that imports federatedscope
 
 # Each of these registers what it adds with the host.
 from fs_plugins import data, model, options, trainer, worker  # noqa: E402
 
-__all__ = ["HOST", "data", "model", "options", "trainer", "worker"]
+__all__ = [
+    "HOST",
+    "__version__",
+    "data",
+    "model",
+    "options",
+    "trainer",
+    "worker",
+]

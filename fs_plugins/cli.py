@@ -54,18 +54,25 @@ app.add_typer(analyze, name="analyze")
 
 
 def _files(begun: str) -> list[str]:
-    """YAML files and folders that a word begins, or variations of a file."""
+    """YAML files and folders that a word begins, or variations of a file.
+
+    The experiments that come with the project follow by name.
+    """
+    from fs_plugins.configurations import find_configuration, packaged_names
+
     file, plus, last = begun.rpartition("+")
     if plus:
         from fs_plugins.config_file import variations_of
 
-        known = variations_of(Path(file.partition("+")[0]))
+        known = variations_of(find_configuration(file.partition("+")[0]))
         return [f"{file}+{name}" for name in known if name.startswith(last)]
     folder, _, last = begun.rpartition("/")
     found = sorted(Path(folder or ".").glob(f"{last}*"))
-    return [f"{path}/" for path in found if path.is_dir()] + [
+    here = [f"{path}/" for path in found if path.is_dir()] + [
         str(path) for path in found if path.suffix in (".yaml", ".yml")
     ]
+    named = [name for name in packaged_names() if name.startswith(begun)]
+    return here + [name for name in named if name not in here]
 
 
 @app.command(
@@ -267,6 +274,7 @@ def asymmetry(
 @app.command()
 def methods() -> None:
     """List the methods, the aggregators, the adapters, the experiments."""
+    from fs_plugins.configurations import NAME, packaged_folder
     from fs_plugins.report.listings import (
         adapters_table,
         aggregators_table,
@@ -278,9 +286,8 @@ def methods() -> None:
     show(methods_table())
     show(aggregators_table())
     show(adapters_table())
-    folder = Path("yaml_configs")
-    if folder.is_dir():
-        show(experiments_table(folder))
+    here = Path(NAME)
+    show(experiments_table(here if here.is_dir() else packaged_folder()))
 
 
 @app.command()

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from fs_plugins.checks import check_values
+from fs_plugins.configurations import find_configuration, packaged_names
 from fs_plugins.errors import UserError, did_you_mean, unknown
 
 
@@ -14,9 +15,10 @@ def load_config(experiment: str | Path, overrides: Sequence[str] = ()) -> Any:
     """The configuration of an experiment, complete and checked.
 
     Args:
-        experiment: a YAML file, perhaps with variations: ``a.yaml+ffa+vera``
-            is a.yaml with what ``variations/ffa.yaml`` and then
-            ``variations/vera.yaml`` set in its place.
+        experiment: a YAML file, or the name of one that comes with the
+            project (``demo/fedsa.yaml``), perhaps with variations:
+            ``a.yaml+ffa+vera`` is a.yaml with what ``variations/ffa.yaml``
+            and then ``variations/vera.yaml`` set in its place.
         overrides: ``key value`` pairs, which come last.
 
     Raises:
@@ -61,6 +63,8 @@ def _found(name: str, folder: Path) -> str:
 def files_of(experiment: str | Path) -> list[Path]:
     """The base file of ``a.yaml+ffa+vera``, and those of its variations.
 
+    A base file that is not there, seen from the current folder, may be one
+    of those that come with the project.
     A variation is in a folder ``variations`` beside the base file, or beside
     the base file's folder; or it is a file of its own (``+my.yaml``).
 
@@ -71,7 +75,7 @@ def files_of(experiment: str | Path) -> list[Path]:
     if Path(experiment).exists():
         return [Path(experiment)]
     first, *names = str(experiment).split("+")
-    base = Path(first)
+    base = find_configuration(first)
     known = variations_of(base)
     files = [base]
     for name in names:
@@ -100,7 +104,12 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror}") from error
+        meant = (
+            "" if file.exists() else did_you_mean(f"{file}", packaged_names())
+        )
+        raise UserError(
+            f"{file} cannot be read: {error.strerror}{meant}"
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{file} is not YAML: {one_line(error)}") from error
     if not isinstance(content, dict):

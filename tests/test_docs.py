@@ -1,28 +1,54 @@
-"""What the documents say is so: links, commands, examples, tables."""
+"""What the documents say is so: links, commands, examples, tables, site."""
 
+import html.parser
+import json
+import os
 import re
 import subprocess
-import warnings
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 import typer
+import yaml
 from helpers import ADAPTERS
 
 from fs_plugins.cli import app
 from fs_plugins.config_file import load_config
 from fs_plugins.model.arguments import COVERED, REFUSED
+from fs_plugins.policy import METHODS
 from fs_plugins.report.listings import options_table
 from fs_plugins.report.tables import markdown
 
 pytestmark = pytest.mark.usefixtures("registries_as_they_were")
 ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+README = ROOT / "README.md"
 PAGES = sorted(
     file
-    for pattern in ("*.md", "docs/*.md", "benchmarks/**/*.md")
+    for pattern in ("*.md", "docs/**/*.md", "benchmarks/**/*.md")
     for file in ROOT.glob(pattern)
 )
+COMPUTED = ROOT / "benchmarks" / "results" / "asymmetry" / "asymmetry.md"
+
+
+def each(pages):
+    def name(page):
+        return page.relative_to(ROOT).as_posix()
+
+    return pytest.mark.parametrize("page", pages, ids=name)
+
+
+ALL = each(PAGES)
+BY_HAND = each([page for page in PAGES if page != COMPUTED])
+COLUMNS = 100
+CODE = re.compile(r"```.*?```", re.S)
+
+
+def prose(page: Path) -> str:
+    """A page without its blocks of code."""
+    return CODE.sub("", page.read_text("utf-8"))
 
 
 def anchor(heading: str) -> str:
@@ -31,33 +57,74 @@ def anchor(heading: str) -> str:
     return words.replace(" ", "-")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.name))
+def anchors(page: Path) -> list[str]:
+    return [anchor(h) for h in re.findall(r"^#+ (.*)$", prose(page), re.M)]
+
+
+@ALL
 def test_links_lead_somewhere(page):
-    text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.S)
-    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+    """To a file of the repository, and to a heading that it has."""
+    links = re.findall(r"\]\(([^)\s]+)\)", prose(page))
+    for link in links:
         if link.startswith("https://"):
             assert re.fullmatch(r"https://[\w.-]+(/[\w.%/-]*)?", link), link
             continue
         name, _, part = link.partition("#")
         target = page.parent / name if name else page
-        assert target.exists(), link
-        if part:
-            headings = re.findall(
-                r"^#+ (.*)$", target.read_text("utf-8"), re.M
-            )
-            assert part in map(anchor, headings), link
+        assert target.is_file(), link
+        assert not part or part in anchors(target), link
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.name))
+@BY_HAND
+def test_headings_are_told_apart(page):
+    """Two of one name in a page have one anchor; one title begins it."""
+    assert len(set(anchors(page))) == len(anchors(page))
+    titles = re.findall(r"^# .*$", prose(page), re.M)
+    assert len(titles) == 1 and page.read_text("utf-8").startswith(titles[0])
+
+
+@ALL
 def test_tables_are_whole(page):
     """A blank line in one makes text of all that is below it."""
-    text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.S)
-    for table in re.findall(r"(?:^\|.*\n?)+", text, re.M):
+    for table in re.findall(r"(?:^\|.*\n?)+", prose(page), re.M):
         head, rule, *rows = table.splitlines()
         assert re.fullmatch(r"(\| ?-+ ?)+\|", rule), head
         width = rule.count("|")
         for row in (head, *rows):
             assert len(re.findall(r"(?<!\\)\|", row)) == width, row
+
+
+@BY_HAND
+def test_lines_are_short(page):
+    """But for tables and code, which have no room to be broken in."""
+    lines = prose(page).splitlines()
+    long = [x for x in lines if len(x) > COLUMNS and not x.startswith("|")]
+    assert not [line for line in long if " " in line.strip()]
+
+
+def test_the_readme_is_where_one_begins():
+    """It is short, and every page is reached from it or from one it names."""
+    assert len(README.read_text("utf-8").splitlines()) <= 150
+    reached, new = set(), {README}
+    while new:
+        page = new.pop()
+        reached.add(page)
+        links = re.findall(r"\]\(([^)#\s]+\.md)", prose(page))
+        new |= {(page.parent / link).resolve() for link in links} - reached
+    assert set(DOCS.glob("*.md")) <= reached
+
+
+def test_the_readmes_experiment_is_loaded(tmp_path):
+    (text,) = re.findall(r"```yaml\n(.*?)```", README.read_text(), re.S)
+    file = tmp_path / "my.yaml"
+    file.write_text(text)
+    cfg = load_config(file)
+    assert cfg.federate.method == "fedsa" and cfg.data.type == "sst2@glue"
+
+
+def test_every_method_is_in_the_readmes_table():
+    rows = re.findall(r"^\| `(\w+)` \|", prose(README), re.M)
+    assert sorted(rows) == sorted([*METHODS, "FedAvg"])
 
 
 def commands() -> list[str]:
@@ -69,7 +136,7 @@ def commands() -> list[str]:
         lines = [line for block in blocks for line in block.splitlines()]
         lines += re.findall(r"`(fedsa [^`]*)`", text)
         found += [
-            line.removeprefix("$ ").partition(" #")[0].strip()
+            " ".join(line.removeprefix("$ ").partition(" #")[0].split())
             for line in lines
             if re.match(r"(\$ )?fedsa (--)?[a-z]", line)
         ]
@@ -96,28 +163,40 @@ def test_commands_are_as_the_command_has_them(line, monkeypatch):
     else:
         assert command.name in line, "a command that there is"
     for word in words:
-        if word.startswith("yaml_configs/"):
+        if word.startswith(("yaml_configs/", "demo/")):
             load_config(word)
 
 
 def test_programs_and_targets_that_are_named_are_there():
     text = "\n".join(page.read_text("utf-8") for page in PAGES)
-    for program in re.findall(r"python ((?:benchmarks|yaml)[\w/]*\.py)", text):
+    programs = re.findall(
+        r"python ((?:benchmarks|yaml|tests)[\w/]*\.py)", text
+    )
+    assert programs
+    for program in programs:
         assert (ROOT / program).is_file(), program
     makefile = (ROOT / "Makefile").read_text("utf-8")
     for target in re.findall(r"`make ([\w-]+)`|^make ([\w-]+)", text, re.M):
         assert re.search(rf"^{''.join(target)}:", makefile, re.M), target
 
 
+def test_files_that_are_named_are_there():
+    """Programs, folders and YAML files of the repository, as code."""
+    start = r"(?:fs_plugins|tests|benchmarks|docs|yaml_configs)/"
+    for page in PAGES:
+        for name in re.findall(rf"`({start}[\w./]*)`", prose(page)):
+            assert (ROOT / name).exists(), f"{page.name}: {name}"
+
+
 def test_every_option_is_in_its_table():
-    page = (ROOT / "docs" / "federatedscope.md").read_text("utf-8")
+    page = (DOCS / "options.md").read_text("utf-8")
     assert page.endswith(markdown(options_table())), (
         "write what 'fedsa options --markdown' prints to its end"
     )
 
 
 def test_every_argument_of_an_adapter_is_in_its_table():
-    page = (ROOT / "docs" / "adapters.md").read_text("utf-8")
+    page = (DOCS / "adapters.md").read_text("utf-8")
     section = page.partition("## Arguments of the adapter")[2]
     for name in COVERED:
         assert f"`{name}`" in section, name
@@ -125,9 +204,18 @@ def test_every_argument_of_an_adapter_is_in_its_table():
         assert f"| `{name}` | {reason} |" in section, name
 
 
+def test_the_citation_is_well_formed():
+    cff = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert {"cff-version", "title", "message", "authors"} <= cff.keys()
+    (paper,) = cff["references"]
+    names = [author["family-names"] for author in paper["authors"]]
+    assert names == ["Guo", "Zeng", "Wang", "Fan", "Wang", "Qu"]
+    assert "2410.01463" in paper["url"] and paper["year"] == 2025
+
+
 def example(name: str, folder: Path) -> str:
     """A file of docs/extending.md, written out."""
-    text = (ROOT / "docs" / "extending.md").read_text("utf-8")
+    text = (DOCS / "extending.md").read_text("utf-8")
     (code,) = re.findall(rf"```python\n(# {name}\n.*?)```", text, re.S)
     file = folder / name
     file.write_text(code)
@@ -208,18 +296,74 @@ def test_the_example_of_a_data_set(lab, tmp_path):
     assert last["test_total"] == 20 and 0 <= last["test_acc"] <= 1
 
 
-def test_docstrings_are_rendered_without_a_warning(tmp_path):
-    import pdoc
+class Loaded(html.parser.HTMLParser):
+    """What a browser fetches with a page, and where the page leads."""
 
-    folder = ROOT / "fs_plugins"
-    modules = [
-        ".".join(file.relative_to(ROOT).with_suffix("").parts)
-        for file in folder.rglob("*.py")
-        if "embedded" not in file.parts and not file.stem.startswith("__")
-    ]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        pdoc.render.configure(docformat="google")
-        pdoc.pdoc(*modules, output_directory=tmp_path)
-    page = (tmp_path / "fs_plugins" / "policy" / "methods.html").read_text()
-    assert "SHARE" in page and "register_method" in page
+    def __init__(self):
+        super().__init__()
+        self.fetched, self.links, self.anchors = [], [], set()
+
+    def handle_starttag(self, tag, attrs):
+        given = {name: value or "" for name, value in attrs}
+        self.anchors.add(given.get("id", ""))
+        if tag == "a":
+            self.links.append(given.get("href", ""))
+        elif tag == "link":
+            self.fetched.append(given.get("href", ""))
+        self.fetched.append(given.get("src", ""))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> dict[Path, Loaded]:
+    """The pages of the site as 'make docs' builds it; a warning fails it."""
+    folder = tmp_path_factory.mktemp("site")
+    result = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", folder],
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    pages = {}
+    for file in sorted(folder.rglob("*.html")):
+        pages[file] = Loaded()
+        pages[file].feed(file.read_text("utf-8"))
+    return pages
+
+
+def test_the_site_has_every_page_and_a_search(site):
+    (folder,) = {f.parent for f in site if f.name == "index.html"} & {
+        f.parent for f in site if f.name == "start.html"
+    }
+    built = {file.relative_to(folder).as_posix() for file in site}
+    for page in (*DOCS.glob("*.md"), *ROOT.glob("*.md")):
+        name = "index" if page == README else page.stem
+        assert f"{name}.html" in built
+    method = folder / "reference" / "fs_plugins.policy.methods.html"
+    assert "register_method" in method.read_text("utf-8")
+    index = json.loads((folder / "search/search_index.json").read_text())
+    found = {entry["location"].partition("#")[0] for entry in index["docs"]}
+    assert {"methods.html", "start.html", "options.html"} <= found
+
+
+def test_the_site_loads_nothing_from_elsewhere(site):
+    """Neither pages nor style sheets: it is read without a network."""
+    for file, page in site.items():
+        assert not [x for x in page.fetched if re.match(r"(https?:)?//", x)]
+        assert not re.search(r"fonts\.g|unpkg|jsdelivr", file.read_text())
+    (folder,) = {file.parent for file in site if file.name == "start.html"}
+    for sheet in folder.rglob("*.css"):
+        assert not re.search(r"url\(['\"]?(https?:)?//", sheet.read_text())
+
+
+def test_the_sites_links_lead_somewhere(site):
+    for file, page in site.items():
+        for link in page.links:
+            name, _, part = link.partition("#")
+            if file.name == "404.html" or re.match(r"\w+:", link):
+                continue
+            target = (file.parent / name).resolve() if name else file
+            assert target.exists(), f"{file.name}: {link}"
+            if part and target in site:
+                assert part in site[target].anchors, f"{file.name}: {link}"

@@ -10,7 +10,7 @@ from fs_plugins.errors import UserError
 from fs_plugins.plugins import load_plugins
 
 pytestmark = pytest.mark.usefixtures("registries_as_they_were")
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
 
 
 @pytest.fixture
@@ -24,13 +24,13 @@ def written(tmp_path):
 
 
 def example() -> str:
-    """The plugin of the README."""
-    text = README.read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(# my_method\.py\n.*?)```", text, re.S)
+    """The first plugin of the documents."""
+    text = PAGE.read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(# halfway\.py\n.*?)```", text, re.S)
     return code
 
 
-def test_the_readmes_example_in_twenty_lines(lab, written):
+def test_the_documents_example_in_twenty_lines(lab, written):
     """It runs, and computes what it says."""
     code = example()
     assert len(code.splitlines()) <= 20

@@ -1,0 +1,48 @@
+"""The YAML files that come with the project, wherever it is installed."""
+
+from importlib.resources import files
+from pathlib import Path
+
+NAME = "yaml_configs"
+
+
+def packaged_folder() -> Path:
+    """The folder of the project's own YAML files.
+
+    An installed package carries the folder inside itself; in a checkout it
+    lies beside the package.
+    """
+    package = Path(str(files("fs_plugins")))
+    inside = package / NAME
+    return inside if inside.is_dir() else package.parent / NAME
+
+
+def packaged_names() -> list[str]:
+    """The experiments in that folder, as ``demo/fedsa.yaml``."""
+    folder = packaged_folder()
+    return sorted(
+        file.relative_to(folder).as_posix()
+        for file in folder.rglob("*.yaml")
+        if file.parent.name != "variations"
+    )
+
+
+def find_configuration(name: str) -> Path:
+    """The file that a name stands for.
+
+    A path that exists, seen from the current folder, comes first.  Any other
+    name may be one of the project's own experiments, ``demo/fedsa.yaml`` or
+    ``yaml_configs/demo/fedsa.yaml``.
+
+    Args:
+        name: a path or a name.
+
+    Returns:
+        The file; the path itself if there is no such experiment either.
+
+    """
+    path = Path(name)
+    short = path.as_posix().removeprefix(f"{NAME}/")
+    if not path.exists() and short in packaged_names():
+        return packaged_folder() / short
+    return path

@@ -1,0 +1,145 @@
+"""An installed package has what a checkout has, in any folder."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / "yaml_configs"
+SOURCES = ("fs_plugins", "yaml_configs", "docs")
+LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.egg-info")
+
+
+def python(*words, folder, **environment):
+    """The output of a Python program, which must not fail."""
+    result = subprocess.run(
+        [sys.executable, *map(str, words)],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    """Built from the source distribution, and without a network."""
+    folder = tmp_path_factory.mktemp("build")
+    source = folder / "source"
+    for name in SOURCES:
+        shutil.copytree(ROOT / name, source / name, ignore=LEFT_OUT)
+    for file in ROOT.iterdir():
+        if file.is_file() and file.name != ".git":
+            shutil.copy(file, source)
+    python(
+        "-c",
+        "from setuptools import build_meta; build_meta.build_sdist('..')",
+        folder=source,
+    )
+    (archive,) = folder.glob("*.tar.gz")
+    words = ["pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    python("-m", *words, "-w", folder, archive, folder=folder)
+    (file,) = folder.glob("*.whl")
+    return file
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory) -> Path:
+    """The folder that the wheel is installed in."""
+    folder = tmp_path_factory.mktemp("installed")
+    words = ["pip", "install", "--quiet", "--no-deps", "--no-index"]
+    python("-m", *words, "--target", folder, wheel, folder=folder)
+    return folder
+
+
+@pytest.fixture
+def fedsa(installed, tmp_path):
+    """The installed command, in a folder that has no YAML files."""
+
+    def call(*words, folder=tmp_path, **environment):
+        path = {"PYTHONPATH": str(installed), **environment}
+        return python("-m", "fs_plugins", *words, folder=folder, **path)
+
+    return call
+
+
+def test_the_wheel_has_the_package_and_every_yaml_file(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    ours = [*CONFIGS.rglob("*.yaml"), *(ROOT / "fs_plugins").rglob("*.py")]
+    for file in ours:
+        name = file.relative_to(ROOT).as_posix()
+        wanted = name if name.startswith("fs_") else f"fs_plugins/{name}"
+        assert wanted in names
+    assert {"fs_plugins/py.typed", "fs_plugins/report/report.html.j2"} <= names
+    assert not any(name.startswith(("tests/", "docs/")) for name in names)
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_the_version_stands_in_one_place(wheel, fedsa):
+    text = (ROOT / "fs_plugins" / "version.py").read_text("utf-8")
+    (version,) = re.findall(r'__version__ = "(.+)"', text)
+    assert wheel.name.startswith(f"fs_plugins-{version}-")
+    assert fedsa("--version") == f"fs_plugins {version}\n"
+    assert version not in (ROOT / "setup.py").read_text("utf-8")
+
+
+def test_the_packaged_experiments_are_listed(fedsa, installed):
+    text = "".join(fedsa("methods", COLUMNS="300").split())
+    assert str(installed) in text
+    for name in ("demo/fedsa.yaml", "glue/rte.yaml", "+ffa", "+vera(demo)"):
+        assert name in text
+
+
+def test_packaged_experiments_are_completed(fedsa):
+    def completed(begun):
+        words = {"_FEDSA_COMPLETE": "complete_bash", "COMP_WORDS": begun}
+        return fedsa(**words, COMP_CWORD=str(begun.count(" "))).split()
+
+    assert completed("fedsa run --cfg demo/feds") == ["demo/fedsa.yaml"]
+    variations = completed("fedsa run --cfg demo/fedsa.yaml+ff")
+    assert variations == ["demo/fedsa.yaml+ffa"]
+
+
+LOAD = """
+import sys, yaml
+from fs_plugins.config_file import load_config, tree_of
+for name in sys.argv[1:]:
+    print("---")
+    print(yaml.safe_dump(tree_of(load_config(name))))
+"""
+
+
+def test_packaged_experiments_are_loaded_by_name(installed, tmp_path):
+    """With variations; a file of the current folder comes first."""
+    text = (CONFIGS / "demo" / "local.yaml").read_text("utf-8")
+    (tmp_path / "demo").mkdir()
+    changed = text.replace("total_round_num: 10", "total_round_num: 3")
+    (tmp_path / "demo" / "local.yaml").write_text(changed)
+    methods = {
+        "demo/fedsa.yaml": "fedsa",
+        "demo/fedsa.yaml+ffa+vera": "ffa",
+        "yaml_configs/demo/fedsa.yaml+rolora": "rolora",
+        "demo/local.yaml": "local",
+    }
+    path = {"PYTHONPATH": str(installed)}
+    text = python("-c", LOAD, *methods, folder=tmp_path, **path)
+    loaded = list(yaml.safe_load_all(text))
+    federate = [cfg["federate"] for cfg in loaded]
+    assert [f["method"] for f in federate] == [*methods.values()]
+    assert [f["total_round_num"] for f in federate] == [10, 10, 10, 3]
+    assert all(cfg["data"]["type"] == "bbc@demo" for cfg in loaded)
+
+
+def test_the_command_runs_a_packaged_experiment(fedsa):
+    """Without a model or training: what it would do and cost."""
+    text = fedsa("run", "--cfg", "demo/fedsa.yaml+ffa", "--dry-run")
+    assert "  method: ffa\n" in text
