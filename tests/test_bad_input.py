@@ -112,6 +112,14 @@ MISTAKES = {
         {"fedsa__aggregator": "median", "fedsa__ranks": [2, 1]},
         ["median", "fedsa.ranks", "hetlora"],
     ),
+    "ranks of fedex": (
+        {
+            "federate__method": "fedit",
+            "fedsa__aggregator": "fedex",
+            "fedsa__ranks": [2, 1],
+        },
+        ["fedex cannot combine", "fedsa.ranks", "flexlora"],
+    ),
     "a rank beyond the adapter's": (
         {"fedsa__ranks": [2, 3]},
         ["fedsa.ranks", "3", "from 1 to 2"],
