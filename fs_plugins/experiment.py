@@ -196,8 +196,11 @@ def _run(
                 _run_rounds(runner, checkpoints)
             finally:
                 save_adapters(runner, folder / "adapters")
-        summary = recorder.finish(time.perf_counter() - begin)
-        problem = check_saved(runner, folder / "adapters")
+        seconds = time.perf_counter() - begin
+        try:  # a run that is killed meanwhile has not finished
+            problem = check_saved(runner, folder / "adapters")
+        finally:
+            summary = recorder.finish(seconds)
         if problem:
             raise RunError(problem)
     except OSError as error:
