@@ -63,12 +63,11 @@ def timed(action: Callable[[], Any]) -> float:
 
 def checkpoints(folder: Path, rounds: int) -> None:
     """Size and time of a checkpoint, and of taking it up again."""
-    from fs_plugins.report.progress import Progress
     from fs_plugins.report.recorder import Recorder
     from fs_plugins.state.checkpoint import Checkpoints
 
     runner = build(100, folder)
-    recorder = Recorder(runner, {}, Progress())
+    recorder = Recorder(runner.cfg, {})
     written = Checkpoints(runner, recorder)
     clients = list(runner.client.values())
     print("100 clients      written    bytes")

@@ -32,8 +32,8 @@ def run(clients: int, folder: Path, backend: str) -> dict[str, float]:
     """Run one federation in this process; returns what it took."""
     import fs_plugins  # noqa: F401  makes federatedscope importable
     from fs_plugins.config_file import load_config
-    from fs_plugins.experiment import _run_rounds, build_runner
-    from fs_plugins.report.progress import Progress
+    from fs_plugins.events import Run
+    from fs_plugins.experiment import build_runner
     from fs_plugins.report.recorder import Recorder, _peak_rss
     from fs_plugins.state.checkpoint import Checkpoints
 
@@ -71,8 +71,8 @@ def run(clients: int, folder: Path, backend: str) -> dict[str, float]:
 
         client.msg_handlers["model_para"] = timed
     # with a checkpoint after each round, as a run has it
-    recorder = Recorder(runner, {}, Progress())
-    _run_rounds(runner, Checkpoints(runner, recorder))
+    recorder = Recorder(runner.cfg, {})
+    Run(runner, [recorder, Checkpoints(runner, recorder)]).run()
 
     return {
         "clients": clients,

@@ -3,8 +3,6 @@
 import contextlib
 import errno
 import logging
-import os
-import signal
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,7 +22,8 @@ from fs_plugins.config import (
     is_ours,
 )
 from fs_plugins.config_file import load_config, name_of, one_line
-from fs_plugins.errors import Interrupted, RunError, UserError
+from fs_plugins.errors import RunError, UserError
+from fs_plugins.events import Run, listeners_of
 from fs_plugins.folder import (
     asked_in,
     check_unchanged,
@@ -37,11 +36,10 @@ from fs_plugins.policy import variant_of
 from fs_plugins.report.progress import progress_for
 from fs_plugins.report.recorder import Recorder
 from fs_plugins.report.track import tracker_for
-from fs_plugins.signals import handling
+from fs_plugins.signals import Stops
 from fs_plugins.state.adapters import save_adapters
 from fs_plugins.state.checkpoint import Checkpoints
 from fs_plugins.trials import check_batches, check_saved
-from fs_plugins.worker.between_rounds import call_between_rounds
 
 # What a full or read-only disk answers.
 _NO_ROOM = (
@@ -181,19 +179,28 @@ def _run(
             if problem:
                 raise RunError(problem)
             return {"outdir": str(folder)}
-        with (
-            progress_for(name, facts["rounds"], quiet) as progress,
-            tracker_for(cfg, folder) as tracker,
-            _wandb_ends(cfg),
-        ):
-            recorder = Recorder(runner, facts, progress, tracker)
-            checkpoints = Checkpoints(runner, recorder)
-            if resumed is not None:
-                checkpoints.restore(force)
-                remember(resumed, folder)
-                (folder / "summary.json").unlink(missing_ok=True)
+        recorder = Recorder(cfg, facts)
+        checkpoints = Checkpoints(runner, recorder)
+        stops = Stops(cfg, checkpoints)
+        is_resumable = not why_not_resumable(cfg)
+        run = Run(
+            runner,
+            [
+                recorder,
+                *progress_for(name, facts["rounds"], quiet),
+                *tracker_for(cfg, folder),
+                *listeners_of(cfg.fedsa.plugins),
+                *([checkpoints, stops] if is_resumable else []),
+            ],
+            pauses=is_resumable,
+        )
+        if resumed is not None:
+            checkpoints.restore(force)
+            remember(resumed, folder)
+            (folder / "summary.json").unlink(missing_ok=True)
+        with _wandb_ends(cfg):
             try:
-                _run_rounds(runner, checkpoints)
+                _run_rounds(run, checkpoints, stops, is_resumable)
             finally:
                 save_adapters(runner, folder / "adapters")
         seconds = time.perf_counter() - begin
@@ -213,35 +220,22 @@ def _run(
     return summary | {"outdir": str(folder)}
 
 
-def _run_rounds(runner: Any, checkpoints: Checkpoints) -> None:
-    """Run, and write checkpoints between the rounds."""
-    if why_not_resumable(runner.cfg):
-        runner.run()
+def _run_rounds(
+    run: Run, checkpoints: Checkpoints, stops: Stops, is_resumable: bool
+) -> None:
+    """Run; what fails can go on later, if it can at all."""
+    if not is_resumable:
+        run.run()
         return
-    every = runner.cfg.fedsa.checkpoint.every
-    folder = runner.cfg.outdir
-    with _stop_signal() as stop:
-
-        def between_rounds() -> None:
-            rounds = runner.server.state
-            if stop or (every and rounds % every == 0):
-                checkpoints.write()
-            if stop:
-                raise Interrupted(
-                    f"stopped after round {rounds} of "
-                    f"{runner.cfg.federate.total_round_num}; 'fedsa run "
-                    f"--resume {folder}' goes on",
-                    stop[0],
-                )
-
-        call_between_rounds(runner.server, between_rounds)
-        try:
-            runner.run()
-        except RunError as error:
-            checkpoints.write()
-            raise RunError(
-                f"{error}; 'fedsa run --resume {folder}' goes on from there"
-            ) from error
+    try:
+        with stops.listening():
+            run.run()
+    except RunError as error:
+        checkpoints.write()
+        raise RunError(
+            f"{error}; 'fedsa run --resume {run.cfg.outdir}' goes on from "
+            "there"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -254,22 +248,6 @@ def _wandb_ends(cfg: Any) -> Iterator[None]:
             import wandb
 
             wandb.finish()
-
-
-@contextlib.contextmanager
-def _stop_signal() -> Iterator[list[int]]:
-    """A list that gets the first SIGINT or SIGTERM; the next acts at once."""
-    received: list[int] = []
-
-    def handle(number: int, _: Any) -> None:
-        received.append(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        # print() may be what was interrupted
-        os.write(2, b"stopping after this round; once more: at once\n")
-
-    with handling(handle):
-        yield received
 
 
 def silence() -> None:

@@ -15,8 +15,8 @@ import torch
 from helpers import copied, record, start_of
 
 from fs_plugins.config_file import load_config
+from fs_plugins.events import Run
 from fs_plugins.experiment import build_runner
-from fs_plugins.report.progress import Progress
 from fs_plugins.report.recorder import Recorder
 
 
@@ -50,9 +50,10 @@ def run(file: Path, outdir: Path) -> dict[str, Any]:
 
     server._perform_federated_aggregation = aggregated
     facts = {"method": cfg.federate.method}
-    recorder = Recorder(runner, facts, Progress())
+    recorder = Recorder(cfg, facts)
+    run = Run(runner, [recorder], pauses=False)
     sent = record(runner)
-    runner.run()
+    run.run()
     summary = recorder.finish(0.0)
     found["messages"] = [
         (m.msg_type, m.sender, m.receiver, m.state)

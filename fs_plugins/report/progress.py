@@ -6,44 +6,11 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from fs_plugins.events import Listener, Run
 from fs_plugins.report.results import leading_metric, size
 
 
-class Progress:
-    """Shows nothing."""
-
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        """Stop showing."""
-
-    def round_begins(self, rnd: int, clients: int) -> None:
-        """Round ``rnd`` (from 1) begins at so many (more) clients."""
-
-    def client_trained(self, client: int) -> None:
-        """A client has sent its update."""
-
-    def evaluation_begins(self, clients: int) -> None:
-        """So many (more) clients are asked to evaluate."""
-
-    def client_evaluated(self, client: int) -> None:
-        """A client has sent its results."""
-
-    def evaluated(
-        self, rnd: int, results: Mapping[str, float], sent: int
-    ) -> None:
-        """All results after a round are there.
-
-        Args:
-            rnd: how many rounds are over.
-            results: weighted over clients.
-            sent: bytes so far, up and down.
-
-        """
-
-
-class Lines(Progress):
+class Lines(Listener):
     """One plain line an evaluation; for a file or a pipe.
 
     Args:
@@ -63,13 +30,13 @@ class Lines(Progress):
         if not self._first:
             self._first, self._begin = rnd, time.monotonic()
 
-    def evaluated(
-        self, rnd: int, results: Mapping[str, float], sent: int
-    ) -> None:
+    def recorded(self, line: Mapping[str, Any]) -> None:
         """Print the round, its results, bytes and the time left."""
+        rnd = line["round"]
         print(
-            f"{self.name}: round {rnd}/{self.rounds}  {headline(results)}  "
-            f"{size(sent)} sent{self._time_left(rnd)}",
+            f"{self.name}: round {rnd}/{self.rounds}  "
+            f"{headline(line['weighted'])}  {size(_sent(line))} sent"
+            f"{self._time_left(rnd)}",
             flush=True,
         )
 
@@ -82,7 +49,7 @@ class Lines(Progress):
         return f"  {left} left"
 
 
-class Bar(Progress):
+class Bar(Listener):
     """A bar with the round, its clients and the newest results.
 
     Args:
@@ -119,11 +86,12 @@ class Bar(Progress):
         self._trained = self._evaluated = (0, 0)
         self._results = ""
 
-    def __enter__(self) -> "Bar":
+    def run_begins(self, run: Run) -> None:
+        """Show the bar."""
         self._display.start()
-        return self
 
-    def __exit__(self, *_: Any) -> None:
+    def run_ends(self) -> None:
+        """Leave the bar as it is."""
         self._display.stop()
 
     def round_begins(self, rnd: int, clients: int) -> None:
@@ -150,11 +118,10 @@ class Bar(Progress):
         self._evaluated = (done + 1, of)
         self._show(f"evaluating {done + 1}/{of}  ")
 
-    def evaluated(
-        self, rnd: int, results: Mapping[str, float], sent: int
-    ) -> None:
+    def recorded(self, line: Mapping[str, Any]) -> None:
         """Show the newest results."""
-        self._results = f"{size(sent)} sent  {headline(results)}"
+        results = headline(line["weighted"])
+        self._results = f"{size(_sent(line))} sent  {results}"
         self._evaluated = (0, 0)
         self._show("")
 
@@ -162,11 +129,23 @@ class Bar(Progress):
         self._display.update(self._task, doing=doing + self._results)
 
 
-def progress_for(name: str, rounds: int, quiet: bool) -> Progress:
-    """A bar on a terminal, lines elsewhere, nothing if quiet."""
+def progress_for(name: str, rounds: int, quiet: bool) -> list[Listener]:
+    """A bar on a terminal, lines elsewhere, nothing if quiet.
+
+    Args:
+        name: what is shown begins with it.
+        rounds: the number of rounds.
+        quiet: show nothing.
+
+    """
     if quiet:
-        return Progress()
-    return (Bar if sys.stdout.isatty() else Lines)(name, rounds)
+        return []
+    return [(Bar if sys.stdout.isatty() else Lines)(name, rounds)]
+
+
+def _sent(line: Mapping[str, Any]) -> int:
+    """Bytes so far, up and down."""
+    return int(line["uplink_bytes"] + line["downlink_bytes"])
 
 
 def headline(results: Mapping[str, float]) -> str:

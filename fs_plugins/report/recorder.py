@@ -1,7 +1,7 @@
-"""Writes down what a run does, by looking at its messages.
+"""Writes down what a run does.
 
-It hangs on to the runner from outside, so that every method is recorded in
-the same way, the host's own among them, on either host.
+It listens to the run's events, so that every method is recorded in the same
+way, the host's own among them, on either host.
 """
 
 import json
@@ -9,42 +9,31 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from fs_plugins.report.progress import Progress
+from fs_plugins.events import Listener, Results, Run
 from fs_plugins.report.results import evaluation, is_better, selection_key
-from fs_plugins.report.track import Tracker
 from fs_plugins.state.files import write_file
 from fs_plugins.wire import encode
 
 
-class Recorder:
+class Recorder(Listener):
     """Writes ``metrics.jsonl`` during a run, and ``summary.json`` after it.
 
     Args:
-        runner: a runner, not yet run, with the server in it.
+        cfg: the run's configuration.
         facts: what the summary begins with (method, model, ...).
-        progress: is told what happens.
-        tracker: is told the results, too.
 
     """
 
-    def __init__(
-        self,
-        runner: Any,
-        facts: dict[str, Any],
-        progress: Progress,
-        tracker: Tracker | None = None,
-    ) -> None:
-        self.cfg = runner.cfg
+    def __init__(self, cfg: Any, facts: dict[str, Any]) -> None:
+        self.cfg = cfg
         self.facts = facts
-        self.progress = progress
-        self.tracker = tracker or Tracker()
-        self.outdir = Path(self.cfg.outdir)
+        self.outdir = Path(cfg.outdir)
         # bytes by round: the next one may have begun before the results of
         # this one's evaluation are in
         self._bytes: dict[str, Counter[int]] = {
@@ -55,100 +44,27 @@ class Recorder:
         self.seconds: dict[str, float] = {"aggregate": 0.0}
         self.last: dict[str, Any] | None = None
         self.best: dict[str, Any] | None = None
-        self._key = selection_key(self.cfg.eval.best_res_update_round_wise_key)
+        self._key = selection_key(cfg.eval.best_res_update_round_wise_key)
         self._shared = 0
         self._begin = time.perf_counter()
         self._before = 0.0  # seconds, and peak memory, of earlier processes
         self._peak_before = 0
-        self._server = runner.server
-        self._watch_server(runner.server)
-        if runner.mode == "standalone":
-            self._watch_clients(runner.client.values())
-        else:
-            self._watch_receiving(runner.server.comm_manager)
 
-    def _watch_server(self, server: Any) -> None:
-        self._watch_sending(server)
-        server._perform_federated_aggregation = self._timed(
-            "aggregate", server._perform_federated_aggregation
-        )
-        if self.cfg.federate.make_global_eval:
-            server.trainer.evaluate = self._timed(
-                "eval", server.trainer.evaluate
-            )
-            server.eval = self._recorded_eval(server.eval)
-        else:
-            self._watch_merging(server)
+    def run_begins(self, run: Run) -> None:
+        """Take note of the run, and of what is timed in this process."""
+        self._run = run
+        if run.times_clients:
+            self.seconds.setdefault("train", 0.0)
+        if run.times_clients or self.cfg.federate.make_global_eval:
+            self.seconds.setdefault("eval", 0.0)
 
-    def _watch_clients(self, clients: Iterable[Any]) -> None:
-        for client in clients:
-            self._watch_sending(client)
-            trainer = client.trainer
-            trainer.train = self._timed("train", trainer.train)
-            trainer.evaluate = self._timed("eval", trainer.evaluate)
+    def took(self, what: str, seconds: float) -> None:
+        """Add the seconds up."""
+        self.seconds[what] += seconds
 
-    def _timed(
-        self, what: str, function: Callable[..., Any]
-    ) -> Callable[..., Any]:
-        self.seconds.setdefault(what, 0.0)
-
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            begin = time.perf_counter()
-            try:
-                return function(*args, **kwargs)
-            finally:
-                self.seconds[what] += time.perf_counter() - begin
-
-        return timed
-
-    def _watch_sending(self, worker: Any) -> None:
-        manager = worker.comm_manager
-        send = manager.send
-
-        def watched(message: Any) -> None:
-            receivers = message.receiver
-            number = len(receivers) if isinstance(receivers, list) else 1
-            self._see(message, number)
-            send(message)
-
-        manager.send = watched
-
-    def _watch_receiving(self, manager: Any) -> None:
-        receive = manager.receive
-
-        def watched(*args: Any, **kwargs: Any) -> Any:
-            message = receive(*args, **kwargs)
-            if message is not None:
-                self._see(message, 1)
-            return message
-
-        manager.receive = watched
-
-    def _watch_merging(self, server: Any) -> None:
-        merge = server.merge_eval_results_from_all_clients
-
-        def watched() -> Any:
-            merged = merge()
-            rnd = max(server.msg_buffer["eval"])
-            results = server.msg_buffer["eval"][rnd]
-            clients = {ID: dict(r) for ID, r in results.items() if r}
-            self._write(rnd + 1, clients)
-            return merged
-
-        server.merge_eval_results_from_all_clients = watched
-
-    def _see(self, message: Any, number: int) -> None:
-        kind = message.msg_type
-        if kind in ("model_para", "evaluate", "finish"):
-            self._count(message, number)
-        if kind == "model_para" and message.sender == 0:
-            self.progress.round_begins(message.state + 1, number)
-        elif kind == "model_para":
-            self.progress.client_trained(message.sender)
-        elif kind == "evaluate":
-            self.progress.evaluation_begins(number)
-        elif kind == "metrics":
-            self.progress.client_evaluated(message.sender)
+    def message_passes(self, message: Any, receivers: int) -> None:
+        """Count the bytes of a message's payload."""
+        self._count(message, receivers)
 
     def _count(self, message: Any, receivers: int) -> None:
         """Add up a message's payload; that of a host's worker is encoded."""
@@ -171,24 +87,8 @@ class Recorder:
         if is_uplink and isinstance(payload, dict):
             self._shared = sum(t.numel() for t in payload.values())
 
-    def _recorded_eval(self, server_eval: Any) -> Any:
-        results: dict[str, float] = {}
-        evaluate = self._server.trainer.evaluate
-
-        def keep(*args: Any, **kwargs: Any) -> Any:
-            found = evaluate(*args, **kwargs)
-            results.update(found)
-            return found
-
-        def recorded() -> None:
-            rnd = self._server.state
-            server_eval()
-            self._write(rnd, {0: dict(results)})
-
-        self._server.trainer.evaluate = keep
-        return recorded
-
-    def _write(self, rnd: int, clients: dict[int, dict[str, float]]) -> None:
+    def evaluated(self, rnd: int, clients: Mapping[int, Results]) -> None:
+        """Write a line, and tell the others of it."""
         self.last = evaluation(rnd, clients, self.cfg.eval.metrics)
         line = self.last | {
             f"{direction}_bytes": sum(
@@ -206,9 +106,7 @@ class Recorder:
             or is_better(self._key, value, self.best["weighted"][self._key])
         ):
             self.best = self.last
-        self.tracker.evaluated(line)
-        sent = line["uplink_bytes"] + line["downlink_bytes"]
-        self.progress.evaluated(rnd, self.last["weighted"], sent)
+        self._run.tell("recorded", line)
 
     def state(self) -> dict[str, Any]:
         """What a resumed run's recorder goes on from, as JSON has it."""
@@ -260,7 +158,9 @@ class Recorder:
                 "peak_rss_bytes": max(self._peak_before, _peak_rss()),
                 "peak_gpu_bytes": _peak_gpu() if self.cfg.use_gpu else None,
             },
-            "rejected_updates": getattr(self._server, "rejected_updates", 0),
+            "rejected_updates": getattr(
+                self._run.server, "rejected_updates", 0
+            ),
         }
         text = json.dumps(summary, indent=1) + "\n"
         write_file(self.outdir / "summary.json", text.encode())
@@ -271,11 +171,11 @@ class Recorder:
             direction: round(size / number) if number else 0
             for direction, (size, number) in self._round_bytes.items()
         }
-        model = self._server.model
+        model = self._run.server.model
         trainable = sum(
             p.numel() for p in model.parameters() if p.requires_grad
         )
-        own = getattr(self._server, "parameters", None)
+        own = getattr(self._run.server, "parameters", None)
         if own is not None:
             self._shared = sum(p.numel() for p in own.shared.values())
         return {

@@ -1,23 +1,13 @@
 """Results as they come, for TensorBoard: ``fedsa.track``."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-
-class Tracker:
-    """Tracks nothing."""
-
-    def __enter__(self) -> "Tracker":
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        """The run has ended, somehow."""
-
-    def evaluated(self, line: dict[str, Any]) -> None:
-        """A line of ``metrics.jsonl`` is there."""
+from fs_plugins.events import Listener
 
 
-class TensorBoard(Tracker):
+class TensorBoard(Listener):
     """Writes event files: ``tensorboard --logdir <folder>`` shows them.
 
     Args:
@@ -29,11 +19,12 @@ class TensorBoard(Tracker):
         self._folder = folder
         self._writer: Any = None
 
-    def __exit__(self, *_: Any) -> None:
+    def run_ends(self) -> None:
+        """Close the file."""
         if self._writer is not None:
             self._writer.close()
 
-    def evaluated(self, line: dict[str, Any]) -> None:
+    def recorded(self, line: Mapping[str, Any]) -> None:
         """Write each average, each client's results, and the bytes."""
         rnd = line["round"]
         if self._writer is None:
@@ -55,8 +46,14 @@ class TensorBoard(Tracker):
 TRACKERS = {"": None, "tensorboard": TensorBoard}
 
 
-def tracker_for(cfg: Any, folder: Path) -> Tracker:
-    """What ``fedsa.track`` asks for, in the run's folder."""
+def tracker_for(cfg: Any, folder: Path) -> list[Listener]:
+    """What ``fedsa.track`` asks for, in the run's folder.
+
+    Args:
+        cfg: the configuration.
+        folder: the run's.
+
+    """
     name = cfg.fedsa.track
     tracker = TRACKERS[name]
-    return tracker(folder / name) if tracker else Tracker()
+    return [tracker(folder / name)] if tracker else []

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from fs_plugins.errors import UserError
+from fs_plugins.events import Listener
 from fs_plugins.state.digests import digests_of, digests_of_files
 from fs_plugins.state.files import (
     link_file,
@@ -40,7 +41,7 @@ _COUNTERS = (
 _STOPPER = ("counter_no_improve", "best_metric", "early_stopped")
 
 
-class Checkpoints:
+class Checkpoints(Listener):
     """Writes a run's checkpoints and takes one up again.
 
     ``<outdir>/checkpoints/round_<n>`` is the state after n rounds: the
@@ -67,6 +68,7 @@ class Checkpoints:
         self._plugins = digests_of_files(runner.cfg.fedsa.plugins)
         # The newest one, and which version of each client's is in it.
         self._newest: Path | None = None
+        self._waiting: Mapping[str, Any] | None = None
         self._versions: dict[int, int] = {}
 
     def write(self) -> Path:
@@ -102,6 +104,12 @@ class Checkpoints:
             old.replace(gone)  # at once; then piece by piece
             shutil.rmtree(gone, ignore_errors=True)
         return folder
+
+    def round_ends(self, rnd: int) -> None:
+        """Write one, if it is time."""
+        every = self._runner.cfg.fedsa.checkpoint.every
+        if every and rnd % every == 0:
+            self.write()
 
     def _write_clients(self, part: Path) -> dict[int, int]:
         """What clients keep; returns its version by client."""
@@ -180,17 +188,16 @@ class Checkpoints:
         self._recorder.restore(state["recorder"])
         self._newest = folder
         # The clients are yet to join, which is counted, and was before.
-        broadcast = server.broadcast_model_para
-
-        def joined(*args: Any, **kwargs: Any) -> None:
-            server.broadcast_model_para = broadcast
-            for ID, worker in self._workers().items():
-                _restore_worker(worker, state["workers"][str(ID)])
-            _restore_random(state["random"])
-            broadcast(*args, **kwargs)
-
-        server.broadcast_model_para = joined
+        self._waiting = state
         return int(state["round"])
+
+    def clients_joined(self) -> None:
+        """Restore what joining would have counted."""
+        if self._waiting is not None:
+            for ID, worker in self._workers().items():
+                _restore_worker(worker, self._waiting["workers"][str(ID)])
+            _restore_random(self._waiting["random"])
+            self._waiting = None
 
     def restore_parameters(self, folder: Path) -> None:
         """Take up what is trained, and nothing else, of a checkpoint.

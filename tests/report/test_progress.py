@@ -2,6 +2,7 @@
 
 import re
 
+from fs_plugins.events import Run
 from fs_plugins.experiment import _facts
 from fs_plugins.report.progress import Bar
 from fs_plugins.report.recorder import Recorder
@@ -20,8 +21,8 @@ def test_the_bar_counts_right(lab):
         shown.append((task.completed, task.fields["doing"]))
 
     bar._display.update = watched
-    Recorder(runner, _facts(runner.cfg), bar)
-    runner.run()
+    recorder = Recorder(runner.cfg, _facts(runner.cfg))
+    Run(runner, [recorder, bar], pauses=False).run()
     done = [completed for completed, _ in shown]
     assert done == sorted(done) and done[-1] == 3
     counts = [
