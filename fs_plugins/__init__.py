@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 HOST = find_host_or_exit()  # before anything that imports federatedscope
 
 # Each of these registers what it adds with the host.
-from fs_plugins import data, model, options, trainer, worker  # noqa: E402
+from fs_plugins import data, model, trainer, worker  # noqa: E402
+from fs_plugins.config import section  # noqa: E402
 
-__all__ = ["HOST", "data", "model", "options", "trainer", "worker"]
+__all__ = ["HOST", "data", "model", "section", "trainer", "worker"]

@@ -10,6 +10,7 @@ import peft
 import torch
 from torch import Tensor
 
+from fs_plugins.config.settings import device_of
 from fs_plugins.errors import RunError, UserError, first_line
 from fs_plugins.model.base import CAUSAL, TASKS, load_base
 from fs_plugins.model.build import free_base
@@ -177,7 +178,7 @@ def _batch_for(runner: Any, adapter: Adapter) -> dict[str, Tensor]:
 
 def _logits(model: Any, batch: Mapping[str, Tensor], cfg: Any) -> Tensor:
     """What a model answers, on the CPU: of a vocabulary, a part of it."""
-    device = f"cuda:{cfg.device}" if cfg.use_gpu else "cpu"
+    device = device_of(cfg)
     if not cfg.fedsa.base.quantize:
         model.to(device)
     modes = [(module, module.training) for module in model.modules()]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fs_plugins.config_file import load_config, name_of
+from fs_plugins.config.load import load_config, name_of
 from fs_plugins.data.glue import TASKS
 from fs_plugins.errors import UserError
 from fs_plugins.experiment import run

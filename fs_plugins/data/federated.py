@@ -9,9 +9,10 @@ import numpy as np
 from federatedscope.core.auxiliaries.utils import setup_seed
 from federatedscope.core.data import StandaloneDataDict
 
-from fs_plugins.config import (
+from fs_plugins.config.settings import (
     adapter_args,
     clients_of_a_round,
+    device_of,
     is_ours,
     policy_from,
 )
@@ -203,9 +204,7 @@ def _resolve_model(cfg: Any) -> str:
     for option, value in cfg.fedsa.base.items():
         if option in cfg.model.adapter.base:
             cfg.model.adapter.base[option] = value
-    cfg.model.adapter.base.device = (
-        f"cuda:{cfg.device}" if cfg.use_gpu else "cpu"
-    )
+    cfg.model.adapter.base.device = device_of(cfg)
     return name
 
 

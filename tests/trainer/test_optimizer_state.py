@@ -127,7 +127,7 @@ def test_an_optimizer_that_keeps_other_things_is_refused(lab):
 
 
 def test_only_with_ours(lab):
-    from fs_plugins.config_file import load_config
+    from fs_plugins.config.load import load_config
 
     for changes in (
         {"federate__method": "FedAvg"},

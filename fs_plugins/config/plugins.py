@@ -1,6 +1,7 @@
 """Files of the user's own that register methods, aggregators and the like."""
 
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ def load_plugins(files: Sequence[str]) -> None:
 
     """
     for name in files:
-        file = Path(name).expanduser().absolute()
+        file = Path(os.path.expanduser(name)).absolute()
         if file in _loaded:
             continue
         if not file.is_file():
