@@ -11,6 +11,7 @@ from fs_plugins.config.yaml_file import parse_word
 from fs_plugins.errors import UserError, shown, unknown
 
 MOST = 2**31 - 1  # what a whole number can be, unless its row says otherwise
+_LARGEST = 2**63 - 1
 _LONGEST_TEXT = 4096  # characters, as in the longest path of Linux
 _LONGEST_NAME = 255  # bytes of one part of a path
 
@@ -54,10 +55,10 @@ def refused(key: str, value: Any, expected: str) -> UserError:
 
 @dataclass(frozen=True)
 class Whole(Kind):
-    """A whole number from ``least`` to ``most``."""
+    """A whole number from ``least`` to ``most``; None for any."""
 
-    least: int = 0
-    most: int = MOST
+    least: int | None = None
+    most: int | None = MOST
     name = "whole number"
 
     def read(self, key: str, value: Any) -> int:
@@ -66,18 +67,23 @@ class Whole(Kind):
         if isinstance(number, float) and number.is_integer():
             number = int(number)
         is_whole = isinstance(number, int) and not isinstance(number, bool)
-        if not is_whole or number < self.least:
-            raise refused(key, value, f"a whole number {self._bounds()}")
-        if number > self.most:
-            raise refused(key, value, f"a whole number of at most {self.most}")
+        least = -_LARGEST if self.least is None else self.least
+        most = _LARGEST if self.most is None else self.most
+        if not is_whole or number < least:
+            expected = f"a whole number {self._bounds()}".strip()
+            raise refused(key, value, expected)
+        if number > most:
+            raise refused(key, value, f"a whole number of at most {most}")
         return int(number)
 
     def allowed(self) -> str:
         """The bounds."""
-        return self._bounds().removeprefix("of ")
+        return self._bounds().removeprefix("of ") or "any"
 
     def _bounds(self) -> str:
-        if self.most == MOST:
+        if self.least is None:
+            return ""
+        if self.most in (None, MOST):
             return f"of at least {self.least}"
         return f"from {self.least} to {self.most}"
 
@@ -244,12 +250,11 @@ class Items(Kind):
 
     Attributes:
         each: the kind.
-        number: how many they must be, or at most; 0 for any number.
+        at_most: how many there can be; 0 for any number.
 
     """
 
     each: Kind
-    number: int = 0
     at_most: int = 0
 
     @property
@@ -262,11 +267,9 @@ class Items(Kind):
         items = _literal(value)
         if not isinstance(items, (list, tuple)):
             raise refused(key, value, f"a {self.name}")
-        if self.number and len(items) != self.number:
-            raise refused(key, value, f"a list of {self.number} values")
         if self.at_most and len(items) > self.at_most:
-            raise refused(
-                key, value, f"a list of at most {self.at_most} entries"
+            raise UserError(
+                f"{key}: there are {len(items)} entries; leave {self.at_most}"
             )
         return [self.each.read(key, item) for item in items]
 
@@ -314,7 +317,7 @@ def plain(key: str, value: Any) -> Any:
         return Text().read(key, value)
     if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, int) and abs(value) < 2**63:
+    if isinstance(value, int) and abs(value) <= _LARGEST:
         return value
     if isinstance(value, float) and math.isfinite(value):
         return value
@@ -335,7 +338,7 @@ def kind_like(default: Any) -> Kind:
     if isinstance(default, bool):
         return Flag()
     if isinstance(default, int):
-        return Whole(-(2**63), 2**63 - 1)
+        return Whole(None, None)
     if isinstance(default, float):
         return Number()
     if isinstance(default, str):

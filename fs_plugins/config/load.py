@@ -173,8 +173,7 @@ def _set(cfg: Any, key: str, value: Any) -> None:
     """Check a value and let the host merge it."""
     *path, name = key.split(".")
     node = _value_at(cfg, ".".join(path)) if path else cfg
-    node = node if isinstance(node, dict) else None
-    is_known = node is not None and name in node
+    is_known = isinstance(node, Mapping) and name in node
     if is_known and isinstance(node[name], dict):
         if value != {}:
             raise UserError(
@@ -202,12 +201,22 @@ def _check_new(cfg: Any, section: Any, key: str) -> None:
     is there is taken for that.  In other sections the host decides.
     """
     name = key.rpartition(".")[2]
-    is_open: bool = section is not None and section.is_new_allowed()
-    if is_open and did_you_mean(name, section, 0.8):
+    if not hasattr(section, "is_new_allowed"):
+        return
+    if section.is_new_allowed() and did_you_mean(name, section, 0.8):
         raise _no_such_key(cfg, key)
 
 
 def _no_such_key(cfg: Any, key: str) -> UserError:
+    above, _, below = key.rpartition(".")
+    while above:
+        value = _value_at(cfg, above)
+        if value is not None and not isinstance(value, dict):
+            return UserError(
+                f"{above}: it is no section with a key {shown(below)}, but "
+                f"of the type '{_kind_of(above, value).name}'"
+            )
+        above = above.rpartition(".")[0]
     known = difference({}, cfg)
     return UserError(
         f"{short(key)}: there is no such key{did_you_mean(key, known)}"

@@ -7,12 +7,19 @@ from typing import Any
 
 import yaml
 
-from fs_plugins.errors import UserError, first_line
+from fs_plugins.errors import UserError, first_line, shown
 
 _LONGEST = 2**18  # bytes of a file
-_MOST = 20_000  # values in a file, those that an alias repeats included
+_MOST = 10_000  # values in a file, those that an alias repeats included
 _DEEPEST = 32  # lists and mappings within each other
 _TAGS = ("null", "bool", "int", "float", "str", "seq", "map", "merge")
+
+
+class _RefusedError(yaml.MarkedYAMLError):
+    """What is YAML, and no part of a configuration."""
+
+    def __init__(self, problem: str, place: Any) -> None:
+        super().__init__(problem=problem, problem_mark=place.start_mark)
 
 
 class _Loader(yaml.SafeLoader):
@@ -25,28 +32,41 @@ class _Loader(yaml.SafeLoader):
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
-        self._depth = 0
+        self._depth = self._number = 0
         self._sizes: dict[int, int] = {}  # of each node, with its aliases
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.peek_event()  # type: ignore[no-untyped-call]
         self._depth += 1
         if self._depth > _DEEPEST:
-            raise _refused(f"more than {_DEEPEST} levels", event)
+            raise _RefusedError(
+                f"there are more than {_DEEPEST} levels", event
+            )
+        self._number += 1
         node = super().compose_node(parent, index)  # type: ignore[no-untyped-call]
         self._depth -= 1
         if isinstance(event, yaml.AliasEvent) and id(node) not in self._sizes:
-            raise _refused("a value that contains itself", event)
+            raise _RefusedError("a value contains itself", event)
         if id(node) not in self._sizes:
             self._sizes[id(node)] = self._measured(node)
-        if self._sizes[id(node)] > _MOST:
-            raise _refused(f"more than {_MOST} values", event)
+        if max(self._number, self._sizes[id(node)]) > _MOST:
+            raise _RefusedError(f"there are more than {_MOST} values", event)
         return node
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)  # type: ignore[no-untyped-call]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _RefusedError(
+                f"{shown(node.value)} is not of the type "
+                f"{node.tag.rpartition(':')[2]}",
+                node,
+            ) from error
 
     def _measured(self, node: Any) -> int:
         """How many values a node has, aliases written out; checks it."""
         if node.tag.removeprefix("tag:yaml.org,2002:") not in _TAGS:
-            raise _refused(f"the tag {node.tag}", node)
+            raise _RefusedError(f"the tag {shown(node.tag)} is refused", node)
         parts: list[Any] = []
         if isinstance(node, yaml.MappingNode):
             seen = set()
@@ -54,7 +74,10 @@ class _Loader(yaml.SafeLoader):
                 parts += (name, value)
                 if isinstance(name, yaml.ScalarNode):
                     if name.value in seen:
-                        raise _refused(f"the key {name.value!r} twice", name)
+                        raise _RefusedError(
+                            f"the key {shown(name.value)} is given twice",
+                            name,
+                        )
                     seen.add(name.value)
         elif isinstance(node, yaml.SequenceNode):
             parts = node.value
@@ -71,13 +94,6 @@ _Loader.add_implicit_resolver(
     re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
     [*"-+.0123456789"],
 )
-
-
-def _refused(what: str, place: Any) -> yaml.MarkedYAMLError:
-    return yaml.MarkedYAMLError(
-        problem=f"{what} cannot be in a configuration",
-        problem_mark=place.start_mark,
-    )
 
 
 def read_yaml(file: Path) -> dict[Any, Any]:
@@ -101,7 +117,9 @@ def read_yaml(file: Path) -> dict[Any, Any]:
         )
     try:
         tree = _parse(content.decode("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+    except _RefusedError as error:
+        raise UserError(f"{file}, {_reason(error)}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{file} is not YAML: {_reason(error)}") from error
     if not isinstance(tree, dict):
         raise UserError(f"{file} holds no configuration keys")
@@ -117,7 +135,7 @@ def parse_word(word: str) -> Any:
         return word
     try:
         return _parse(word)
-    except (yaml.YAMLError, ValueError):
+    except yaml.YAMLError:
         return word
 
 
@@ -125,9 +143,6 @@ def _parse(text: str) -> Any:
     loader = _Loader(text)
     try:
         return loader.get_single_data()  # type: ignore[no-untyped-call]
-    except (TypeError, KeyError, AttributeError, OverflowError) as error:
-        # PyYAML's, for a tag that does not fit its value
-        raise yaml.YAMLError(f"a value is not of its type: {error}") from error
     finally:
         loader.dispose()  # type: ignore[no-untyped-call]
 
