@@ -55,18 +55,20 @@ HOST_OPTIONS: Sequence[Option] = (
         Whole(0, 2**32 - 1),
         "All that is drawn at random depends on it.",
     ),
-    _row("outdir", PATH, "The folder that the run's folder is made in."),
+    _row("outdir", PATH, "The run's folder is made in this folder."),
     _row(
         "expname",
         PATH,
-        "The name of the run's folder; empty stands for the method and the "
-        "name of the YAML file.",
+        "The run's folder has this name; empty stands for the method "
+        "and the name of the YAML file.",
     ),
-    _row("expname_tag", PATH, "What is added to that name."),
+    _row(
+        "expname_tag", PATH, "This is added to the name of the run's folder."
+    ),
     _row(
         "device",
         Whole(-1, 1023),
-        "The number of the GPU, with use_gpu; -1 stands for any.",
+        "With use_gpu the GPU of this number is used; -1 stands for any.",
     ),
     _row(
         "federate.method",
@@ -75,155 +77,194 @@ HOST_OPTIONS: Sequence[Option] = (
             in_any_case=True,
             described="what 'fedsa methods' lists, or FederatedScope's own",
         ),
-        "The federated method.",
+        "The clients and the server follow this federated method.",
     ),
     _row(
         "federate.mode",
         Choice(names=("standalone", "distributed")),
-        "Whether all participants are in one process, or each in its own.",
+        "All participants are in one process (standalone), or each in "
+        "its own (distributed).",
     ),
     _row(
         "federate.client_num",
         Whole(0),
-        "How many clients there are; 0 leaves it to data that come as "
-        "clients' own.",
+        "There is this number of clients; 0 leaves it to data that "
+        "come as clients' own.",
     ),
     _row(
         "federate.sample_client_num",
         Whole(-1),
-        "How many clients take part in a round; -1 and 0 stand for all.",
+        "This number of clients takes part in a round; -1 and 0 stand "
+        "for all.",
     ),
     _row(
         "federate.sample_client_rate",
         Number(least=-1, most=1),
-        "The share of the clients that take part in a round, in place of "
-        "their number; -1 and 0 leave it out.",
+        "This share of the clients takes part in a round; -1 and 0 "
+        "leave it to sample_client_num.",
     ),
     _row(
         "federate.client_idx_for_local_train",
         Whole(0),
-        "The only client that takes part; 0 stands for all.",
+        "Only the client of this number takes part; 0 stands for all.",
     ),
-    _row("federate.total_round_num", Whole(1), "How many rounds there are."),
+    _row(
+        "federate.total_round_num",
+        Whole(1),
+        "The run ends after this number of rounds.",
+    ),
     _row(
         "federate.restore_from",
         PATH,
-        "The file of global parameters that the run starts from.",
+        "The run starts from the global parameters in this file.",
     ),
     _row(
         "federate.save_to",
         PATH,
-        "The file that the global parameters are written to.",
+        "The global parameters are written to this file.",
     ),
     _row(
         "federate.save_freq",
         Whole(-1),
-        "They are written every so many rounds; -1 stands for at the end.",
+        "The global parameters are written after every round whose number is a "
+        "multiple of this; -1 stands for at the end.",
     ),
-    _row("federate.join_in_info", _WORDS, "What clients say as they join."),
-    _row("data.root", PATH, "The folder of the data."),
-    _row("data.type", PATH, "The data, <name>@<family>."),
+    _row(
+        "federate.join_in_info",
+        _WORDS,
+        "Clients tell the server this as they join.",
+    ),
+    _row("data.root", PATH, "The data are read from this folder."),
+    _row("data.type", PATH, "The data are given as 'name@family'."),
     _row(
         "data.args",
         Items(Arguments()),
-        "Arguments for FederatedScope's own data.",
+        "FederatedScope's own data are loaded with these arguments.",
     ),
     _row(
         "data.splitter_args",
         Items(Arguments(), at_most=1),
-        "The arguments of data.splitter, one mapping in a list.",
+        "The splitter has these arguments, one mapping in a list.",
     ),
     _row(
         "data.splits",
         Items(Number(least=0, most=1)),
-        "The shares of the examples for training, validation and test.",
+        "Training, validation and test have these shares of the examples.",
     ),
     _row(
         "data.subsample",
         Number(above=0, most=1),
-        "The share of the examples that are used.",
+        "This share of the examples is used.",
     ),
-    _row("dataloader.batch_size", Whole(1), "How many examples a batch has."),
+    _row(
+        "dataloader.batch_size",
+        Whole(1),
+        "A batch has this number of examples.",
+    ),
     _row(
         "dataloader.num_workers",
         Whole(0, 1024),
-        "How many processes load examples.",
+        "This number of processes loads examples.",
     ),
-    _row("model.type", PATH, "The model, <name or folder>@<hub>."),
+    _row(
+        "model.type",
+        PATH,
+        "The base model is given as 'name@hub' or 'folder@hub'.",
+    ),
     _row(
         "train.local_update_steps",
         Whole(1),
-        "How many steps, or epochs, a client trains in a round.",
+        "A client trains this number of steps, or epochs, in a round.",
     ),
     _row(
-        "train.batch_or_epoch", _MODES, "What train.local_update_steps counts."
+        "train.batch_or_epoch",
+        _MODES,
+        "This is what train.local_update_steps counts.",
     ),
     _row(
         "train.optimizer.type",
         Choice(names=_optimizers, described="an optimizer of torch.optim"),
-        "The clients' optimizer.",
+        "The clients train with this optimizer.",
     ),
-    _row("train.optimizer.lr", Number(above=0), "The clients' learning rate."),
+    _row(
+        "train.optimizer.lr",
+        Number(above=0),
+        "The clients train at this learning rate.",
+    ),
     _row(
         "train.scheduler.warmup_ratio",
         Number(least=0, most=1),
-        "The share of the steps in which the learning rate rises.",
+        "The learning rate rises in this share of the steps.",
     ),
     _row(
         "finetune.local_update_steps",
         Whole(1),
-        "As train.local_update_steps, before an evaluation.",
+        "A client trains this number of steps, or epochs, before an "
+        "evaluation, with finetune.before_eval.",
     ),
     _row(
         "finetune.batch_or_epoch",
         _MODES,
-        "What finetune.local_update_steps counts.",
+        "This is what finetune.local_update_steps counts.",
     ),
     _row(
         "grad.grad_accum_count",
         Whole(1),
-        "How many batches' gradients make a step.",
+        "The gradients of this number of batches make a step.",
     ),
     _row(
         "early_stop.patience",
         Whole(0),
-        "How many evaluations without an improvement end the run; 0 stands "
-        "for any number.",
+        "The run ends after this number of evaluations without an "
+        "improvement; with 0 it does not.",
     ),
     _row(
         "early_stop.improve_indicator_mode",
         Choice(names=("best", "mean")),
-        "Whether an improvement is one on the best result, or on the mean of "
+        "An improvement is one on the best result, or on the mean of "
         "the last ones.",
     ),
     _row(
         "personalization.local_param",
         _WORDS,
-        "Parts of the names of parameters that FederatedScope's own methods "
-        "keep at the clients.",
+        "FederatedScope's own methods keep parameters at the clients "
+        "whose names contain one of these.",
     ),
-    _row("eval.freq", Whole(1), "Results are taken every so many rounds."),
-    _row("eval.metrics", _WORDS, "What is measured besides the loss."),
-    _row("eval.split", Items(_SPLITS), "The splits that are evaluated."),
-    _row("eval.report", _WORDS, "How FederatedScope sums results up."),
-    _row("llm.tok_len", Whole(1), "How many tokens a text can have."),
-    _row("llm.cache.model", PATH, "The folder of models from the hub."),
+    _row(
+        "eval.freq",
+        Whole(1),
+        "Results are taken after every round whose number is a "
+        "multiple of this.",
+    ),
+    _row("eval.metrics", _WORDS, "These are measured besides the loss."),
+    _row("eval.split", Items(_SPLITS), "These splits are evaluated."),
+    _row(
+        "eval.report", _WORDS, "FederatedScope sums results up in these ways."
+    ),
+    _row(
+        "llm.tok_len",
+        Whole(1),
+        "A text is cut off after this number of tokens.",
+    ),
+    _row(
+        "llm.cache.model", PATH, "Models from the hub are kept in this folder."
+    ),
     _row(
         "llm.adapter.args",
         Items(Arguments()),
-        "The adapter: one mapping in a list, with adapter_method and "
-        "arguments of PEFT's configuration.",
+        "The adapter is made from this mapping in a list: "
+        "adapter_method, and arguments of PEFT's configuration.",
     ),
     _row(
         "distribute.role",
         Choice(names=("server", "client")),
-        "What this process is in distributed mode.",
+        "This process has this role in distributed mode.",
     ),
     _row(
         "distribute.data_idx",
         Whole(-1),
-        "The number of this client in distributed mode, from 1.",
+        "This client has this number in distributed mode, from 1.",
     ),
-    _row("distribute.server_port", _PORT, "The port that the server is at."),
-    _row("distribute.client_port", _PORT, "The port that this client is at."),
+    _row("distribute.server_port", _PORT, "The server listens at this port."),
+    _row("distribute.client_port", _PORT, "This client listens at this port."),
 )

@@ -133,8 +133,8 @@ class Number(Kind):
             f"{words} {bound:g}"
             for words, bound in (
                 ("of at least", self.least),
-                ("of at most", self.most),
                 ("above", self.above),
+                ("of at most", self.most),
                 ("below", self.below),
             )
             if bound is not None
@@ -275,7 +275,8 @@ class Items(Kind):
 
     def allowed(self) -> str:
         """What each may be."""
-        return f"each {self.each.allowed()}"
+        each = self.each.allowed()
+        return each if each == "any" else f"each {each}"
 
 
 class Arguments(Kind):

@@ -79,7 +79,7 @@ def _pairs_of(file: Path) -> dict[str, Any]:
     for key, value in flatten(read_yaml(file)):
         if key in pairs:
             raise UserError(
-                f"{short(key)}: it is given twice in {file}; leave one"
+                f"{short(key)}: it is given twice in {short(file)}"
             )
         pairs[key] = value
     return pairs

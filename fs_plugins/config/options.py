@@ -56,8 +56,9 @@ def _policy(prefix: str, rounds: str) -> list[Option]:
             f"fedsa.policy.{prefix}{role.value}",
             "",
             _ACTION,
-            f"What becomes of the role {role.value} in {rounds}, in place of "
-            "what the method does; empty leaves it to the method.",
+            f"The role {role.value} is shared, kept or frozen in {rounds}, "
+            "whatever the method does with it; empty leaves it to the "
+            "method.",
         )
         for role in Role
     ]
@@ -77,110 +78,121 @@ OPTIONS: Sequence[Option] = (
         "fedsa.plugins",
         [],
         Items(PATH),
-        "Your own Python files, which register methods, aggregators, or "
-        "anything else that there is a registry for.",
+        "These Python files of your own are imported first; they "
+        "register methods, aggregators, or anything else that has a "
+        "registry.",
     ),
     Option(
         "fedsa.aggregator",
         "weighted_average",
         Choice(names=lambda: AGGREGATORS),
-        "How the server combines what the clients share.",
+        "The server combines by this aggregator what the clients share.",
     ),
     _argument(
         "lr",
         Number(least=0),
-        "The server's learning rate with fedavgm and fedadam.",
-    ),
-    _argument("momentum", _SHARE, "The server's momentum with fedavgm."),
-    _argument(
-        "beta1", _SHARE, "How slowly fedadam's mean of the steps decays."
+        "The server's step with fedavgm and fedadam is scaled by this "
+        "learning rate.",
     ),
     _argument(
-        "beta2", _SHARE, "How slowly fedadam's mean of their squares decays."
+        "momentum", _SHARE, "The server's step with fedavgm has this momentum."
+    ),
+    _argument(
+        "beta1",
+        _SHARE,
+        "The mean of the steps decays by this factor a round with fedadam.",
+    ),
+    _argument(
+        "beta2",
+        _SHARE,
+        "The mean of the squared steps decays by this factor a round "
+        "with fedadam.",
     ),
     _argument(
         "tau",
         Number(least=0),
-        "What fedadam adds to the denominator of its step.",
+        "This is added to the denominator of the step with fedadam.",
     ),
     _argument(
         "trim",
         Number(least=0, below=0.5),
-        "The share of the clients that trimmed_mean leaves out at either end.",
+        "This share of the clients is left out at either end by trimmed_mean.",
     ),
     Option(
         "fedsa.ranks",
         [],
         Items(Whole(1)),
-        "The ranks of the clients, one each, and again from the first if "
-        "there are more clients; none may exceed the adapter's r, whose "
-        "scale all clients have.",
+        "The clients have these ranks, one each, and again from the "
+        "first if there are more clients; none may exceed the "
+        "adapter's r, whose scale all clients have.",
     ),
     Option(
         "fedsa.scale_by_clients",
         False,
         Flag(),
-        "Multiply lora_alpha by the square root of the clients of a round; "
-        "with use_rslora this is SFed-LoRA's scale, alpha * sqrt(N / r).",
+        "The adapter's lora_alpha is multiplied by the square root of "
+        "the clients of a round; with use_rslora this is SFed-LoRA's "
+        "scale, alpha * sqrt(N / r).",
     ),
     Option(
         "fedsa.private.weight",
         0.5,
         Number(least=0, most=1),
-        "The share of a private adapter (feddpa) while it is trained, and "
-        "the largest that it can have in evaluation.",
+        "A private adapter (feddpa) has this share while it is "
+        "trained, and at most this share in evaluation.",
     ),
     Option(
         "fedsa.private.references",
         5,
         Whole(0),
-        "With how many of a client's training examples an input is compared "
-        "to decide the share of the private adapter; with 0 the share is "
-        "fedsa.private.weight for all inputs.",
+        "An input is compared with this number of the client's "
+        "training examples to decide the share of the private "
+        "adapter; with 0 the share is fedsa.private.weight for all "
+        "inputs.",
     ),
     Option(
         "fedsa.min_received",
         1,
         Whole(1),
-        "How many updates a round needs; with fewer it is repeated.",
+        "A round with fewer updates than this is repeated.",
     ),
     Option(
         "fedsa.max_samples",
         0,
         Whole(0),
-        "How many samples a client can have trained on in a round: a client "
-        "that claims more is refused; 0 stands for local_update_steps * "
-        "batch_size * grad_accum_count or, with batch_or_epoch: epoch, for "
-        "2^31 - 1.",
+        "A client that claims to have trained on more samples than "
+        "this in a round is refused; 0 stands for local_update_steps "
+        "* batch_size * grad_accum_count or, with batch_or_epoch: "
+        "epoch, for 2^31 - 1.",
     ),
     Option(
         "fedsa.round_timeout",
         0.0,
         Number(least=0),
-        "Seconds after which the server goes on without the clients that "
-        "have not answered (distributed mode); with 0 it waits for all that "
-        "are there.",
+        "After this number of seconds the server goes on without the "
+        "clients that have not answered (distributed mode); with 0 it "
+        "waits for all that are there.",
     ),
     *(
         Option(f"fedsa.transport.{name}", "", PATH, meaning)
         for name, meaning in (
             (
                 "certificate",
-                "The PEM file with this participant's certificate for mutual "
+                "This PEM file holds the participant's certificate for mutual "
                 "TLS (distributed mode).",
             ),
             (
                 "key",
-                "The PEM file with the private key of that certificate.",
+                "This PEM file holds the private key of the certificate.",
             ),
             (
                 "ca",
-                "The PEM file with the certificate of the authority that "
+                "This PEM file holds the certificate of the authority that "
                 "signed all participants' certificates.",
             ),
             (
                 "token_file",
-                "A file with a secret that all participants know "
+                "This file holds a secret that all participants know "
                 "(distributed mode).",
             ),
         )
@@ -189,23 +201,24 @@ OPTIONS: Sequence[Option] = (
         "fedsa.transport.wait",
         300.0,
         _SECONDS,
-        "Seconds that participants wait for each other at the start, and a "
-        "client for its server later (distributed mode).",
+        "Participants wait this number of seconds for each other at "
+        "the start, and a client for its server later (distributed "
+        "mode).",
     ),
     Option(
         "fedsa.transport.lost_after",
         10.0,
         _SECONDS,
-        "Seconds without a sign of life after which the server goes on "
-        "without a client (distributed mode).",
+        "After this number of seconds without a sign of life the "
+        "server goes on without a client (distributed mode).",
     ),
     *(
         Option(
             f"fedsa.lr.{role.value}",
             0.0,
             Number(least=0),
-            f"The learning rate of the role {role.value}; 0 stands for "
-            "train.optimizer.lr.",
+            f"The role {role.value} is trained at this learning rate; 0 "
+            "stands for train.optimizer.lr.",
         )
         for role in Role
     ),
@@ -213,75 +226,79 @@ OPTIONS: Sequence[Option] = (
         "fedsa.base.dtype",
         "float32",
         Choice(names=DTYPES),
-        "The type of the frozen base model; float64 goes with "
+        "The frozen base model is of this type; float64 goes with "
         "fedsa.adapter_dtype float64 only.",
     ),
     Option(
         "fedsa.base.quantize",
         "",
         Choice(names=("4bit", "8bit"), or_empty=True),
-        "How bitsandbytes quantizes the base model; empty leaves it as it is.",
+        "The base model is quantized so by bitsandbytes; empty leaves "
+        "it as it is.",
     ),
     Option(
         "fedsa.base.gradient_checkpointing",
         False,
         Flag(),
-        "Recompute the base model's activations in place of keeping them.",
+        "The base model's activations are recomputed in place of being kept.",
     ),
     Option(
         "fedsa.adapter_dtype",
         "float32",
         Choice(names=DTYPES),
-        "The type of what is trained and travels.",
+        "What is trained and travels is of this type.",
     ),
     Option(
         "fedsa.half",
         "bfloat16",
         Choice(names=("bfloat16", "float16")),
-        "The type that train.is_enable_half computes in.",
+        "Computation is in this type with train.is_enable_half.",
     ),
     Option(
         "fedsa.eval.generate.examples",
         0,
         Whole(-1),
-        "How many test examples each client answers in an evaluation by "
-        "generation (fedsa_llm); 0 stands for none, -1 for all.",
+        "Each client answers this number of test examples in an "
+        "evaluation by generation (fedsa_llm); 0 stands for none, -1 "
+        "for all.",
     ),
     Option(
         "fedsa.eval.generate.every",
         1,
         Whole(1),
-        "Answers are generated every so many rounds, and after the last.",
+        "Answers are generated after every round whose number is a "
+        "multiple of this, and after the last.",
     ),
     Option(
         "fedsa.eval.generate.metric",
         "",
         Choice(names=GENERATION_METRICS, or_empty=True),
-        "What answers are scored by; empty leaves it to the data.",
+        "Answers are scored by this metric; empty leaves it to the data.",
     ),
     Option(
         "fedsa.eval.generate.shots",
         0,
         Whole(0),
-        "How many worked examples come before a question.",
+        "This number of worked examples comes before each question.",
     ),
     Option(
         "fedsa.eval.generate.max_new_tokens",
         256,
         Whole(1),
-        "How many tokens an answer can have.",
+        "An answer has at most this number of tokens.",
     ),
     Option(
         "fedsa.eval.generate.batch_size",
         8,
         Whole(1),
-        "How many answers are generated together.",
+        "This number of answers is generated together.",
     ),
     Option(
         "fedsa.eval.generate.temperature",
         0.0,
         Number(least=0),
-        "The temperature of sampling; at 0 the likeliest token is taken.",
+        "Tokens are sampled at this temperature; at 0 the likeliest "
+        "one is taken.",
     ),
     Option(
         "fedsa.eval.generate.top_p",
@@ -294,66 +311,66 @@ OPTIONS: Sequence[Option] = (
         "fedsa.eval.generate.samples",
         1,
         Whole(1),
-        "How many answers are generated for each example.",
+        "This number of answers is generated for each example.",
     ),
     Option(
         "fedsa.eval.generate.problems",
         "",
         PATH,
-        "The file with HumanEval's problems, for the metric pass_at_1.",
+        "This file holds HumanEval's problems, for the metric pass_at_1.",
     ),
     Option(
         "fedsa.eval.generate.run_code",
         False,
         Flag(),
-        "Allow running programs that a model has written, which pass_at_1 "
-        "needs.",
+        "Programs that a model has written may be run, which pass_at_1 needs.",
     ),
     Option(
         "fedsa.eval.generate.timeout",
         3.0,
         Number(least=0.1),
-        "Seconds that each such program may take.",
+        "A program that a model has written is stopped after this number "
+        "of seconds.",
     ),
     Option(
         "fedsa.state.backend",
         "memory",
         Choice(names=("memory", "disk")),
-        "Where what clients keep is between rounds; disk is for thousands "
-        "of clients.",
+        "What clients keep between rounds is held here; disk is for "
+        "thousands of clients.",
     ),
     Option(
         "fedsa.state.folder",
         "",
         PATH,
-        "The folder for it on disk; empty stands for the folder state in "
-        "the run's.",
+        "With backend disk this folder holds what clients keep; empty "
+        "stands for the folder state in the run's.",
     ),
     Option(
         "fedsa.state.cache",
         64.0,
         Number(least=0),
-        "How many MB of that folder are mapped into memory.",
+        "At most this number of MB of that folder is mapped into memory.",
     ),
     Option(
         "fedsa.state.optimizer",
         False,
         Flag(),
-        "Keep each client's optimizer state from round to round, in place of "
-        "beginning each round with a fresh one.",
+        "Each client's optimizer keeps its state from round to round, "
+        "in place of beginning each round with a fresh one.",
     ),
     Option(
         "fedsa.checkpoint.every",
         1,
         Whole(0),
-        "The state of the run is written after every so many rounds; 0 "
-        "stands for never.",
+        "The state of the run is written after every round whose "
+        "number is a multiple of this; 0 stands for never.",
     ),
     Option(
         "fedsa.checkpoint.keep",
         2,
         Whole(1),
-        "How many of these checkpoints stay on the disk.",
+        "This number of checkpoints stays on the disk.",
     ),
     Option(
         "fedsa.reload_tolerance",
@@ -368,14 +385,14 @@ OPTIONS: Sequence[Option] = (
         "fedsa.track",
         "",
         Choice(names=lambda: TRACKERS, or_empty=True),
-        "Write every result for TensorBoard, too, into the folder "
-        "tensorboard in the run's; Weights & Biases has wandb.use.",
+        "Every result is written for this tool, too, into a folder of "
+        "its name in the run's; Weights & Biases has wandb.use.",
     ),
     Option(
         "fedsa.token_cache",
         "",
         PATH,
-        "The folder for tokenised text; empty stands for fs_plugins in the "
-        "user's cache.",
+        "This folder holds tokenised text; empty stands for "
+        "fs_plugins in the user's cache.",
     ),
 )

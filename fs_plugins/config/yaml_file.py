@@ -112,17 +112,19 @@ def read_yaml(file: Path) -> dict[Any, Any]:
         raise UserError(f"{short(file)} cannot be read: {reason}") from error
     if len(content) > _LONGEST:
         raise UserError(
-            f"{file} is no configuration: it is larger than "
+            f"{short(file)} is no configuration: it is larger than "
             f"{_LONGEST // 1024} kB"
         )
     try:
         tree = _parse(content.decode("utf-8"))
     except _RefusedError as error:
-        raise UserError(f"{file}, {_reason(error)}") from error
+        raise UserError(f"{short(file)}, {_reason(error)}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is not YAML: {_reason(error)}") from error
+        raise UserError(
+            f"{short(file)} is not YAML: {_reason(error)}"
+        ) from error
     if not isinstance(tree, dict):
-        raise UserError(f"{file} holds no configuration keys")
+        raise UserError(f"{short(file)} holds no configuration keys")
     return tree
 
 
