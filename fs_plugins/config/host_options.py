@@ -126,8 +126,8 @@ HOST_OPTIONS: Sequence[Option] = (
     _row(
         "federate.save_freq",
         Whole(-1),
-        "The global parameters are written after every round whose number is a "
-        "multiple of this; -1 stands for at the end.",
+        "The global parameters are written after every round whose number "
+        "is a multiple of this; -1 stands for at the end.",
     ),
     _row(
         "federate.join_in_info",

@@ -195,11 +195,20 @@ def _set(cfg: Any, key: str, value: Any) -> None:
 
 
 def _check_new(cfg: Any, section: Any, key: str) -> None:
-    """Refuse a misspelt key in a section that takes any key.
+    """Refuse a key below a value, or misspelt where any key is taken.
 
-    Such are the arguments of the optimizer: a name that is nearly one that
-    is there is taken for that.  In other sections the host decides.
+    Any key is taken for the arguments of the optimizer, say: a name that is
+    nearly one that is there is taken for that.  Elsewhere the host decides.
     """
+    above, _, below = key.rpartition(".")
+    while above:
+        value = _value_at(cfg, above)
+        if value is not None and not isinstance(value, dict):
+            raise UserError(
+                f"{above}: it is no section with a key {shown(below)}, but "
+                f"of the type '{_kind_of(above, value).name}'"
+            )
+        above = above.rpartition(".")[0]
     name = key.rpartition(".")[2]
     if not hasattr(section, "is_new_allowed"):
         return
@@ -208,15 +217,6 @@ def _check_new(cfg: Any, section: Any, key: str) -> None:
 
 
 def _no_such_key(cfg: Any, key: str) -> UserError:
-    above, _, below = key.rpartition(".")
-    while above:
-        value = _value_at(cfg, above)
-        if value is not None and not isinstance(value, dict):
-            return UserError(
-                f"{above}: it is no section with a key {shown(below)}, but "
-                f"of the type '{_kind_of(above, value).name}'"
-            )
-        above = above.rpartition(".")[0]
     known = difference({}, cfg)
     return UserError(
         f"{short(key)}: there is no such key{did_you_mean(key, known)}"
