@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+from pathlib import Path
 from typing import Any
 
 from fs_plugins.config.checks_of_methods import check_float64, check_lora
@@ -80,6 +81,18 @@ def _check_folder(cfg: Any) -> None:
             f"expname: {shown(name)} leads out of outdir; give a name "
             "without '..' that does not begin with '/'"
         )
+
+
+def _check_place(key: str, folder: Path) -> None:
+    """A folder is there, or can be made."""
+    for above in (folder, *folder.absolute().parents):
+        if os.path.exists(above):
+            if not os.path.isdir(above) or not os.access(above, os.W_OK):
+                raise UserError(
+                    f"{key}: {shown(str(folder))} is no folder that can be "
+                    "written to"
+                )
+            return
 
 
 def _check_clients(cfg: Any) -> None:
@@ -181,6 +194,8 @@ def _check_generation(cfg: Any) -> None:
 
 def _check_splits(cfg: Any) -> None:
     """The splits that are evaluated need a trainer that evaluates them."""
+    if not cfg.eval.split:
+        raise UserError("eval.split: it names no split; one is needed")
     ours = cfg.trainer.type.startswith("fedsa")
     if "union" in cfg.eval.split and not ours:
         raise UserError(
@@ -190,7 +205,10 @@ def _check_splits(cfg: Any) -> None:
 
 
 def _check_state(cfg: Any) -> None:
-    if not cfg.fedsa.state.optimizer:
+    own = cfg.fedsa.state
+    if own.backend == "disk" and own.folder:
+        _check_place("fedsa.state.folder", Path(own.folder))
+    if not own.optimizer:
         return
     if not is_ours(cfg) or not cfg.trainer.type.startswith("fedsa"):
         raise UserError(

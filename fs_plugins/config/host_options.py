@@ -34,9 +34,11 @@ def _optimizers() -> Iterable[str]:
     import federatedscope.register as register
     import torch
 
-    for name in dir(torch.optim):
-        if isinstance(getattr(torch.optim, name), type):
-            yield from () if name == "Optimizer" else (name,)
+    # The last two need a closure, and gradients that are sparse.
+    others = ("Optimizer", "LBFGS", "SparseAdam")
+    for name, value in vars(torch.optim).items():
+        if isinstance(value, type) and name not in others:
+            yield name
     yield from register.optimizer_dict
 
 
@@ -45,6 +47,7 @@ def _row(key: str, kind: Kind, meaning: str) -> Option:
 
 
 _WORDS = Items(Text())
+_INFO = Choice(names=("num_sample", "client_resource"))
 _PORT = Whole(1, 65535)
 _MODES = Choice(names=("batch", "epoch"))
 _SPLITS = Choice(names=("train", "val", "test", "union"))
@@ -131,7 +134,7 @@ HOST_OPTIONS: Sequence[Option] = (
     ),
     _row(
         "federate.join_in_info",
-        _WORDS,
+        Items(_INFO),
         "Clients tell the server this as they join.",
     ),
     _row("data.root", PATH, "The data are read from this folder."),

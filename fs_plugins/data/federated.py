@@ -59,6 +59,13 @@ def load(cfg: Any, client_cfgs: Any) -> tuple[Any, Any]:
     model = _resolve_model(cfg)
     model_config = load_model_config(model, cfg.llm.cache.model)
     train, val, test = _three_splits(cfg, name, family)
+    for split, examples in zip(SPLITS, (train, val, test), strict=True):
+        if not len(examples):
+            raise UserError(
+                f"data.splits: {cfg.data.splits} of these data, with "
+                f"data.subsample {cfg.data.subsample}, leave no {split} "
+                "examples"
+            )
     _check_trainer(cfg, train)
     _tell_monitor(cfg, name, train)
     cfg.model.task = _task_of(train)

@@ -302,7 +302,7 @@ def _names_of(ctx: Any) -> dict[str, torch.nn.Parameter]:
 def _optimizer(parameters: Any, section: Any) -> Any:
     try:
         return get_optimizer(parameters, **section)
-    except TypeError as error:
+    except (TypeError, ValueError, IndexError) as error:
         raise UserError(
             f"train.optimizer: {section.type} refuses its arguments: {error}"
         ) from error

@@ -155,6 +155,9 @@ def test_whatever_is_wrong_is_one_sentence_and_leaves_nothing(lab, case):
         ("eval.metric", ["acc"], "did you mean 'eval.metrics'"),
         ("data.subsampel", 0.5, "did you mean 'data.subsample'"),
         ("train.optimizer.lrr", 0.5, "did you mean 'train.optimizer.lr'"),
+        ("eval.split", [], "names no split"),
+        ("train.optimizer.type", "LBFGS", "there is no 'LBFGS'"),
+        ("federate.join_in_info", ["num"], "there is no 'num'"),
         ("fedsa.base.dtype", "bfloat61", "did you mean 'bfloat16'"),
     ],
 )
@@ -163,6 +166,29 @@ def test_a_value_is_refused_with_its_reason(lab, key, value, words):
     with pytest.raises(UserError, match=words) as caught:
         load_config(file)
     assert str(caught.value).startswith(key.partition("_tag")[0])
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        (
+            {"train__optimizer": {"type": "Adam", "lr": 0.1, "betas": [1]}},
+            r"train\.optimizer: Adam refuses its arguments",
+        ),
+        (
+            {"fedsa__state": {"backend": "disk", "folder": "/dev/null/x"}},
+            r"fedsa\.state\.folder: '/dev/null/x' is no folder",
+        ),
+        (
+            {"data__subsample": 1e-9},
+            r"data\.subsample 1e-09, leave no train examples",
+        ),
+    ],
+)
+def test_what_a_run_would_trip_over(lab, changes, words):
+    with pytest.raises(UserError, match=words):
+        lab.run(**changes)
+    assert not Path(lab.settings["outdir"]).exists()
 
 
 def test_a_gpu_that_is_not_there_is_named(lab, monkeypatch):
