@@ -52,7 +52,7 @@ def in_agreement(clients: Mapping[int, Results]) -> dict[int, Results]:
     for client, results in clients.items():
         kept[client] = {
             name: results[name]
-            for split in {_split_of(name) for name in results}
+            for split in dict.fromkeys(map(_split_of, results))  # in order
             if _of_split(results, split) == _of_split(agreed, split)
             for name in sorted(_of_split(results, split))
         }
