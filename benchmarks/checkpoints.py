@@ -28,7 +28,7 @@ import torch
 def build(clients: int, folder: Path) -> Any:
     """The demo's federation of so many clients, not yet run."""
     import fs_plugins  # noqa: F401  makes federatedscope importable
-    from fs_plugins.config_file import load_config
+    from fs_plugins.config.load import load_config
     from fs_plugins.experiment import build_runner
 
     demo = Path(__file__).parent.parent / "yaml_configs/demo/fedsa.yaml"

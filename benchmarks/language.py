@@ -33,7 +33,7 @@ CLIENTS, STEPS, BATCH, LENGTH = 3, 4, 4, 128
 def federation(folder: Path, file: str, *pairs: str) -> Any:
     """A runner for one of the demo's files, not yet run."""
     import fs_plugins  # noqa: F401  makes federatedscope importable
-    from fs_plugins.config_file import load_config
+    from fs_plugins.config.load import load_config
     from fs_plugins.experiment import build_runner
 
     cfg = load_config(

@@ -130,7 +130,7 @@ def trained(run: Run, folder: str) -> Run:
 
 def majority(run: Run, folder: str) -> Run:
     """What a client scores that answers its most frequent class, always."""
-    from fs_plugins.config_file import load_config
+    from fs_plugins.config.load import load_config
     from fs_plugins.experiment import build_runner
 
     build_runner(load_config(*experiment(run | {"method": "local"}, folder)))

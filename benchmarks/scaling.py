@@ -31,7 +31,7 @@ CLIENT_ROUNDS, SAMPLED, BATCH, LENGTH = 100, 20, 8, 64
 def run(clients: int, folder: Path, backend: str) -> dict[str, float]:
     """Run one federation in this process; returns what it took."""
     import fs_plugins  # noqa: F401  makes federatedscope importable
-    from fs_plugins.config_file import load_config
+    from fs_plugins.config.load import load_config
     from fs_plugins.events import Run
     from fs_plugins.experiment import build_runner
     from fs_plugins.report.recorder import Recorder, _peak_rss

@@ -9,8 +9,8 @@ from typing import Any
 
 from safetensors.torch import load
 
-from fs_plugins.config import adapter_args, is_ours
-from fs_plugins.config_file import load_config
+from fs_plugins.config.load import load_config
+from fs_plugins.config.settings import adapter_args, is_ours
 from fs_plugins.errors import UserError
 from fs_plugins.experiment import build_runner
 from fs_plugins.folder import asked_in, make_folder

@@ -62,7 +62,7 @@ def _files(begun: str) -> list[str]:
 
     file, plus, last = begun.rpartition("+")
     if plus:
-        from fs_plugins.config_file import variations_of
+        from fs_plugins.config.load import variations_of
 
         known = variations_of(find_configuration(file.partition("+")[0]))
         return [f"{file}+{name}" for name in known if name.startswith(last)]
@@ -296,15 +296,15 @@ def options(
         bool, typer.Option("--markdown", help="As the documents have it.")
     ] = False,
 ) -> None:
-    """List every key under fedsa:, with its default and meaning."""
-    from fs_plugins.report.listings import options_table
+    """List every key under fedsa:, what it may be and what it does."""
+    from fs_plugins.report.listings import options_tables
     from fs_plugins.report.tables import markdown, show
 
-    table = options_table()
-    if as_markdown:
-        print(markdown(table), end="")
-    else:
-        show(table)
+    for table in options_tables():
+        if as_markdown:
+            print(markdown(table))
+        else:
+            show(table)
 
 
 @app.command()

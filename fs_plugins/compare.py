@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fs_plugins.config_file import load_config, name_of
+from fs_plugins.config.load import load_config, name_of
 from fs_plugins.errors import Interrupted, UserError
 from fs_plugins.folder import locked, make_folder
 from fs_plugins.notes import note

@@ -1,5 +1,6 @@
 """The YAML files that come with the project, wherever it is installed."""
 
+import os
 from importlib.resources import files
 from pathlib import Path
 
@@ -43,6 +44,6 @@ def find_configuration(name: str) -> Path:
     """
     path = Path(name)
     short = path.as_posix().removeprefix(f"{NAME}/")
-    if not path.exists() and short in packaged_names():
+    if not os.path.exists(path) and short in packaged_names():
         return packaged_folder() / short
     return path

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from fs_plugins.config import clients_of_a_round
-from fs_plugins.config_file import load_config, tree_of
+from fs_plugins.config.load import load_config, tree_of
+from fs_plugins.config.settings import clients_of_a_round
 from fs_plugins.experiment import build_runner, silence
 from fs_plugins.policy import Role
 from fs_plugins.report.listings import action_of

@@ -31,13 +31,36 @@ class Interrupted(Exception):  # noqa: N818  as KeyboardInterrupt
         self.signal = signal
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`` (did you mean 'x'?)`` if a known word is close, else nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
-
 _LONGEST = 300  # characters of another library's message
+_LONGEST_VALUE = 80  # characters of a value in a sentence
+
+
+def shown(value: object) -> str:
+    """A value as it stands in a sentence: in one line, cut if it is long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        text = f"a {type(value).__name__} of thousands of digits"
+    if len(text) <= _LONGEST_VALUE:
+        return text
+    return f"{text[: _LONGEST_VALUE - 4].rstrip()} ..."
+
+
+def did_you_mean(
+    word: str, known: Iterable[str], likeness: float = 0.6
+) -> str:
+    """`` (did you mean 'x'?)`` if a known word is close, else nothing.
+
+    Args:
+        word: what was written.
+        known: what could have been meant.
+        likeness: from 0, for words with nothing in common, to 1.
+
+    """
+    if len(word) > _LONGEST_VALUE:
+        return ""
+    close = difflib.get_close_matches(word, list(known), 1, likeness)
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def first_line(error: BaseException) -> str:
@@ -62,6 +85,7 @@ def unknown(key: str, value: object, known: Iterable[str]) -> UserError:
     """The error for a name that isn't among those known."""
     names = sorted(known)
     return UserError(
-        f"{key}: there is no {value!r}{did_you_mean(str(value), names)}; "
+        f"{key}: there is no {shown(value)}"
+        f"{did_you_mean(value, names) if isinstance(value, str) else ''}; "
         f"known are {', '.join(names)}"
     )

@@ -100,7 +100,7 @@ class Listener:
         """The run is over, whether it has come to its end or not."""
 
 
-_LISTENERS: list[type[Listener]] = []
+LISTENERS: list[type[Listener]] = []
 
 
 def register_listener(listener: type[Listener]) -> None:
@@ -111,7 +111,7 @@ def register_listener(listener: type[Listener]) -> None:
             each run makes one, without arguments.
 
     """
-    _LISTENERS.append(listener)
+    LISTENERS.append(listener)
 
 
 def listeners_of(plugins: Sequence[str]) -> list[Listener]:
@@ -124,7 +124,7 @@ def listeners_of(plugins: Sequence[str]) -> list[Listener]:
     files = {str(Path(each).absolute()) for each in plugins}
     return [
         listener()
-        for listener in _LISTENERS
+        for listener in LISTENERS
         if getattr(sys.modules[listener.__module__], "__file__", "") in files
     ]
 

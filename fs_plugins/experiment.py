@@ -11,17 +11,17 @@ from typing import Any
 import torch
 
 from fs_plugins import HOST
-from fs_plugins.checks import (
+from fs_plugins.config.checks import (
     check_metrics,
     notes_on,
     why_not_resumable,
 )
-from fs_plugins.config import (
+from fs_plugins.config.load import load_config, name_of, one_line, update
+from fs_plugins.config.settings import (
     adapter_args,
     is_client,
     is_ours,
 )
-from fs_plugins.config_file import load_config, name_of, one_line
 from fs_plugins.errors import RunError, UserError
 from fs_plugins.events import Run, listeners_of
 from fs_plugins.folder import (
@@ -284,7 +284,7 @@ def build_runner(cfg: Any) -> Any:
     torch.set_num_threads(torch.get_num_threads())
     try:
         data, modified = get_data(config=cfg.clone(), client_cfgs=None)
-        cfg.merge_from_other_cfg(modified)
+        update(cfg, modified)
         check_metrics(cfg)
         only = cfg.federate.client_idx_for_local_train
         if only:

@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from fs_plugins.config import is_ours, policy_from
-from fs_plugins.config_file import load_config
+from fs_plugins.config.load import load_config
+from fs_plugins.config.settings import is_ours, policy_from
 from fs_plugins.errors import UserError, first_line, unknown
 from fs_plugins.experiment import build_runner
 from fs_plugins.folder import asked_in

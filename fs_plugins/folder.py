@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from fs_plugins.config_file import difference, nested
+from fs_plugins.config.load import difference, nested
 from fs_plugins.errors import UserError
 from fs_plugins.state.files import write_file
 

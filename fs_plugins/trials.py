@@ -10,7 +10,7 @@ import peft
 import torch
 from torch import Tensor
 
-from fs_plugins.config import is_client
+from fs_plugins.config.settings import device_of, is_client
 from fs_plugins.errors import UserError, first_line
 from fs_plugins.model.base import CAUSAL, TASKS, load_base
 from fs_plugins.model.build import free_base
@@ -233,7 +233,7 @@ def _logits(
         place: of a language model, at which token of each text.
 
     """
-    device = f"cuda:{cfg.device}" if cfg.use_gpu else "cpu"
+    device = device_of(cfg)
     if not cfg.fedsa.base.quantize:
         model.to(device)
     modes = [(module, module.training) for module in model.modules()]

@@ -276,7 +276,7 @@ class Lab:
 
     def runner(self, **changes: Any) -> Any:
         """A runner that has not run; its results go to a folder."""
-        from fs_plugins.config_file import load_config
+        from fs_plugins.config.load import load_config
         from fs_plugins.experiment import build_runner
 
         cfg = load_config(self.file(**changes))

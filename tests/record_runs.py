@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from helpers import copied, record, start_of
 
-from fs_plugins.config_file import load_config
+from fs_plugins.config.load import load_config
 from fs_plugins.events import Run
 from fs_plugins.experiment import build_runner
 from fs_plugins.report.recorder import Recorder

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fs_plugins.config_file import load_config, name_of
+from fs_plugins.config.load import load_config, name_of
 from fs_plugins.data.glue import TASKS
 from fs_plugins.errors import UserError
 from fs_plugins.experiment import run
@@ -176,7 +176,7 @@ def test_each_variation(name, stand_ins, toy_llama, tmp_path):
                 if not isinstance(value, dict):
                     assert varied[section][key] == value
     alone.expname = varied.expname
-    same = {"fedsa", "dir05"}  # as the base file has it
+    same = {"fedsa", "dir05", "lora"}  # as the base file has it
     assert (str(alone) == str(varied)) == (name in same)
     # 300 texts are too few for 100 clients at Dir(0.5)
     name += "+iid" if name == "clients100" else ""
@@ -217,6 +217,30 @@ def test_the_papers_generation(kind, method, stand_ins, toy_llama, tmp_path):
         f"{base}{extra}+{method}", stand_ins, toy_llama, tmp_path, *more
     )
     assert 0 <= summary["results"]["last"]["weighted"][metric] <= 1
+
+
+LORA = {"r": 8, "lora_alpha": 16, "lora_dropout": 0.05}
+VERA = {"adapter_method": "vera", "r": 256, "vera_dropout": 0.05}
+
+
+@pytest.mark.parametrize(
+    "names, expected",
+    [
+        ("r4", {"adapter_method": "lora", **LORA, "r": 4}),
+        ("vera", VERA),
+        ("rslora+r4", {"adapter_method": "rslora", **LORA, "r": 4}),
+        ("vera+r4", {**VERA, "r": 4}),
+        ("r4+vera", VERA),
+        ("vera+lora", {"adapter_method": "lora", **LORA}),
+        ("dora+pissa", {"adapter_method": "pissa", **LORA}),
+    ],
+)
+def test_a_variation_of_the_adapter_stays_on_its_layers(names, expected):
+    """And has no argument of another adapter's."""
+    cfg = load_config(f"{FOLDER}/demo/smollm2.yaml+{names}")
+    (args,) = cfg.llm.adapter.args
+    assert args.pop("adapter_package", "peft") == "peft"
+    assert args == {**expected, "target_modules": ["q_proj", "v_proj"]}
 
 
 def test_an_unknown_variation_is_named():

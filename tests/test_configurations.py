@@ -2,7 +2,7 @@
 
 import pytest
 
-from fs_plugins.config_file import files_of, load_config
+from fs_plugins.config.load import files_of, load_config
 from fs_plugins.configurations import (
     find_configuration,
     packaged_folder,

@@ -127,7 +127,7 @@ def test_partial_participation_by_rate(lab):
 
 
 def test_overrides_win(lab):
-    from fs_plugins.config_file import load_config
+    from fs_plugins.config.load import load_config
 
     cfg = load_config(
         lab.file(), ["federate.method", "local", "train.optimizer.lr", "1e-3"]
@@ -137,7 +137,7 @@ def test_overrides_win(lab):
 
 
 def test_numbers_may_be_written_as_people_write_them(lab):
-    from fs_plugins.config_file import load_config
+    from fs_plugins.config.load import load_config
 
     cfg = load_config(lab.file(train__optimizer__lr="2e-3", seed=7))
     assert cfg.train.optimizer.lr == 0.002

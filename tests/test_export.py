@@ -10,7 +10,7 @@ from helpers import IN_FLOAT32, args_of, assert_near, in_float64, plain_base
 from peft import PeftModel
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from fs_plugins.config_file import load_config
+from fs_plugins.config.load import load_config
 from fs_plugins.experiment import build_runner
 from fs_plugins.state.checkpoint import Checkpoints, rounds_in
 

@@ -111,7 +111,7 @@ def test_packaged_experiments_are_completed(fedsa):
 
 LOAD = """
 import sys, yaml
-from fs_plugins.config_file import load_config, tree_of
+from fs_plugins.config.load import load_config, tree_of
 for name in sys.argv[1:]:
     print("---")
     print(yaml.safe_dump(tree_of(load_config(name))))

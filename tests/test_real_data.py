@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers import assert_near
 
-from fs_plugins.config_file import load_config
+from fs_plugins.config.load import load_config
 from fs_plugins.experiment import build_runner, run
 
 DEMO = Path(__file__).parent.parent / "yaml_configs" / "demo"

@@ -9,9 +9,10 @@ import numpy as np
 from federatedscope.core.auxiliaries.utils import setup_seed
 from federatedscope.core.data import StandaloneDataDict
 
-from fs_plugins.config import (
+from fs_plugins.config.settings import (
     adapter_args,
     clients_of_a_round,
+    device_of,
     is_ours,
     policy_from,
 )
@@ -58,6 +59,13 @@ def load(cfg: Any, client_cfgs: Any) -> tuple[Any, Any]:
     model = _resolve_model(cfg)
     model_config = load_model_config(model, cfg.llm.cache.model)
     train, val, test = _three_splits(cfg, name, family)
+    for split, examples in zip(SPLITS, (train, val, test), strict=True):
+        if not len(examples):
+            raise UserError(
+                f"data.splits: {cfg.data.splits} of these data, with "
+                f"data.subsample {cfg.data.subsample}, leave no {split} "
+                "examples"
+            )
     _check_trainer(cfg, train)
     _tell_monitor(cfg, name, train)
     cfg.model.task = _task_of(train)
@@ -209,9 +217,7 @@ def _resolve_model(cfg: Any) -> str:
     for option, value in cfg.fedsa.base.items():
         if option in cfg.model.adapter.base:
             cfg.model.adapter.base[option] = value
-    cfg.model.adapter.base.device = (
-        f"cuda:{cfg.device}" if cfg.use_gpu else "cpu"
-    )
+    cfg.model.adapter.base.device = device_of(cfg)
     return name
 
 

@@ -69,19 +69,43 @@ def adapters_table() -> Table:
     )
 
 
-def options_table() -> Table:
-    """Every key under ``fedsa:``, with its default."""
-    from fs_plugins.options import OPTIONS
+def options_tables() -> list[Table]:
+    """Every key under ``fedsa:``, and FederatedScope's own that are bounded.
 
-    return Table(
-        "the keys under fedsa:, with their defaults",
-        ("key", "default", "meaning"),
-        [
-            (key, _as_yaml(default), text)
-            for key, default, text in OPTIONS
-            if key.startswith("fedsa.")
-        ],
-    )
+    A key has one line: what it may be, its default, what it does.
+    """
+    from federatedscope.core.configs.config import global_cfg
+
+    from fs_plugins.config.host_options import HOST_OPTIONS
+    from fs_plugins.config.options import OPTIONS
+
+    columns = ("key", "type", "default", "allowed", "meaning", "since")
+    tables = []
+    for title, options in (
+        ("the keys under fedsa:", OPTIONS),
+        (
+            "keys of FederatedScope with bounds; others are of the type of "
+            "their default",
+            HOST_OPTIONS,
+        ),
+    ):
+        rows = []
+        for option in options:
+            default: Any = global_cfg
+            for part in option.key.split("."):
+                default = default[part]
+            rows.append(
+                (
+                    option.key,
+                    option.kind.name,
+                    _as_yaml(default),
+                    option.kind.allowed(),
+                    option.meaning,
+                    option.since,
+                )
+            )
+        tables.append(Table(title, columns, rows))
+    return tables
 
 
 def _as_yaml(value: Any) -> str:

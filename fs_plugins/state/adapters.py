@@ -12,7 +12,7 @@ import peft
 import torch
 from safetensors.torch import save
 
-from fs_plugins.config import rank_of
+from fs_plugins.config.settings import rank_of
 from fs_plugins.policy import is_bias, of_rank
 from fs_plugins.state.delta import Delta
 from fs_plugins.state.files import write_file

@@ -11,7 +11,7 @@ from federatedscope.core.trainers import GeneralTorchTrainer
 from federatedscope.core.trainers.context import CtxVar
 from federatedscope.core.trainers.enums import LIFECYCLE, MODE
 
-from fs_plugins.config import peft_method_of
+from fs_plugins.config.settings import peft_method_of
 from fs_plugins.errors import UserError
 from fs_plugins.policy import PRIVATE_ADAPTER, Role, roles_of
 from fs_plugins.seeds import random_state
@@ -302,7 +302,7 @@ def _names_of(ctx: Any) -> dict[str, torch.nn.Parameter]:
 def _optimizer(parameters: Any, section: Any) -> Any:
     try:
         return get_optimizer(parameters, **section)
-    except TypeError as error:
+    except (TypeError, ValueError, IndexError) as error:
         raise UserError(
             f"train.optimizer: {section.type} refuses its arguments: {error}"
         ) from error

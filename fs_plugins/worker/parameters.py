@@ -9,7 +9,12 @@ import torch
 from torch import nn
 
 from fs_plugins.aggregator import AGGREGATORS, Aggregator
-from fs_plugins.config import peft_method_of, plain, policy_from, rank_of
+from fs_plugins.config.settings import (
+    peft_method_of,
+    plain,
+    policy_from,
+    rank_of,
+)
 from fs_plugins.errors import UserError
 from fs_plugins.model.factors import check_factors
 from fs_plugins.policy import (

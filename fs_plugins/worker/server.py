@@ -7,7 +7,7 @@ from typing import Any
 
 from federatedscope.core.message import Message
 
-from fs_plugins.config import rank_of
+from fs_plugins.config.settings import rank_of
 from fs_plugins.wire import WireError, decode, spec_of
 from fs_plugins.worker.attendance import AttendingServer
 from fs_plugins.worker.parameters import parameters_of

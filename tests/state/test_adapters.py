@@ -16,7 +16,7 @@ from helpers import (
 from peft import PeftModel
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from fs_plugins.config_file import load_config
+from fs_plugins.config.load import load_config
 from fs_plugins.experiment import build_runner
 from fs_plugins.state.adapters import save_adapters
 

@@ -114,7 +114,7 @@ def test_nothing_of_it_travels_or_is_saved_as_adapter(lab):
 
 def test_an_optimizer_that_keeps_other_things_is_refused(lab):
     runner = lab.runner(
-        train__optimizer={"type": "LBFGS", "lr": 0.1},
+        train__optimizer={"type": "Adam", "lr": 0.1},
         fedsa__state__optimizer=True,
     )
     client = runner.client[1]
@@ -127,7 +127,7 @@ def test_an_optimizer_that_keeps_other_things_is_refused(lab):
 
 
 def test_only_with_ours(lab):
-    from fs_plugins.config_file import load_config
+    from fs_plugins.config.load import load_config
 
     for changes in (
         {"federate__method": "FedAvg"},

@@ -74,7 +74,7 @@ def test_a_language_model_by_its_loss(language_lab):
 
 
 def test_unknown_splits(lab):
-    from fs_plugins.config_file import load_config
+    from fs_plugins.config.load import load_config
 
     with pytest.raises(UserError, match="did you mean 'union'"):
         load_config(lab.file(eval__split=["test", "onion"]))

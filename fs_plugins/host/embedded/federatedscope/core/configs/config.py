@@ -204,6 +204,11 @@ def _check_federate(cfg: CN) -> None:
             f"federate.mode is {fed.mode!r}; it must be 'standalone' or "
             "'distributed'"
         )
+    unknown = {*fed.join_in_info} - {"num_sample"}
+    if unknown:
+        raise ValueError(
+            f"federate.join_in_info: {sorted(unknown)} needs FederatedScope"
+        )
     if fed.mode == "distributed" and fed.client_num == 0:
         raise ValueError("federate.client_num must be set to distribute")
     rate, number, total = (

@@ -182,13 +182,39 @@ SWITCHES: dict[str, Any] = {
     "dataloader.type": "base",
 }
 
+# Names in sections that have keys in HONOURED, too.
+_DORMANT_NAMES = {
+    "data": (
+        "save_data cSBM_phi val_transform val_target_transform "
+        "val_pre_transform test_transform test_target_transform "
+        "test_pre_transform quadratic hetero_data_name max_seq_len "
+        "max_tgt_len max_query_len trunc_stride cache_dir "
+        "hetero_synth_batch_size hetero_synth_prim_weight "
+        "hetero_synth_feat_dim num_contrast is_debug loader batch_size "
+        "shuffle num_workers drop_last walk_length num_steps sizes"
+    ),
+    "dataloader": ("walk_length num_steps sizes theta"),
+    "finetune": ("epoch_linear lr_linear weight_decay local_param"),
+    "model": (
+        "use_bias hidden dropout in_channels out_channels layer "
+        "graph_pooling embed_size num_item num_user input_shape lambda_ "
+        "gamma num_of_trees max_tree_depth stage model_type "
+        "pretrain_tasks downstream_tasks max_length min_length "
+        "no_repeat_ngram_size length_penalty num_beams label_smoothing "
+        "n_best_size max_answer_len null_score_diff_threshold "
+        "use_contrastive_loss contrast_topk contrast_temp"
+    ),
+    "personalization": (
+        "local_update_steps regular_weight lr K beta lr_feature lr_linear "
+        "epoch_feature epoch_linear weight_decay"
+    ),
+    "trainer": ("sam local_entropy disp_freq val_freq"),
+}
 DORMANT = (
     "adapter",
     "aggregator",
     "asyn",
     "attack",
-    "data",
-    "dataloader",
     "eval.count_flops",
     "feat_engr",
     "federate.atc_load_from",
@@ -199,19 +225,20 @@ DORMANT = (
     "fedprox",
     "fedsageplus",
     "fedswa",
-    "finetune",
     "flitplus",
     "gcflplus",
     "hpo",
     "llm.chat",
     "llm.deepspeed",
     "llm.offsite_tuning",
-    "model",
     "nbafl",
-    "personalization",
     "quantization",
     "regularizer",
     "sgdmf",
-    "trainer",
     "vertical",
+    *(
+        f"{section}.{name}"
+        for section, names in _DORMANT_NAMES.items()
+        for name in names.split()
+    ),
 )

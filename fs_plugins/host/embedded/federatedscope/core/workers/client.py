@@ -137,12 +137,6 @@ class Client(Worker):
                 else len(self.data.train_data)
             )
         }
-        unknown = set(message.content) - set(known)
-        if unknown:
-            raise ValueError(
-                f"federate.join_in_info: {sorted(unknown)} needs "
-                "FederatedScope"
-            )
         info = {name: known[name] for name in message.content}
         self._send("join_in_info", [self.server_id], info)
 

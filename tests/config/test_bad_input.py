@@ -65,7 +65,7 @@ MISTAKES = {
     ),
     "wrong type": (
         {"federate__client_num": "three"},
-        ["federate.client_num", "'three'", "int"],
+        ["federate.client_num", "'three'", "whole number"],
     ),
     "a list for a word": ({"seed": [1]}, ["seed", "[1]"]),
     "method": (
@@ -353,7 +353,7 @@ def test_a_mistake_is_one_sentence_and_leaves_nothing(lab, mistake):
     ],
 )
 def test_a_file_that_is_no_configuration(tmp_path, text, words):
-    from fs_plugins.config_file import load_config
+    from fs_plugins.config.load import load_config
 
     file = tmp_path / "broken.yaml"
     file.write_text(text)

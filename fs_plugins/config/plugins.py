@@ -1,6 +1,7 @@
 """Files of the user's own that register methods, aggregators and the like."""
 
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import federatedscope.register as host
 from fs_plugins.aggregator import AGGREGATORS
 from fs_plugins.data import FAMILIES
 from fs_plugins.errors import UserError
+from fs_plugins.events import LISTENERS
 from fs_plugins.policy import METHODS, PEFT_METHODS
 
 _loaded: set[Path] = set()
@@ -24,7 +26,7 @@ def load_plugins(files: Sequence[str]) -> None:
 
     """
     for name in files:
-        file = Path(name).expanduser().absolute()
+        file = Path(os.path.expanduser(name)).absolute()
         if file in _loaded:
             continue
         if not file.is_file():
@@ -35,7 +37,7 @@ def load_plugins(files: Sequence[str]) -> None:
             raise UserError(
                 f"fedsa.plugins: {name} registers nothing; call "
                 "register_method, register_aggregator, register_examples, "
-                "register_peft_method or a register_... of "
+                "register_peft_method, register_listener or a register_... of "
                 "federatedscope.register in it"
             )
         _loaded.add(file)
@@ -64,4 +66,7 @@ def _registered() -> list[dict[str, Any]]:
     registries += [
         value for name, value in vars(host).items() if name.endswith("_dict")
     ]
-    return [dict(registry) for registry in registries]
+    return [
+        *(dict(registry) for registry in registries),
+        dict(enumerate(LISTENERS)),
+    ]

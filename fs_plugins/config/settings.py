@@ -1,8 +1,11 @@
-"""What others ask a configuration."""
+"""What a configuration says, in one place."""
 
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
+from fs_plugins.errors import UserError
 from fs_plugins.policy import METHODS, Policy, canonical, policy_of
 
 
@@ -47,6 +50,28 @@ def rank_of(cfg: Any, client: int) -> int:
     """
     ranks = cfg.fedsa.ranks
     return int(ranks[(client - 1) % len(ranks)]) if ranks and client else 0
+
+
+def device_of(cfg: Any) -> str:
+    """Where the model computes: ``cpu``, or ``cuda:0`` say.
+
+    Raises:
+        UserError: this machine has no such GPU.
+
+    """
+    if not cfg.use_gpu:
+        return "cpu"
+    number, known = max(int(cfg.device), 0), torch.cuda.device_count()
+    if not known:
+        raise UserError(
+            "use_gpu: there is no GPU that PyTorch can use; set it to False"
+        )
+    if number >= known:
+        raise UserError(
+            f"device: {number} is not the number of a GPU; there are "
+            f"{known}, counted from 0"
+        )
+    return f"cuda:{number}"
 
 
 def is_ours(cfg: Any) -> bool:

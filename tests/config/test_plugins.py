@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from fs_plugins.config.plugins import load_plugins
 from fs_plugins.errors import UserError
-from fs_plugins.plugins import load_plugins
 
 pytestmark = pytest.mark.usefixtures("registries_as_they_were")
-PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
+PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_the_documents_example_in_twenty_lines(lab, written):
 
 
 def test_a_file_beside_the_yaml_file_is_found(lab, written, monkeypatch):
-    from fs_plugins.config_file import load_config
+    from fs_plugins.config.load import load_config
 
     file = Path(written(example(), "beside.py"))
     monkeypatch.chdir("/")
@@ -67,7 +67,7 @@ def test_a_file_beside_the_yaml_file_is_found(lab, written, monkeypatch):
 
 
 def test_a_killed_run_finds_its_plugin_again(lab, written):
-    from fs_plugins.config_file import load_config
+    from fs_plugins.config.load import load_config
 
     file = written(example(), "again.py")
     outdir = lab.run(fedsa__plugins=[file], federate__method="share_b_twice")[
@@ -100,7 +100,7 @@ def test_a_plugin_that_is_not_there():
 
 
 def test_other_names_than_those_registered_are_refused(lab, written):
-    from fs_plugins.config_file import load_config
+    from fs_plugins.config.load import load_config
 
     file = lab.file(
         fedsa__plugins=[written(example(), "other.py")],

@@ -1,0 +1,273 @@
+"""FederatedScope's own keys that are bounded: one row for each.
+
+Their defaults are FederatedScope's.  A key without a row must be of the type
+of its default.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from fs_plugins.config.kinds import (
+    Arguments,
+    Choice,
+    Items,
+    Kind,
+    Number,
+    Text,
+    Whole,
+)
+from fs_plugins.config.options import PATH, Option
+from fs_plugins.policy import METHODS
+
+
+def host_methods() -> list[str]:
+    """Methods that the host's own workers run, in lower case."""
+    from federatedscope.core.configs.constants import CLIENTS_TYPE
+
+    return sorted({name.lower() for name in CLIENTS_TYPE} | {"global"})
+
+
+def _methods() -> list[str]:
+    return [*METHODS, *(m for m in host_methods() if m not in METHODS)]
+
+
+def _optimizers() -> Iterable[str]:
+    import federatedscope.register as register
+    import torch
+
+    # The last two need a closure, and gradients that are sparse.
+    others = ("Optimizer", "LBFGS", "SparseAdam")
+    for name, value in vars(torch.optim).items():
+        if isinstance(value, type) and name not in others:
+            yield name
+    yield from register.optimizer_dict
+
+
+def _row(key: str, kind: Kind, meaning: str) -> Option:
+    return Option(key, None, kind, meaning)
+
+
+_WORDS = Items(Text())
+_INFO = Choice(names=("num_sample", "client_resource"))
+_PORT = Whole(1, 65535)
+_MODES = Choice(names=("batch", "epoch"))
+_SPLITS = Choice(names=("train", "val", "test", "union"))
+
+HOST_OPTIONS: Sequence[Option] = (
+    _row(
+        "seed",
+        Whole(0, 2**32 - 1),
+        "All that is drawn at random depends on it.",
+    ),
+    _row("outdir", PATH, "The run's folder is made in this folder."),
+    _row(
+        "expname",
+        PATH,
+        "The run's folder has this name; empty stands for the method "
+        "and the name of the YAML file.",
+    ),
+    _row(
+        "expname_tag", PATH, "This is added to the name of the run's folder."
+    ),
+    _row(
+        "device",
+        Whole(-1, 1023),
+        "With use_gpu the GPU of this number is used; -1 stands for any.",
+    ),
+    _row(
+        "federate.method",
+        Choice(
+            names=_methods,
+            in_any_case=True,
+            described="what 'fedsa methods' lists, or FederatedScope's own",
+        ),
+        "The clients and the server follow this federated method.",
+    ),
+    _row(
+        "federate.mode",
+        Choice(names=("standalone", "distributed")),
+        "All participants are in one process (standalone), or each in "
+        "its own (distributed).",
+    ),
+    _row(
+        "federate.client_num",
+        Whole(0),
+        "There is this number of clients; 0 leaves it to data that "
+        "come as clients' own.",
+    ),
+    _row(
+        "federate.sample_client_num",
+        Whole(-1),
+        "This number of clients takes part in a round; -1 and 0 stand "
+        "for all.",
+    ),
+    _row(
+        "federate.sample_client_rate",
+        Number(least=-1, most=1),
+        "This share of the clients takes part in a round; -1 and 0 "
+        "leave it to sample_client_num.",
+    ),
+    _row(
+        "federate.client_idx_for_local_train",
+        Whole(0),
+        "Only the client of this number takes part; 0 stands for all.",
+    ),
+    _row(
+        "federate.total_round_num",
+        Whole(1),
+        "The run ends after this number of rounds.",
+    ),
+    _row(
+        "federate.restore_from",
+        PATH,
+        "The run starts from the global parameters in this file.",
+    ),
+    _row(
+        "federate.save_to",
+        PATH,
+        "The global parameters are written to this file.",
+    ),
+    _row(
+        "federate.save_freq",
+        Whole(-1),
+        "The global parameters are written after every round whose number "
+        "is a multiple of this; -1 stands for at the end.",
+    ),
+    _row(
+        "federate.join_in_info",
+        Items(_INFO),
+        "Clients tell the server this as they join.",
+    ),
+    _row("data.root", PATH, "The data are read from this folder."),
+    _row("data.type", PATH, "The data are given as 'name@family'."),
+    _row(
+        "data.args",
+        Items(Arguments()),
+        "FederatedScope's own data are loaded with these arguments.",
+    ),
+    _row(
+        "data.splitter_args",
+        Items(Arguments(), at_most=1),
+        "The splitter has these arguments, one mapping in a list.",
+    ),
+    _row(
+        "data.splits",
+        Items(Number(least=0, most=1)),
+        "Training, validation and test have these shares of the examples.",
+    ),
+    _row(
+        "data.subsample",
+        Number(above=0, most=1),
+        "This share of the examples is used.",
+    ),
+    _row(
+        "dataloader.batch_size",
+        Whole(1),
+        "A batch has this number of examples.",
+    ),
+    _row(
+        "dataloader.num_workers",
+        Whole(0, 1024),
+        "This number of processes loads examples.",
+    ),
+    _row(
+        "model.type",
+        PATH,
+        "The base model is given as 'name@hub' or 'folder@hub'.",
+    ),
+    _row(
+        "train.local_update_steps",
+        Whole(1),
+        "A client trains this number of steps, or epochs, in a round.",
+    ),
+    _row(
+        "train.batch_or_epoch",
+        _MODES,
+        "This is what train.local_update_steps counts.",
+    ),
+    _row(
+        "train.optimizer.type",
+        Choice(names=_optimizers, described="an optimizer of torch.optim"),
+        "The clients train with this optimizer.",
+    ),
+    _row(
+        "train.optimizer.lr",
+        Number(above=0),
+        "The clients train at this learning rate.",
+    ),
+    _row(
+        "train.scheduler.warmup_ratio",
+        Number(least=0, most=1),
+        "The learning rate rises in this share of the steps.",
+    ),
+    _row(
+        "finetune.local_update_steps",
+        Whole(1),
+        "A client trains this number of steps, or epochs, before an "
+        "evaluation, with finetune.before_eval.",
+    ),
+    _row(
+        "finetune.batch_or_epoch",
+        _MODES,
+        "This is what finetune.local_update_steps counts.",
+    ),
+    _row(
+        "grad.grad_accum_count",
+        Whole(1),
+        "The gradients of this number of batches make a step.",
+    ),
+    _row(
+        "early_stop.patience",
+        Whole(0),
+        "The run ends after this number of evaluations without an "
+        "improvement; with 0 it does not.",
+    ),
+    _row(
+        "early_stop.improve_indicator_mode",
+        Choice(names=("best", "mean")),
+        "An improvement is one on the best result, or on the mean of "
+        "the last ones.",
+    ),
+    _row(
+        "personalization.local_param",
+        _WORDS,
+        "FederatedScope's own methods keep parameters at the clients "
+        "whose names contain one of these.",
+    ),
+    _row(
+        "eval.freq",
+        Whole(1),
+        "Results are taken after every round whose number is a "
+        "multiple of this.",
+    ),
+    _row("eval.metrics", _WORDS, "These are measured besides the loss."),
+    _row("eval.split", Items(_SPLITS), "These splits are evaluated."),
+    _row(
+        "eval.report", _WORDS, "FederatedScope sums results up in these ways."
+    ),
+    _row(
+        "llm.tok_len",
+        Whole(1),
+        "A text is cut off after this number of tokens.",
+    ),
+    _row(
+        "llm.cache.model", PATH, "Models from the hub are kept in this folder."
+    ),
+    _row(
+        "llm.adapter.args",
+        Items(Arguments()),
+        "The adapter is made from this mapping in a list: "
+        "adapter_method, and arguments of PEFT's configuration.",
+    ),
+    _row(
+        "distribute.role",
+        Choice(names=("server", "client")),
+        "This process has this role in distributed mode.",
+    ),
+    _row(
+        "distribute.data_idx",
+        Whole(-1),
+        "This client has this number in distributed mode, from 1.",
+    ),
+    _row("distribute.server_port", _PORT, "The server listens at this port."),
+    _row("distribute.client_port", _PORT, "This client listens at this port."),
+)

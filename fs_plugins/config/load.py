@@ -1,0 +1,299 @@
+"""From YAML files and ``key value`` pairs to a checked configuration."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fs_plugins.config.adapter import merged_adapter
+from fs_plugins.config.checks import check_values
+from fs_plugins.config.host_options import HOST_OPTIONS
+from fs_plugins.config.kinds import Kind, kind_like
+from fs_plugins.config.options import OPTIONS
+from fs_plugins.config.plugins import load_plugins
+from fs_plugins.config.yaml_file import flatten, read_yaml, short
+from fs_plugins.configurations import find_configuration
+from fs_plugins.errors import UserError, did_you_mean, shown, unknown
+
+_KINDS = {option.key: option.kind for option in (*OPTIONS, *HOST_OPTIONS)}
+_ADAPTER = "llm.adapter.args"
+
+
+def load_config(experiment: str | Path, overrides: Sequence[str] = ()) -> Any:
+    """The configuration of an experiment, complete and checked.
+
+    Args:
+        experiment: a YAML file, perhaps with variations: ``a.yaml+ffa+vera``
+            is a.yaml with what ``variations/ffa.yaml`` and then
+            ``variations/vera.yaml`` set in its place.
+        overrides: ``key value`` pairs, which come last; a value is read as
+            in a YAML file.
+
+    Raises:
+        UserError: the file is missing or broken, a key is unknown, a value
+            is of the wrong type or not allowed.
+
+    """
+    from federatedscope.core.configs.config import global_cfg
+
+    cfg = global_cfg.clone()
+    files = files_of(experiment)
+    chosen: dict[str, Any] = {}
+    for file in files:
+        _choose(chosen, _pairs_of(file))
+    _choose(chosen, _words(cfg, overrides))
+    plugins = _KINDS["fedsa.plugins"].read(
+        "fedsa.plugins", chosen.get("fedsa.plugins", [])
+    )
+    # What they register is known from here on.
+    plugins = [_found(name, files[0].parent) for name in plugins]
+    load_plugins(plugins)
+    for key, value in chosen.items():
+        _set(cfg, key, value)
+    cfg.fedsa.plugins = plugins
+    if not cfg.expname:
+        cfg.expname = f"{cfg.federate.method.lower()}_{name_of(experiment)}"
+    check_values(cfg)
+    try:
+        cfg.assert_cfg()
+    except UserError:
+        raise
+    except (ValueError, AssertionError) as error:
+        raise UserError(f"{short(experiment)}: {one_line(error)}") from error
+    return cfg
+
+
+def _choose(chosen: dict[str, Any], pairs: Mapping[str, Any]) -> None:
+    """Let later values take the place of earlier ones.
+
+    A list takes the place of a list, except for the adapter's arguments.
+    """
+    for key, value in pairs.items():
+        if key == _ADAPTER:
+            value = merged_adapter(chosen.get(key), value)
+        chosen[key] = value
+
+
+def _pairs_of(file: Path) -> dict[str, Any]:
+    """The values of a file, by keys with dots."""
+    pairs: dict[str, Any] = {}
+    for key, value in flatten(read_yaml(file)):
+        if key in pairs:
+            raise UserError(
+                f"{short(key)}: it is given twice in {short(file)}"
+            )
+        pairs[key] = value
+    return pairs
+
+
+def _words(cfg: Any, overrides: Sequence[str]) -> dict[str, Any]:
+    """The values of ``key value`` pairs; the last one of a key counts."""
+    words = [str(word) for word in overrides]
+    if len(words) % 2:
+        raise UserError(
+            f"{shown(words[-1])} has no value; after the file come pairs "
+            "'key value'"
+        )
+    pairs: dict[str, Any] = {}
+    for key, word in zip(words[::2], words[1::2], strict=True):
+        kind = _kind_of(key, _value_at(cfg, key))
+        value = kind.read_word(short(key), word)
+        if isinstance(value, Mapping):  # a whole section
+            pairs.update(flatten(value, f"{key}."))
+        else:
+            pairs[key] = value
+    return pairs
+
+
+def _kind_of(key: str, default: Any) -> Kind:
+    """What a key may be: its row says so, or else its default."""
+    return _KINDS.get(key) or kind_like(default)
+
+
+def _value_at(cfg: Any, key: str) -> Any:
+    """The value of a key, or None if there is no such."""
+    node = cfg
+    for part in key.split("."):
+        if not isinstance(node, dict) or part not in node:
+            return None
+        node = node[part]
+    return node
+
+
+def _found(name: str, folder: Path) -> str:
+    """A plugin's file: beside the YAML file, or where the command runs."""
+    beside = folder / os.path.expanduser(name)
+    is_there = os.path.isfile(beside)
+    return str((beside if is_there else Path(name)).absolute())
+
+
+def files_of(experiment: str | Path) -> list[Path]:
+    """The base file of ``a.yaml+ffa+vera``, and those of its variations.
+
+    A base file that is not there, seen from the current folder, may be one
+    of those that come with the project.
+    A variation is in a folder ``variations`` beside the base file, or beside
+    the base file's folder; or it is a file of its own (``+my.yaml``).
+
+    Raises:
+        UserError: there is no such variation.
+
+    """
+    if os.path.exists(experiment):  # False where Path.exists may raise
+        return [Path(experiment)]
+    first, *names = str(experiment).split("+")
+    base = find_configuration(first)
+    known = variations_of(base)
+    files = [base]
+    for name in names:
+        file = known.get(name, Path(name))
+        if not os.path.isfile(file):
+            raise unknown(f"variation of {short(base)}", name, known)
+        files.append(file)
+    return files
+
+
+def variations_of(base: Path) -> dict[str, Path]:
+    """The variations of a file, by name; those beside it come first."""
+    folders = [
+        folder / "variations" for folder in (base.parent.parent, base.parent)
+    ]
+    files = [
+        file
+        for folder in folders
+        if os.path.isdir(folder)
+        for file in sorted(folder.glob("*.yaml"))
+    ]
+    return {file.stem: file for file in files}
+
+
+def name_of(experiment: str | Path) -> str:
+    """A short name: ``rte+ffa`` for ``yaml_configs/glue/rte.yaml+ffa``."""
+    return "+".join(file.stem for file in files_of(experiment))
+
+
+def _set(cfg: Any, key: str, value: Any) -> None:
+    """Check a value and let the host merge it."""
+    *path, name = key.split(".")
+    node = _value_at(cfg, ".".join(path)) if path else cfg
+    is_known = isinstance(node, Mapping) and name in node
+    if is_known and isinstance(node[name], dict):
+        if value != {}:
+            raise UserError(
+                f"{short(key)}: {shown(value)} stands where a section does; "
+                f"write its keys below it ({', '.join(node[name])})"
+            )
+        return
+    if not is_known:
+        _check_new(cfg, node, key)
+    value = _kind_of(key, node[name] if is_known else None).read(
+        short(key), value
+    )
+    try:
+        cfg.merge_from_other_cfg(_nested(key, value), check_cfg=False)
+    except (KeyError, AttributeError, AssertionError) as error:
+        raise _no_such_key(cfg, key) from error
+    except ValueError as error:
+        raise UserError(one_line(error)) from error
+
+
+def _check_new(cfg: Any, section: Any, key: str) -> None:
+    """Refuse a key below a value, or misspelt where any key is taken.
+
+    Any key is taken for the arguments of the optimizer, say: a name that is
+    nearly one that is there is taken for that.  Elsewhere the host decides.
+    """
+    above, _, below = key.rpartition(".")
+    while above:
+        value = _value_at(cfg, above)
+        if value is not None and not isinstance(value, dict):
+            raise UserError(
+                f"{above}: it is no section with a key {shown(below)}, but "
+                f"of the type '{_kind_of(above, value).name}'"
+            )
+        above = above.rpartition(".")[0]
+    name = key.rpartition(".")[2]
+    if not hasattr(section, "is_new_allowed"):
+        return
+    if section.is_new_allowed() and did_you_mean(name, section, 0.8):
+        raise _no_such_key(cfg, key)
+
+
+def _no_such_key(cfg: Any, key: str) -> UserError:
+    known = difference({}, cfg)
+    return UserError(
+        f"{short(key)}: there is no such key{did_you_mean(key, known)}"
+    )
+
+
+def _nested(key: str, value: Any) -> Any:
+    """A configuration with one key in it.
+
+    A text is quoted, as the host reads one as Python does.
+    """
+    from federatedscope.core.configs.config import CN
+
+    value = repr(value) if isinstance(value, str) else value
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return CN(value)
+
+
+def update(cfg: Any, other: Any) -> None:
+    """Take over all values of another configuration.
+
+    The host's own merge would read a text such as '123' as a number.
+
+    Args:
+        cfg: is changed.
+        other: may have keys that ``cfg`` lacks, in sections that ``cfg`` has.
+
+    """
+    for key, value in difference(cfg, other).items():
+        *path, name = key.split(".")
+        node = cfg
+        for part in path:
+            node = node[part]
+        node[name] = value
+
+
+def difference(old: Any, new: Any) -> dict[str, Any]:
+    """The keys whose values differ, with those of ``new``."""
+    before, now = (
+        {
+            # FederatedScope wraps some values, with a description
+            key: getattr(value, "value", value)
+            for key, value in flatten(tree)
+            if "__" not in key
+            and not key.endswith("is_ready_for_run")
+            and not isinstance(value, dict)
+        }
+        for tree in (old, new)
+    )
+    return {
+        key: value
+        for key, value in now.items()
+        if key not in before or before[key] != value
+    }
+
+
+def tree_of(cfg: Any) -> dict[str, Any]:
+    """All of a configuration, as a YAML file has it."""
+    return nested(difference({}, cfg))
+
+
+def nested(pairs: Mapping[str, Any]) -> dict[str, Any]:
+    """The tree of keys with dots, as a YAML file has it."""
+    tree: dict[str, Any] = {}
+    for key, value in pairs.items():
+        *path, name = key.split(".")
+        node = tree
+        for part in path:
+            node = node.setdefault(part, {})
+        node[name] = value
+    return tree
+
+
+def one_line(error: BaseException) -> str:
+    """An error's text, without line breaks."""
+    return " ".join(str(error).split())

@@ -1,0 +1,50 @@
+"""The section ``fedsa`` of FederatedScope's configuration."""
+
+from typing import Any
+
+from federatedscope.core.configs.config import CN, global_cfg
+from federatedscope.register import register_config
+
+from fs_plugins.config.checks import check
+from fs_plugins.config.options import OPTIONS
+
+# What the model is told; filled in from llm.adapter, llm.cache, seed,
+# fedsa.base and the data.
+_ADAPTER = {
+    "args": [{}],
+    "cache": "",
+    "seed": 0,
+    "private": False,
+    "dtype": "float32",
+    "base.dtype": "float32",
+    "base.quantize": "",
+    "base.gradient_checkpointing": False,
+    "base.device": "cpu",
+    "classes": [],
+    "pad": -1,
+    "eos": -1,
+}
+
+
+def extend_fedsa_cfg(cfg: Any) -> None:
+    """Add our options to a configuration."""
+    for option in OPTIONS:
+        _add(cfg, option.key, option.default)
+    for name, default in _ADAPTER.items():
+        _add(cfg, f"model.adapter.{name}", default)
+    cfg.register_cfg_check_fun(check)
+
+
+def _add(cfg: Any, key: str, default: Any) -> None:
+    *path, name = key.split(".")
+    node = cfg
+    for part in path:
+        if part not in node:
+            node[part] = CN()
+        node = node[part]
+    node[name] = default if not isinstance(default, list) else [*default]
+
+
+register_config("fedsa", extend_fedsa_cfg)
+if "fedsa" not in global_cfg:  # the host's configuration is built already
+    extend_fedsa_cfg(global_cfg)

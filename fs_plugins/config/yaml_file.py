@@ -1,0 +1,194 @@
+"""YAML as a configuration needs it: plain values, and not too many."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fs_plugins.configurations import packaged_names
+from fs_plugins.errors import UserError, did_you_mean, first_line, shown
+
+_LONGEST = 2**18  # bytes of a file
+_MOST = 10_000  # values in a file, those that an alias repeats included
+_DEEPEST = 32  # lists and mappings within each other
+_TAGS = ("null", "bool", "int", "float", "str", "seq", "map", "merge")
+
+
+class _RefusedError(yaml.MarkedYAMLError):
+    """What is YAML, and no part of a configuration."""
+
+    def __init__(self, problem: str, place: Any) -> None:
+        super().__init__(problem=problem, problem_mark=place.start_mark)
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses what a configuration has no use for.
+
+    That is a key given twice in a mapping, a list that contains itself, tags
+    of other types, and more values than a configuration has.  A date is a
+    text, and ``1e-3``, which YAML 1.1 takes for a text, a number.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = self._number = 0
+        self._sizes: dict[int, int] = {}  # of each node, with its aliases
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise _RefusedError(
+                f"there are more than {_DEEPEST} levels", event
+            )
+        self._number += 1
+        node = super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+        self._depth -= 1
+        if isinstance(event, yaml.AliasEvent) and id(node) not in self._sizes:
+            raise _RefusedError("a value contains itself", event)
+        if id(node) not in self._sizes:
+            self._sizes[id(node)] = self._measured(node)
+        if max(self._number, self._sizes[id(node)]) > _MOST:
+            raise _RefusedError(f"there are more than {_MOST} values", event)
+        return node
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)  # type: ignore[no-untyped-call]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _RefusedError(
+                f"{shown(node.value)} is not of the type "
+                f"{node.tag.rpartition(':')[2]}",
+                node,
+            ) from error
+
+    def _measured(self, node: Any) -> int:
+        """How many values a node has, aliases written out; checks it."""
+        if node.tag.removeprefix("tag:yaml.org,2002:") not in _TAGS:
+            raise _RefusedError(f"the tag {shown(node.tag)} is refused", node)
+        parts: list[Any] = []
+        if isinstance(node, yaml.MappingNode):
+            seen = set()
+            for name, value in node.value:
+                parts += (name, value)
+                if isinstance(name, yaml.ScalarNode):
+                    if name.value in seen:
+                        raise _RefusedError(
+                            f"the key {shown(name.value)} is given twice",
+                            name,
+                        )
+                    seen.add(name.value)
+        elif isinstance(node, yaml.SequenceNode):
+            parts = node.value
+        return 1 + sum(self._sizes[id(part)] for part in parts)
+
+
+# Dates are left to be texts.
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in known if "timestamp" not in tag]
+    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    [*"-+.0123456789"],
+)
+
+
+def read_yaml(file: Path) -> dict[Any, Any]:
+    """The content of a YAML file of a configuration.
+
+    Raises:
+        UserError: the file cannot be read, is not YAML, holds no mapping, or
+            something that a configuration does not have.
+
+    """
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(_LONGEST + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        meant = (
+            ""
+            if os.path.exists(file)
+            else did_you_mean(str(file), packaged_names())
+        )
+        raise UserError(
+            f"{short(file)} cannot be read: {reason}{meant}"
+        ) from error
+    if len(content) > _LONGEST:
+        raise UserError(
+            f"{short(file)} is no configuration: it is larger than "
+            f"{_LONGEST // 1024} kB"
+        )
+    try:
+        tree = _parse(content.decode("utf-8"))
+    except _RefusedError as error:
+        raise UserError(f"{short(file)}, {_reason(error)}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{short(file)} is not YAML: {_reason(error)}"
+        ) from error
+    if not isinstance(tree, dict):
+        raise UserError(f"{short(file)} holds no configuration keys")
+    return tree
+
+
+def parse_word(word: str) -> Any:
+    """What a word of the command line says, read as YAML.
+
+    What is not YAML is a text.
+    """
+    if len(word) > _LONGEST:
+        return word
+    try:
+        return _parse(word)
+    except yaml.YAMLError:
+        return word
+
+
+def _parse(text: str) -> Any:
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()  # type: ignore[no-untyped-call]
+    finally:
+        loader.dispose()  # type: ignore[no-untyped-call]
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong, and where, in one line."""
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None)
+    if mark is None or not problem:
+        return " ".join(first_line(error).split())
+    words = " ".join(str(problem).split())
+    return f"line {mark.line + 1}, column {mark.column + 1}: {words[:200]}"
+
+
+def short(name: object) -> str:
+    """A file's name in a sentence: in one line, cut if it is long."""
+    text = str(name)
+    text = text if text.isprintable() else repr(text)
+    return text if len(text) <= 200 else f"{text[:100]} ... {text[-50:]}"
+
+
+def flatten(
+    tree: Mapping[Any, Any], prefix: str = ""
+) -> list[tuple[str, Any]]:
+    """The values of a tree by keys with dots; an empty mapping is a value.
+
+    Args:
+        tree: as YAML holds it.
+        prefix: of all keys.
+
+    """
+    pairs: list[tuple[str, Any]] = []
+    for name, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            pairs += flatten(value, f"{prefix}{name}.")
+        else:
+            pairs.append((f"{prefix}{name}", value))
+    return pairs
