@@ -1,9 +1,12 @@
 """Randomness that depends on what it is for, and on nothing else."""
 
 import hashlib
-from collections.abc import Iterator
+import random
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
 import torch
 
 
@@ -15,3 +18,34 @@ def random_state(*key: object) -> Iterator[None]:
     with torch.random.fork_rng():
         torch.manual_seed(int.from_bytes(digest[:8], "little") >> 1)
         yield
+
+
+def random_states() -> dict[str, Any]:
+    """The states of Python's, numpy's and torch's generators, as JSON."""
+    name, keys, *rest = np.random.get_state()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {
+        "python": random.getstate(),
+        "numpy": [name, np.asarray(keys).tolist(), *rest],
+        "torch": _text(torch.get_rng_state()),
+        "cuda": [_text(state) for state in cuda],
+    }
+
+
+def restore_random_states(states: Mapping[str, Any]) -> None:
+    """Go on from what ``random_states`` returned."""
+    version, numbers, gauss = states["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    np.random.set_state(tuple(states["numpy"]))
+    torch.set_rng_state(_tensor(states["torch"]))
+    for device, state in enumerate(states["cuda"]):
+        if device < torch.cuda.device_count():
+            torch.cuda.set_rng_state(_tensor(state), device)
+
+
+def _text(state: torch.Tensor) -> str:
+    return bytes(state.tolist()).hex()
+
+
+def _tensor(text: str) -> torch.Tensor:
+    return torch.tensor(list(bytes.fromhex(text)), dtype=torch.uint8)

@@ -1,16 +1,20 @@
-"""The frozen base model, and the head on top of it."""
+"""The frozen base model."""
 
 import importlib.util
-import re
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from fs_plugins.errors import UserError, first_line
+from fs_plugins.model.head import (
+    head_of,
+    incomplete,
+    match_labels,
+    new_names,
+    refuse_left_out,
+)
 
 CLASSIFICATION, REGRESSION = "SequenceClassification", "SequenceRegression"
 CAUSAL = "CausalLM"
@@ -79,12 +83,15 @@ def load_base(model_config: Any) -> Base:
         ) from error
     if getattr(model, "_hf_peft_config_loaded", False):
         raise _is_an_adapter(name)
-    _refuse_left_out(model, info, name)
-    head = _head_of(model, info, model_config.task, name)
+    refuse_left_out(model, info, name)
+    new = new_names(info)
+    if model_config.task == CAUSAL and new:
+        raise incomplete(name, new)
+    head = [] if model_config.task == CAUSAL else head_of(model, info, name)
     classes = list(model_config.adapter.get("classes", ()))
     remark = ""
     if len(labels) == len(classes) > 0:
-        remark = _match_labels(model, head, labels, classes, _new_names(info))
+        remark = match_labels(model, head, labels, classes, new)
     _agree_on_tokens(model.config, model_config)
     if model_config.adapter.base.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -174,196 +181,6 @@ def _set_task(config: Any, model_config: Any) -> None:
         config.id2label = dict(enumerate(classes))
         config.label2id = {name: i for i, name in enumerate(classes)}
     config.problem_type = "single_label_classification"
-
-
-def _new_names(info: Mapping[str, Any]) -> set[str]:
-    """Parameters that the checkpoint does not have, or in another shape."""
-    mismatched = {
-        each if isinstance(each, str) else each[0]
-        for each in info["mismatched_keys"]
-    }
-    return {*info["missing_keys"]} | mismatched
-
-
-def _head_of(
-    model: nn.Module, info: Mapping[str, Any], task: str, name: str
-) -> list[str]:
-    """The modules on top of the backbone, and those newly made within it.
-
-    A pooler that the checkpoint lacks is as untrained as a head, and is
-    treated as one.  Without its embeddings or one of its stacked layers a
-    model would compute from random weights all along: it is refused.
-    """
-    new = _new_names(info)
-    if task == CAUSAL:
-        if new:
-            raise _incomplete(name, new)
-        return []
-    backbone = getattr(model, "base_model", model)
-    inside = {id(p) for p in backbone.parameters()}
-    outside = (
-        set()
-        if backbone is model
-        else {n for n, p in model.named_parameters() if id(p) not in inside}
-    )
-    head = modules_of(model, outside | new)
-    modules = dict(model.named_modules())
-    for each in modules_of(model, new - outside):
-        stacked = any(part.isdigit() for part in each.split("."))
-        embeds = any(
-            isinstance(m, nn.Embedding) for m in modules[each].modules()
-        )
-        if not each or stacked or embeds:
-            raise _incomplete(name, new - outside)
-    return head
-
-
-def _incomplete(name: str, new: Iterable[str]) -> UserError:
-    names = sorted(new)
-    more = f" and {len(names) - 1} more" if names[1:] else ""
-    return UserError(
-        f"model.type: the checkpoint {name!r} has no weights of the right "
-        f"shape for {names[0]}{more}; is it complete, and of a model for this "
-        "task?"
-    )
-
-
-def modules_of(model: nn.Module, names: set[str]) -> list[str]:
-    """The fewest modules that hold these parameters and no others.
-
-    Args:
-        model: any module.
-        names: names of its parameters.
-
-    Returns:
-        The modules' names; ``""`` stands for the model itself.  A parameter
-        whose module also holds others is covered by that module.
-
-    """
-    found: list[str] = []
-
-    def look(module: nn.Module, prefix: str) -> None:
-        below = {n for n, _ in module.named_parameters(prefix.rstrip("."))}
-        if not below & names:
-            return
-        direct = {
-            prefix + n for n, _ in module.named_parameters(recurse=False)
-        }
-        if below <= names or direct & names:
-            found.append(prefix.rstrip("."))
-            return
-        for child, each in module.named_children():
-            look(each, f"{prefix}{child}.")
-
-    look(model, "")
-    return found
-
-
-def _refuse_left_out(
-    model: nn.Module, info: Mapping[str, Any], name: str
-) -> None:
-    """Refuse a configuration with fewer layers than the checkpoint has."""
-    modules = dict(model.named_modules())
-    for key in sorted(info["unexpected_keys"]):
-        parts = key.split(".")
-        for place, part in enumerate(parts):
-            stack = modules.get(".".join(parts[:place]))
-            if not part.isdigit() or not isinstance(stack, nn.ModuleList):
-                continue
-            if int(part) >= len(stack):
-                raise UserError(
-                    f"model.type: the checkpoint {name!r} has weights for "
-                    f"{key}, and its config.json describes {len(stack)} such "
-                    "layers only"
-                )
-
-
-def _match_labels(
-    model: Any,
-    head: Sequence[str],
-    labels: Mapping[int, str],
-    classes: Sequence[str],
-    new: set[str],
-) -> str:
-    """Bring a head that came with the checkpoint into the task's order.
-
-    Args:
-        model: of transformers.
-        head: the names of the head's modules.
-        labels: the names of the classes that the checkpoint was trained on.
-        classes: those of the task, in the order of their numbers.
-        new: parameters that the checkpoint does not have.
-
-    Returns:
-        What there is to say of it; or ``""``.
-
-    """
-    output = _output_layer(model, head, len(classes))
-    if output is None or f"{output}.weight" in new:
-        return ""  # it is drawn anew as it is
-    before = [str(labels.get(i, "")) for i in range(len(labels))]
-    wanted = [str(each) for each in classes]
-    plain = [[_plain(each) for each in names] for names in (before, wanted)]
-    if all(len({*each, ""}) == len(each) + 1 for each in plain):
-        # else they differ in punctuation alone, as 'C' and 'C++' do
-        before, wanted = plain
-    remark = ""
-    numbers = [_NUMBERED.fullmatch(each) for each in before]
-    if sorted(before) != sorted(wanted) and all(numbers):
-        remark = (
-            "does not name the classes of its head; they are taken to be "
-            f"{', '.join(classes)}, in this order"
-        )
-        wanted = sorted(before, key=_number_in)
-    if sorted(before) == sorted(wanted):
-        order = [before.index(each) for each in wanted]
-        with torch.no_grad():
-            for name, own in model.get_submodule(output).named_parameters():
-                if f"{output}.{name}" not in new:
-                    own.copy_(own[order].clone())
-        return remark
-    for module in head:
-        _draw(model, model.get_submodule(module))
-    return (
-        f"tells {', '.join(map(str, labels.values()))} apart, not "
-        f"{', '.join(classes)}; its head is drawn anew"
-    )
-
-
-_NUMBERED = re.compile("(?:(?:label|class)_?)?([0-9]*)", re.IGNORECASE)
-
-
-def _number_in(label: str) -> int:
-    found = _NUMBERED.fullmatch(label)
-    return int(found[1] or 0) if found else 0
-
-
-def _plain(label: object) -> str:
-    """A class's name without case, blanks and punctuation."""
-    return "".join(c for c in str(label).lower() if c.isalnum())
-
-
-def _output_layer(
-    model: nn.Module, head: Sequence[str], classes: int
-) -> str | None:
-    """The name of the head's last layer, which has a row for each class."""
-    layers = [
-        f"{each}.{name}" if name else each
-        for each in head
-        for name, module in model.get_submodule(each).named_modules()
-        if isinstance(module, nn.Linear) and module.out_features == classes
-    ]
-    return layers[-1] if layers else None
-
-
-def _draw(model: Any, module: nn.Module) -> None:
-    """Draw a module's parameters as the model draws those of a new one."""
-    for each in module.modules():
-        tensors = [*each.parameters(recurse=False), each]
-        for tensor in tensors:  # transformers 5 marks what it has loaded
-            if hasattr(tensor, "_is_hf_initialized"):
-                del tensor._is_hf_initialized
-        model._init_weights(each)
 
 
 def _agree_on_tokens(config: Any, model_config: Any) -> None:

@@ -3,18 +3,17 @@
 import contextlib
 import json
 import os
-import random
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from fs_plugins.errors import UserError
 from fs_plugins.events import Listener
+from fs_plugins.seeds import random_states, restore_random_states
 from fs_plugins.state.digests import digests_of, digests_of_files
 from fs_plugins.state.files import (
     link_file,
@@ -196,7 +195,7 @@ class Checkpoints(Listener):
         if self._waiting is not None:
             for ID, worker in self._workers().items():
                 _restore_worker(worker, self._waiting["workers"][str(ID)])
-            _restore_random(self._waiting["random"])
+            restore_random_states(self._waiting["random"])
             self._waiting = None
 
     def restore_parameters(self, folder: Path) -> None:
@@ -227,7 +226,7 @@ class Checkpoints(Listener):
             },
             "data": _sizes_of(self._runner.data),
             "digests": self._digests,
-            "random": _random_states(),
+            "random": random_states(),
             "recorder": self._recorder.state(),
         }
 
@@ -372,35 +371,6 @@ def _sizes_of(data: Any) -> dict[int, list[int]]:
         for ID, own in data.items()
         if ID and own is not None
     }
-
-
-def _random_states() -> dict[str, Any]:
-    name, keys, *rest = np.random.get_state()
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return {
-        "python": random.getstate(),
-        "numpy": [name, np.asarray(keys).tolist(), *rest],
-        "torch": _text(torch.get_rng_state()),
-        "cuda": [_text(state) for state in cuda],
-    }
-
-
-def _restore_random(states: Mapping[str, Any]) -> None:
-    version, numbers, gauss = states["python"]
-    random.setstate((version, tuple(numbers), gauss))
-    np.random.set_state(tuple(states["numpy"]))
-    torch.set_rng_state(_tensor(states["torch"]))
-    for device, state in enumerate(states["cuda"]):
-        if device < torch.cuda.device_count():
-            torch.cuda.set_rng_state(_tensor(state), device)
-
-
-def _text(state: torch.Tensor) -> str:
-    return bytes(state.tolist()).hex()
-
-
-def _tensor(text: str) -> torch.Tensor:
-    return torch.tensor(list(bytes.fromhex(text)), dtype=torch.uint8)
 
 
 def _synced_size(log: Path) -> int:

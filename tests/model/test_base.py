@@ -14,7 +14,7 @@ from transformers import (
 )
 
 from fs_plugins.errors import UserError
-from fs_plugins.model.base import modules_of
+from fs_plugins.model.head import modules_of
 
 KEY = "model__type"
 
