@@ -222,12 +222,27 @@ def _card(folder: Path, name: str, is_merged: bool) -> str:
 
 
 def _call(config: Mapping[str, Any], is_merged: bool) -> str:
-    """The line of Python that loads it."""
-    if not is_merged:
-        return "peft.PeftModel.from_pretrained(base_model, <this folder>)"
-    is_causal = config["model"]["task"] == "CausalLM"
+    """The lines of Python that load it."""
+    model = config["model"]
+    is_causal = model["task"] == "CausalLM"
     task = "CausalLM" if is_causal else "SequenceClassification"
-    return f"transformers.AutoModelFor{task}.from_pretrained(<this folder>)"
+    load = f"transformers.AutoModelFor{task}.from_pretrained"
+    if is_merged:
+        return f"model = {load}(<this folder>)"
+    base = model["type"].rpartition("@")[0]
+    lines = [f"base_model = {load}(", f"    {base!r},"]
+    classes = model["adapter"].get("classes", [])
+    if classes:
+        lines.append(f"    id2label={dict(enumerate(classes))},")
+    elif not is_causal:
+        lines.append(f"    num_labels={model['num_labels']},")
+    if not is_causal:  # a head of another task makes room for this one
+        lines.append("    ignore_mismatched_sizes=True,")
+    lines += [
+        ")",
+        "model = peft.PeftModel.from_pretrained(base_model, <this folder>)",
+    ]
+    return "\n".join(lines)
 
 
 def _last(folder: Path) -> dict[str, Any]:

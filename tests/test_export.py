@@ -4,8 +4,10 @@ import json
 import shutil
 from pathlib import Path
 
+import peft
 import pytest
 import torch
+import transformers
 from helpers import IN_FLOAT32, args_of, assert_near, in_float64, plain_base
 from peft import PeftModel
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -163,3 +165,23 @@ def test_bad_input(lab, fedsa, tmp_path):
         assert not out.exists() and not list(tmp_path.glob("*.part"))
     found = fedsa("export", folder, "--client", 1, "--out", folder)
     assert found.returncode == 2 and "not empty" in found.stderr
+
+
+@pytest.mark.parametrize("merge", [False, True])
+def test_the_cards_own_lines_load_it(lab, fedsa, toy_model, merge):
+    """As they stand, with the folder's name in its place."""
+    folder = Path(lab.run(federate__total_round_num=1)["outdir"])
+    out = lab.folder / "exported"
+    words = ["--client", 1, "--out", out, *(["--merge"] if merge else [])]
+    assert fedsa("export", folder, *words).returncode == 0
+    card = (out / "README.md").read_text()
+    code = card.partition("```python\n")[2].partition("```")[0]
+    assert "<this folder>" in code
+    known = {"peft": peft, "transformers": transformers}
+    exec(code.replace("<this folder>", repr(str(out))), known)
+    adapter = folder / "adapters" / "client_1"
+    expected = loaded(adapter, toy_model, torch.float32)
+    torch.testing.assert_close(
+        logits_of(known["model"]), expected, rtol=1e-4, atol=1e-4
+    )
+    assert known["model"].config.id2label == {0: "negative", 1: "positive"}

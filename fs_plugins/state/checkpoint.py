@@ -166,7 +166,7 @@ class Checkpoints(Listener):
         for what, digest in self._digests.items():
             if known.get(what, digest) != digest:
                 raise UserError(
-                    f"since the run was begun, {what} changed; put back what "
+                    f"since the last checkpoint {what} changed; put back what "
                     "was there, or add --force"
                 )
 

@@ -61,6 +61,7 @@ METRICS: dict[str, Metric] = {
 }
 
 
+_PASS_AT = re.compile(r"pass_at_(?!1$)\d+")
 # What the host's metrics and ours compare; a user's own may compare anything.
 _OF_CLASSES = ("acc", "correct", "f1", "binary_f1", "matthews", "roc_auc")
 _OF_SCORES = ("pearson", "spearman", "mse", "rmse")
@@ -76,6 +77,8 @@ def unfit(metric: str, task: str, classes: int) -> str:
         classes: how many the task has.
 
     """
+    if task in (CLASSIFICATION, REGRESSION) and _is_of_answers(metric):
+        return "scores generated answers, and these data have none"
     if task == REGRESSION and metric in _OF_CLASSES:
         return (
             "compares classes, and these data have scores; take "
@@ -92,6 +95,10 @@ def unfit(metric: str, task: str, classes: int) -> str:
             "the mean over the classes"
         )
     return ""
+
+
+def _is_of_answers(metric: str) -> bool:
+    return metric in GENERATION_METRICS or bool(_PASS_AT.fullmatch(metric))
 
 
 def _register(name: str, metric: Metric) -> None:
@@ -116,8 +123,7 @@ def _by_generation(**_: Any) -> float:
 
 def _call_pass_at(types: Any) -> tuple[str, Metric, bool] | None:
     """``pass_at_<k>`` for a k other than 1."""
-    known = re.compile(r"pass_at_(?!1$)\d+")
-    found = next((name for name in types if known.fullmatch(name)), None)
+    found = next((name for name in types if _PASS_AT.fullmatch(name)), None)
     return (found, _by_generation, True) if found else None
 
 

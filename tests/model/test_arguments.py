@@ -38,7 +38,7 @@ def test_what_is_not_covered_is_refused_by_name(name):
 MISTAKES = {
     # arguments -> what the sentence has
     "two adapters": ([LORA, LORA], r"llm\.adapter\.args: there are 2 entries"),
-    "no mapping": (["lora"], "'lora' is no mapping"),
+    "no mapping": (["lora"], "'lora' is not a mapping"),
     "another task": ([{"task_type": "CAUSAL_LM"}], "task_type: 'CAUSAL_LM'"),
     "another type": ([{"peft_type": "VERA"}], "peft_type: 'VERA'"),
     "inference": ([{"inference_mode": True}], "inference_mode: True is"),
