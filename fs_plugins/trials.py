@@ -178,22 +178,32 @@ def _loaded(
     What a checkpoint lacks is drawn at random, and otherwise than in the
     run: an adapter must bring it along.
     """
-    with torch.random.fork_rng():
-        torch.manual_seed(model_config.adapter.seed + 1)
-        base = load_base(model_config).model
     model: Any = None
     for before, name in zip([None, *names], names, strict=False):
         path = str(folder / name)
         with warnings.catch_warnings():
             # of one library about another
             warnings.simplefilter("ignore", FutureWarning)
-            if model is None:
+            if model is None or _ties(model):
+                base = _other_base(model_config)
                 model = peft.PeftModel.from_pretrained(base, path, name)
             else:
                 model.load_adapter(path, name)
                 model.set_adapter(name)
                 model.delete_adapter(before)
         yield name, model
+
+
+def _other_base(model_config: Any) -> Any:
+    with torch.random.fork_rng():
+        torch.manual_seed(model_config.adapter.seed + 1)
+        return load_base(model_config).model
+
+
+def _ties(model: Any) -> bool:
+    """Whether PEFT ties what it saves, which it does for one adapter only."""
+    configs = model.peft_config.values()
+    return any(getattr(c, "ensure_weight_tying", False) for c in configs)
 
 
 def _a_model(runner: Any) -> Any:

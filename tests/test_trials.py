@@ -224,3 +224,26 @@ def test_answers_that_depend_on_their_batch_are_given_one_by_one(toy_llama):
 def test_more_new_tokens_than_positions_are_refused(language_lab):
     with pytest.raises(UserError, match="max_new_tokens: 256 leave no room"):
         language_lab.runner(fedsa__eval={"generate": {"examples": 1}})
+
+
+def test_embeddings_that_peft_ties_are_checked_adapter_by_adapter(
+    language_lab, toy_llama, tmp_path
+):
+    """Loaded beside another adapter, PEFT would not tie them."""
+    folder = tmp_path / "tied"
+    shutil.copytree(toy_llama, folder)
+    LlamaForCausalLM.from_pretrained(
+        toy_llama, tie_word_embeddings=True
+    ).save_pretrained(folder)
+    args = {
+        "r": 2,
+        "target_modules": ["q_proj"],
+        "modules_to_save": ["embed_tokens"],
+        "ensure_weight_tying": True,
+    }
+    language_lab.run(
+        model__type=f"{folder}@huggingface_llm",
+        llm__adapter__args=[args],
+        federate__total_round_num=1,
+        train__optimizer__lr=0.1,
+    )
