@@ -7,6 +7,7 @@ of sums, they compute the same.
 
 import itertools
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -51,7 +52,10 @@ def runs(tmp_path_factory, toy_model, toy_glue, toy_llama, toy_sums):
             "with it; 'fedsa doctor' says how to install it"
         )
     assert doctor.returncode == 0, doctor.stderr
-    from conftest import Lab, language_settings_of, settings_of
+    # by its path, as other folders of tests have a conftest, too
+    made = runpy.run_path(str(Path(__file__).parent / "conftest.py"))
+    Lab, settings_of = made["Lab"], made["settings_of"]
+    language_settings_of = made["language_settings_of"]
 
     folder = tmp_path_factory.mktemp("conformance")
     classes = Lab(settings_of(toy_model, toy_glue, folder), folder)
