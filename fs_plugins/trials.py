@@ -54,9 +54,9 @@ def check_batches(runner: Any) -> None:
         alone = [collate([each]) for each in numbers]
         try:
             _try(_a_model(runner), alone, collate(numbers), cfg)
+        except UserError:
+            raise
         except (RuntimeError, IndexError, TypeError, ValueError) as error:
-            if isinstance(error, UserError):
-                raise
             raise UserError(
                 "model.type: the model cannot take texts of "
                 f"{lengths.min()} to {lengths.max()} tokens: "
@@ -95,11 +95,11 @@ def _try_causality(model: Any, text: Mapping[str, Tensor], cfg: Any) -> None:
     ids = text["input_ids"]
     if ids.shape[1] < 2:
         return
+    first, last = int(ids[0, 0]), int(ids[0, -1])
     other = ids.clone()
-    other[:, -1] = ids[:, 0] if ids[0, 0] != ids[0, -1] else ids[0, 0] - 1
-    before = {**text, "attention_mask": text["attention_mask"].clone()}
+    other[:, -1] = first if first != last else abs(first - 1)
     found = [
-        _logits(model, {**before, "input_ids": each.abs()}, cfg, place=-2)
+        _logits(model, {**text, "input_ids": each}, cfg, place=-2)
         for each in (ids, other)
     ]
     if _difference(*found) > _bound(cfg, 1e-3):
