@@ -16,8 +16,8 @@ import time
 import torch
 
 import fs_plugins  # noqa: F401  makes federatedscope importable
+from fs_plugins.analysis.asymmetry import measure
 from fs_plugins.policy import Role
-from fs_plugins.report.asymmetry import measure
 
 LAYERS, RANK, WIDTH = 12, 8, 384  # six of query, six of value
 

@@ -29,7 +29,7 @@ def build(clients: int, folder: Path) -> Any:
     """The demo's federation of so many clients, not yet run."""
     import fs_plugins  # noqa: F401  makes federatedscope importable
     from fs_plugins.config.load import load_config
-    from fs_plugins.experiment import build_runner
+    from fs_plugins.experiment.runner import build_runner
 
     demo = Path(__file__).parent.parent / "yaml_configs/demo/fedsa.yaml"
     cfg = load_config(
@@ -63,8 +63,8 @@ def timed(action: Callable[[], Any]) -> float:
 
 def checkpoints(folder: Path, rounds: int) -> None:
     """Size and time of a checkpoint, and of taking it up again."""
-    from fs_plugins.report.recorder import Recorder
-    from fs_plugins.state.checkpoint import Checkpoints
+    from fs_plugins.experiment.checkpoint import Checkpoints
+    from fs_plugins.experiment.recorder import Recorder
 
     runner = build(100, folder)
     recorder = Recorder(runner.cfg, {})
@@ -96,7 +96,7 @@ def own_bytes(checkpoint: Path) -> int:
 
 def store(folder: Path, passes: int) -> None:
     """Clients a second that the store on disk reads and writes."""
-    from fs_plugins.state.kept import Cache, KeptInMemory, KeptOnDisk
+    from fs_plugins.state.client_state import Cache, KeptInMemory, KeptOnDisk
 
     like = {f"B{i}": torch.randn(384, 8) for i in range(12)}
     like["head"] = torch.randn(5, 384)

@@ -34,7 +34,7 @@ def federation(folder: Path, file: str, *pairs: str) -> Any:
     """A runner for one of the demo's files, not yet run."""
     import fs_plugins  # noqa: F401  makes federatedscope importable
     from fs_plugins.config.load import load_config
-    from fs_plugins.experiment import build_runner
+    from fs_plugins.experiment.runner import build_runner
 
     cfg = load_config(
         DEMO / file,

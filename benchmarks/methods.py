@@ -110,7 +110,7 @@ def execute(run: Run) -> Run:
 
 def trained(run: Run, folder: str) -> Run:
     """What each client's model of the last round scores."""
-    from fs_plugins.experiment import run as run_experiment
+    from fs_plugins.experiment.runner import run as run_experiment
 
     summary = run_experiment(*experiment(run, folder), quiet=True)
     last, sent = summary["results"]["last"], summary["communication"]
@@ -131,7 +131,7 @@ def trained(run: Run, folder: str) -> Run:
 def majority(run: Run, folder: str) -> Run:
     """What a client scores that answers its most frequent class, always."""
     from fs_plugins.config.load import load_config
-    from fs_plugins.experiment import build_runner
+    from fs_plugins.experiment.runner import build_runner
 
     build_runner(load_config(*experiment(run | {"method": "local"}, folder)))
     file = Path(folder) / "label_counts.json"

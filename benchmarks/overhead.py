@@ -31,7 +31,7 @@ def build(model: str, folder: Path, rounds: int) -> Any:
     """The federation, not yet run."""
     import fs_plugins  # noqa: F401  makes federatedscope importable
     from fs_plugins.config.load import load_config
-    from fs_plugins.experiment import build_runner
+    from fs_plugins.experiment.runner import build_runner
 
     file, clients, steps, batch, length = MODELS[model]
     cfg = load_config(

@@ -19,7 +19,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +29,25 @@ CLIENT_ROUNDS, SAMPLED, BATCH, LENGTH = 100, 20, 8, 64
 
 def run(clients: int, folder: Path, backend: str) -> dict[str, float]:
     """Run one federation in this process; returns what it took."""
-    import fs_plugins  # noqa: F401  makes federatedscope importable
     from fs_plugins.config.load import load_config
-    from fs_plugins.events import Run
-    from fs_plugins.experiment import build_runner
-    from fs_plugins.report.recorder import Recorder, _peak_rss
-    from fs_plugins.state.checkpoint import Checkpoints
+    from fs_plugins.data import register_examples
+    from fs_plugins.experiment.checkpoint import Checkpoints
+    from fs_plugins.experiment.events import LiveRun
+    from fs_plugins.experiment.recorder import Recorder, _peak_rss
+    from fs_plugins.experiment.runner import build_runner
+    from fs_plugins.listeners import Listener
 
+    class Training(Listener):
+        """Takes note of what each client's local training takes."""
+
+        def __init__(self) -> None:
+            self.seconds: list[float] = []
+
+        def took(self, what: str, seconds: float) -> None:
+            if what == "train":
+                self.seconds.append(seconds)
+
+    register_examples("synthetic", lambda *_: (_synthetic_text(clients), None))
     sampled = min(clients, SAMPLED)
     rounds = CLIENT_ROUNDS // sampled
     demo = Path(__file__).parent.parent / "yaml_configs/demo/fedsa.yaml"
@@ -48,6 +59,11 @@ def run(clients: int, folder: Path, backend: str) -> dict[str, float]:
             *("federate.client_num", str(clients)),
             *("federate.sample_client_num", str(sampled)),
             *("federate.total_round_num", str(rounds)),
+            *("data.type", "words@synthetic"),
+            *(
+                "data.splits",
+                str([BATCH / (BATCH + 2), *[1 / (BATCH + 2)] * 2]),
+            ),
             *("data.splitter", "iid"),
             *("data.splitter_args", "[]"),
             *("train.local_update_steps", "1"),
@@ -58,51 +74,31 @@ def run(clients: int, folder: Path, backend: str) -> dict[str, float]:
             *("fedsa.token_cache", str(folder / "tokens")),
         ],
     )
-    _use_synthetic_text(clients)
     runner = build_runner(cfg)
-    seconds: list[float] = []
-    for client in runner.client.values():
-        handle = client.msg_handlers["model_para"]
-
-        def timed(message: Any, handle: Any = handle) -> None:
-            begin = time.perf_counter()
-            handle(message)
-            seconds.append(time.perf_counter() - begin)
-
-        client.msg_handlers["model_para"] = timed
+    training = Training()
     # with a checkpoint after each round, as a run has it
     recorder = Recorder(runner.cfg, {})
-    Run(runner, [recorder, Checkpoints(runner, recorder)]).run()
-
+    checkpoints = Checkpoints(runner, recorder)
+    LiveRun(runner, [recorder, training, checkpoints]).run()
     return {
         "clients": clients,
         "peak_rss_mb": _peak_rss() / 1e6,
-        "seconds": statistics.median(seconds[sampled:]),
+        "seconds": statistics.median(training.seconds[sampled:]),
     }
 
 
-def _use_synthetic_text(clients: int) -> None:
-    """As many texts as there are clients to train, all of full length."""
-    from fs_plugins.data import federated
+def _synthetic_text(clients: int) -> Any:
+    """Texts of full length: ``BATCH`` to train a client, and two more."""
     from fs_plugins.data.examples import Examples
 
-    def texts(number: int, seed: int) -> Examples:
-        rng = np.random.default_rng(seed)
-        words = ("the", "of", "and", "to", "in", "a", "is", "that", "for")
-        return Examples(
-            [(" ".join(rng.choice(words, 80)),) for _ in range(number)],
-            rng.integers(0, 5, number).tolist(),
-            tuple("abcde"),
-        )
-
-    def three_splits(*_: Any) -> tuple[Examples, Examples, Examples]:
-        return (
-            texts(clients * BATCH, 0),
-            texts(clients, 1),
-            texts(clients, 2),
-        )
-
-    federated._three_splits = three_splits  # type: ignore[assignment]
+    number = clients * (BATCH + 2)
+    rng = np.random.default_rng(0)
+    words = ("the", "of", "and", "to", "in", "a", "is", "that", "for")
+    return Examples(
+        [(" ".join(rng.choice(words, 80)),) for _ in range(number)],
+        rng.integers(0, 5, number).tolist(),
+        tuple("abcde"),
+    )
 
 
 def main() -> None:

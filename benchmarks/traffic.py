@@ -45,7 +45,7 @@ def measure(method: str, head: str) -> dict[str, float]:
     """Numbers and bytes a client and round, up and down."""
     import fs_plugins  # noqa: F401  makes federatedscope importable
     from fs_plugins.config.load import load_config
-    from fs_plugins.experiment import build_runner
+    from fs_plugins.experiment.runner import build_runner
     from fs_plugins.wire import encode
 
     with tempfile.TemporaryDirectory() as folder:

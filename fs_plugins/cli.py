@@ -117,7 +117,7 @@ def run(
     if dry_run and resume:
         raise UserError("run: --dry-run goes with --cfg, not with --resume")
     if dry_run and cfg:
-        from fs_plugins.dry_run import dry_run as say
+        from fs_plugins.commands.dry_run import dry_run as say
 
         say(cfg, context.args)
         return
@@ -160,7 +160,7 @@ def compare(
     quiet: Annotated[bool, typer.Option(help="Show no progress.")] = False,
 ) -> None:
     """Run several experiments and set their results side by side."""
-    from fs_plugins.compare import compare as compare_files
+    from fs_plugins.commands.compare import compare as compare_files
 
     numbers = _seeds(seeds)
     if not compare_files(files, numbers, out, quiet):
@@ -187,8 +187,8 @@ def report(
     ),
 ) -> None:
     """Set runs side by side: report.html, report.md, figures."""
-    from fs_plugins.compare import report as write_report
-    from fs_plugins.folder import make_folder
+    from fs_plugins.commands.compare import report as write_report
+    from fs_plugins.experiment.folder import make_folder
     from fs_plugins.report.runs import find_runs
 
     runs = find_runs(folders)
@@ -214,7 +214,7 @@ def export(
     ] = False,
 ) -> None:
     """Write trained adapters as PEFT loads them, or merged models."""
-    from fs_plugins.export import export as export_adapters
+    from fs_plugins.commands.export import export as export_adapters
 
     print(export_adapters(run, client, out, merge))
 
@@ -256,7 +256,7 @@ def asymmetry(
 
     Of clients that train alone (--cfg, then 'key value' pairs), or of runs.
     """
-    from fs_plugins import analyze as analysis
+    from fs_plugins.analysis import runs as analysis
 
     if cfg:
         groups = analysis.alone(
@@ -274,13 +274,13 @@ def asymmetry(
 @app.command()
 def methods() -> None:
     """List the methods, the aggregators, the adapters, the experiments."""
-    from fs_plugins.configurations import NAME, packaged_folder
-    from fs_plugins.report.listings import (
+    from fs_plugins.commands.listings import (
         adapters_table,
         aggregators_table,
         experiments_table,
         methods_table,
     )
+    from fs_plugins.configurations import NAME, packaged_folder
     from fs_plugins.report.tables import show
 
     show(methods_table())
@@ -297,7 +297,7 @@ def options(
     ] = False,
 ) -> None:
     """List every key under fedsa:, what it may be and what it does."""
-    from fs_plugins.report.listings import options_tables
+    from fs_plugins.commands.listings import options_tables
     from fs_plugins.report.tables import markdown, show
 
     for table in options_tables():
@@ -312,15 +312,16 @@ def doctor() -> None:
     """Say which host runs, its version, and what it runs on."""
     import importlib.metadata as metadata
 
-    from fs_plugins import HOST
+    from fs_plugins.host import find_host
 
-    print(f"host: {HOST.name} {HOST.version} ({HOST.path})")
-    for each in HOST.adaptations:
+    host = find_host()
+    print(f"host: {host.name} {host.version} ({host.path})")
+    for each in host.adaptations:
         print(f"  adapted: {each.name} ({each.why})")
     print(f"python {sys.version.split()[0]}")
     for package in ("torch", "transformers", "peft", "safetensors", "numpy"):
         print(f"{package} {metadata.version(package)}")
-    if HOST.name == "embedded":
+    if host.name == "embedded":
         print(
             "FederatedScope itself is not in use; to use it, take the llm "
             "branch of github.com/alibaba/FederatedScope, then 'pip install "

@@ -277,7 +277,7 @@ class Lab:
     def runner(self, **changes: Any) -> Any:
         """A runner that has not run; its results go to a folder."""
         from fs_plugins.config.load import load_config
-        from fs_plugins.experiment import build_runner
+        from fs_plugins.experiment.runner import build_runner
 
         cfg = load_config(self.file(**changes))
         cfg.outdir = str(self.folder / f"run_{self.number}")
@@ -286,7 +286,7 @@ class Lab:
 
     def run(self, **changes: Any) -> dict[str, Any]:
         """Run; what ``fedsa run`` returns."""
-        from fs_plugins.experiment import run
+        from fs_plugins.experiment.runner import run
 
         return run(self.file(**changes), quiet=True)
 

@@ -19,7 +19,7 @@ from typing import Any
 from helpers import everything_of, wait_for
 
 from fs_plugins import experiment
-from fs_plugins.folder import asked_in
+from fs_plugins.experiment.folder import asked_in
 
 OPERATIONS = ("os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir")
 

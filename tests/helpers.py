@@ -229,7 +229,7 @@ def _costs_in(file: Path) -> list[Any]:
 
 
 def resumed(folder: Path, **kwargs) -> Path:
-    from fs_plugins.experiment import resume
+    from fs_plugins.experiment.runner import resume
 
     assert resume(folder, quiet=True, **kwargs)["outdir"] == str(folder)
     return folder

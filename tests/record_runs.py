@@ -15,9 +15,9 @@ import torch
 from helpers import copied, record, start_of
 
 from fs_plugins.config.load import load_config
-from fs_plugins.events import Run
-from fs_plugins.experiment import build_runner
-from fs_plugins.report.recorder import Recorder
+from fs_plugins.experiment.events import LiveRun
+from fs_plugins.experiment.recorder import Recorder
+from fs_plugins.experiment.runner import build_runner
 
 
 def run(file: Path, outdir: Path) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def run(file: Path, outdir: Path) -> dict[str, Any]:
     server._perform_federated_aggregation = aggregated
     facts = {"method": cfg.federate.method}
     recorder = Recorder(cfg, facts)
-    run = Run(runner, [recorder], pauses=False)
+    run = LiveRun(runner, [recorder], pauses=False)
     sent = record(runner)
     run.run()
     summary = recorder.finish(0.0)

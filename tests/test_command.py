@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fs_plugins.report.results import size
+from fs_plugins.experiment.evaluations import size
 
 
 def test_run(fedsa, lab):

@@ -14,7 +14,7 @@ import yaml
 from fs_plugins.config.load import load_config, name_of
 from fs_plugins.data.glue import TASKS
 from fs_plugins.errors import UserError
-from fs_plugins.experiment import run
+from fs_plugins.experiment.runner import run
 
 FOLDER = Path(__file__).parent.parent / "yaml_configs"
 DISTRIBUTED = FOLDER / "distributed"

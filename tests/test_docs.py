@@ -15,10 +15,10 @@ import yaml
 from helpers import ADAPTERS
 
 from fs_plugins.cli import app
+from fs_plugins.commands.listings import options_tables
 from fs_plugins.config.load import load_config
 from fs_plugins.model.arguments import COVERED, REFUSED
 from fs_plugins.policy import METHODS
-from fs_plugins.report.listings import options_tables
 from fs_plugins.report.tables import markdown
 
 pytestmark = pytest.mark.usefixtures("registries_as_they_were")

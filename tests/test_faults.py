@@ -22,8 +22,8 @@ from helpers import (
 from safetensors.torch import load_file
 
 from fs_plugins.errors import RunError, UserError
-from fs_plugins.experiment import resume
-from fs_plugins.folder import locked
+from fs_plugins.experiment.folder import locked
+from fs_plugins.experiment.runner import resume
 
 # Disks
 
@@ -149,7 +149,7 @@ def everything_but_the_summary(folder: Path) -> dict:
 
 def test_a_disk_that_becomes_read_only(lab, monkeypatch):
     """What was finished is there; then the run goes on."""
-    from fs_plugins.state.checkpoint import Checkpoints
+    from fs_plugins.experiment.checkpoint import Checkpoints
 
     whole = everything_of(Path(lab.run()["outdir"]))
     write = Checkpoints.write

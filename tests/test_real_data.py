@@ -8,7 +8,7 @@ import torch
 from helpers import assert_near
 
 from fs_plugins.config.load import load_config
-from fs_plugins.experiment import build_runner, run
+from fs_plugins.experiment.runner import build_runner, run
 
 DEMO = Path(__file__).parent.parent / "yaml_configs" / "demo"
 GLUE = "FS_PLUGINS_DATA"

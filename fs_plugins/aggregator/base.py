@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from fs_plugins.state.delta import Delta
+from fs_plugins.model.delta import Delta
 from fs_plugins.state.files import write_file
 from fs_plugins.wire import Tensors
 

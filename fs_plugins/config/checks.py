@@ -8,13 +8,13 @@ from typing import Any
 from fs_plugins.config.checks_of_methods import check_float64, check_lora
 from fs_plugins.config.options import OPTIONS, PATH
 from fs_plugins.config.plugins import load_plugins
-from fs_plugins.config.settings import is_ours, policy_from
 from fs_plugins.data import FAMILIES
 from fs_plugins.errors import UserError, shown, unknown
 from fs_plugins.model.arguments import check_arguments
-from fs_plugins.trainer import METRICS, TRAINERS
-from fs_plugins.trainer.metrics import unfit
-from fs_plugins.trainer.scores import GENERATION_METRICS, score_names
+from fs_plugins.settings import is_ours, policy_from
+from fs_plugins.terms import GENERATION_METRICS, TRAINERS
+from fs_plugins.trainer.metrics import METRICS, unfit
+from fs_plugins.trainer.scores import score_names
 
 # What our workers would silently leave out: key, the value that is off.
 _NOT_WITH_OURS = (

@@ -3,10 +3,10 @@
 from typing import Any
 
 from fs_plugins.aggregator import AGGREGATORS
-from fs_plugins.config.settings import adapter_args
 from fs_plugins.errors import UserError
 from fs_plugins.model.arguments import check_arguments
 from fs_plugins.policy import Action, Policy, Role, canonical, variant_of
+from fs_plugins.settings import adapter_args
 
 
 def check_lora(cfg: Any, policy: Policy) -> None:

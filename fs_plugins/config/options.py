@@ -15,8 +15,7 @@ from fs_plugins.config.kinds import (
     Whole,
 )
 from fs_plugins.policy import Action, Role
-from fs_plugins.report.track import TRACKERS
-from fs_plugins.trainer.scores import GENERATION_METRICS
+from fs_plugins.terms import GENERATION_METRICS, TRACKERS
 
 PATH = Text(is_path=True)
 DTYPES = ("float32", "bfloat16", "float16", "float64")

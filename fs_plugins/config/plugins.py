@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import federatedscope.register as host
-
 from fs_plugins.aggregator import AGGREGATORS
 from fs_plugins.data import FAMILIES
 from fs_plugins.errors import UserError
-from fs_plugins.events import LISTENERS
+from fs_plugins.listeners import LISTENERS
 from fs_plugins.policy import METHODS, PEFT_METHODS
 
 _loaded: set[Path] = set()
@@ -62,6 +60,8 @@ def _import(file: Path, name: str) -> None:
 
 def _registered() -> list[dict[str, Any]]:
     """Copies of all registries, ours and the host's."""
+    import federatedscope.register as host
+
     registries: list[Any] = [METHODS, AGGREGATORS, PEFT_METHODS, FAMILIES]
     registries += [
         value for name, value in vars(host).items() if name.endswith("_dict")

@@ -2,10 +2,6 @@
 
 from typing import Any
 
-from federatedscope.core.configs.config import CN, global_cfg
-from federatedscope.register import register_config
-
-from fs_plugins.config.checks import check
 from fs_plugins.config.options import OPTIONS
 
 # What the model is told; filled in from llm.adapter, llm.cache, seed,
@@ -32,7 +28,13 @@ def extend_fedsa_cfg(cfg: Any) -> None:
         _add(cfg, option.key, option.default)
     for name, default in _ADAPTER.items():
         _add(cfg, f"model.adapter.{name}", default)
-    cfg.register_cfg_check_fun(check)
+    cfg.register_cfg_check_fun(_check)
+
+
+def _check(cfg: Any) -> None:
+    from fs_plugins.config.checks import check
+
+    check(cfg)
 
 
 def _add(cfg: Any, key: str, default: Any) -> None:
@@ -40,11 +42,6 @@ def _add(cfg: Any, key: str, default: Any) -> None:
     node = cfg
     for part in path:
         if part not in node:
-            node[part] = CN()
+            node[part] = type(cfg)()
         node = node[part]
     node[name] = default if not isinstance(default, list) else [*default]
-
-
-register_config("fedsa", extend_fedsa_cfg)
-if "fedsa" not in global_cfg:  # the host's configuration is built already
-    extend_fedsa_cfg(global_cfg)

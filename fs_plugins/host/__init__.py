@@ -1,5 +1,5 @@
 """The host: FederatedScope, or the embedded stand-in for it."""
 
-from fs_plugins.host.find import Host, find_host, find_host_or_exit
+from fs_plugins.host.find import Host, await_host, find_host
 
-__all__ = ["Host", "find_host", "find_host_or_exit"]
+__all__ = ["Host", "await_host", "find_host"]

@@ -1,14 +1,18 @@
 """Find FederatedScope, or stand in for it."""
 
 import importlib
-import importlib.util
 import os
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from fs_plugins.errors import UserError, first_line, unknown
-from fs_plugins.host.fit import (
+from fs_plugins.host.adaptations import (
     AFTER_IMPORT,
     BEFORE_IMPORT,
     ON_ANY_HOST,
@@ -38,65 +42,164 @@ class Host:
     adaptations: tuple[Adaptation, ...] = ()
 
 
-def find_host() -> Host:
-    """Make ``import federatedscope`` work and say what it imports.
+_host: Host | None = None  # once it is imported
 
-    An installed FederatedScope is used; otherwise the embedded host is
-    appended to the import path.  ``FS_PLUGINS_HOST`` forces one of the two.
+
+def find_host() -> Host:
+    """Import the host, unless it is imported already, and describe it.
 
     Raises:
         UserError: the host asked for isn't there, or is broken.
 
     """
-    wanted = os.environ.get(VARIABLE, "")
-    if wanted not in ("", "embedded", "federatedscope"):
-        raise unknown(VARIABLE, wanted, ("embedded", "federatedscope"))
-    if wanted == "embedded":
-        _put_first(EMBEDDED)
-    elif importlib.util.find_spec("federatedscope") is None:
+    importlib.import_module("federatedscope")
+    assert _host is not None
+    return _host
+
+
+def await_host(register: Callable[[], None]) -> None:
+    """Have the plugins registered once ``federatedscope`` is imported.
+
+    Importing FederatedScope takes seconds, and a command such as
+    ``fedsa --help`` does without it.  If it is imported already, the plugins
+    are registered at once.
+
+    Whenever it is imported, an installed FederatedScope is used; otherwise
+    the embedded host stands in for it.  ``FS_PLUGINS_HOST`` forces one of
+    the two.
+
+    Args:
+        register: registers the plugins; called once.
+
+    Raises:
+        UserError: the host that is imported already is not usable.
+
+    """
+    if "federatedscope" in sys.modules:
+        if os.environ.get(VARIABLE) == "embedded":
+            _refuse_imported(sys.modules["federatedscope"])
+        _connect(register)
+    else:
+        sys.meta_path.insert(0, _HostFinder(register))
+
+
+class _HostFinder(MetaPathFinder):
+    """Finds ``federatedscope`` as others do, and connects it to the plugins.
+
+    Args:
+        register: registers the plugins.
+
+    """
+
+    def __init__(self, register: Callable[[], None]) -> None:
+        self.register = register
+
+    def find_spec(
+        self,
+        name: str,
+        path: Sequence[str] | None = None,
+        target: ModuleType | None = None,
+    ) -> ModuleSpec | None:
+        """Where the host is.
+
+        Args:
+            name: of any module that is imported.
+            path: of the package that it is in.
+            target: not looked at.
+
+        Raises:
+            UserError: the host asked for isn't there.
+
+        """
+        if name != "federatedscope":
+            return None
+        spec = self._chosen()
+        if spec.loader is not None:
+            spec.loader = _HostLoader(spec.loader, self)
+        return spec
+
+    def _chosen(self) -> ModuleSpec:
+        wanted = os.environ.get(VARIABLE, "")
+        if wanted not in ("", "embedded", "federatedscope"):
+            raise unknown(VARIABLE, wanted, ("embedded", "federatedscope"))
+        installed = None if wanted == "embedded" else self._installed()
+        if installed is not None:
+            return installed
         if wanted == "federatedscope":
             raise UserError(
                 f"{VARIABLE}: FederatedScope is not installed here; install "
                 "its llm branch, or unset the variable to use the embedded "
                 "host"
             )
-        sys.path.append(str(EMBEDDED))
-    return _load()
+        spec = PathFinder.find_spec("federatedscope", [str(EMBEDDED)])
+        assert spec is not None
+        return spec
+
+    def _installed(self) -> ModuleSpec | None:
+        for finder in sys.meta_path:
+            spec = (
+                finder.find_spec("federatedscope", None)
+                if finder is not self
+                else None
+            )
+            if spec is not None:
+                return spec
+        return None
 
 
-def find_host_or_exit() -> Host:
-    """As ``find_host``; the command exits with the sentence and code 2.
+class _HostLoader(Loader):
+    """Loads the host as its own loader does, then connects the plugins.
 
-    The package is imported before the command's own code can run, so what
-    is wrong with the host must be said here.
+    Args:
+        loader: the host's own.
+        finder: is not needed once that is done.
+
     """
-    try:
-        return find_host()
-    except UserError as error:
-        words = [Path(word).name for word in sys.orig_argv[:3]]
-        if "fedsa" in words or words[1:] == ["-m", "fs_plugins"]:
-            print(f"fedsa: {error}", file=sys.stderr)
-            sys.exit(2)
-        raise
+
+    def __init__(self, loader: Any, finder: _HostFinder) -> None:
+        self._loader = loader
+        self._finder = finder
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """As the host's own loader does.
+
+        Args:
+            spec: the host's.
+
+        """
+        module: ModuleType | None = self._loader.create_module(spec)
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run the host's ``__init__``, then register the plugins.
+
+        Raises:
+            UserError: the host is broken.
+
+        """
+        self._loader.exec_module(module)
+        _connect(self._finder.register)
+        sys.meta_path.remove(self._finder)
 
 
-def _put_first(folder: Path) -> None:
-    """Import ``federatedscope`` from ``folder``, whatever is installed."""
-    module = sys.modules.get("federatedscope")
-    if module is not None and _folder(module) != folder / "federatedscope":
+def _refuse_imported(module: ModuleType) -> None:
+    if _folder(module) != EMBEDDED / "federatedscope":
         raise UserError(
             f"{VARIABLE}: FederatedScope was imported before fs_plugins; "
             "import fs_plugins first to use the embedded host"
         )
-    sys.path.insert(0, str(folder))
 
 
-def _load() -> Host:
-    spec = importlib.util.find_spec("federatedscope")
-    is_embedded = spec is not None and str(EMBEDDED) in str(spec.origin)
+def _connect(register: Callable[[], None]) -> None:
+    """Adapt the host that is being imported, and register the plugins."""
+    global _host
+    module = sys.modules["federatedscope"]
+    is_embedded = _folder(module) == EMBEDDED / "federatedscope"
     applied = () if is_embedded else fit(BEFORE_IMPORT)
     try:
-        module = importlib.import_module("federatedscope")
         config = importlib.import_module("federatedscope.core.configs.config")
         if not hasattr(config.global_cfg, "llm"):
             raise UserError(
@@ -115,7 +218,8 @@ def _load() -> Host:
             f"install what is missing, or set {VARIABLE}=embedded to do "
             "without it"
         ) from error
-    return Host(
+    register()
+    _host = Host(
         name="embedded" if is_embedded else "federatedscope",
         version=str(getattr(module, "__version__", "unknown")),
         path=_folder(module),

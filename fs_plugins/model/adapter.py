@@ -12,8 +12,9 @@ from transformers.pytorch_utils import Conv1D
 
 from fs_plugins.errors import UserError, first_line
 from fs_plugins.model.arguments import KEY, check_matches, resolve
-from fs_plugins.model.base import CAUSAL, Base
+from fs_plugins.model.pretrained import Base
 from fs_plugins.policy import PRIVATE_ADAPTER
+from fs_plugins.terms import CAUSAL
 
 # What PEFT itself adds to modules_to_save.
 _KNOWN_HEADS = ("classifier", "score")

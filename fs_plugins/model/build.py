@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fs_plugins.model.adapter import put_adapter
-from fs_plugins.model.base import load_base
+from fs_plugins.model.pretrained import load_base
 from fs_plugins.notes import note
 
 

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from fs_plugins.errors import UserError, first_line
-from fs_plugins.model.base import CAUSAL, auto_class
+from fs_plugins.model.pretrained import auto_class
+from fs_plugins.terms import CAUSAL
 
 
 @dataclass(frozen=True)

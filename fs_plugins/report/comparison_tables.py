@@ -4,10 +4,10 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from fs_plugins.report.results import size
+from fs_plugins.experiment.evaluations import size
 from fs_plugins.report.runs import Run, union_metric_of
 from fs_plugins.report.tables import Table
-from fs_plugins.trainer.scores import GENERATION_METRICS
+from fs_plugins.terms import GENERATION_METRICS
 
 
 def comparison_table(runs: Sequence[Run]) -> Table:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fs_plugins.report.results import is_better
+from fs_plugins.experiment.evaluations import is_better
 from fs_plugins.report.runs import Run, worst_of
 
 # told apart by the colour-blind, on white and on black (Paul Tol's "bright")

@@ -11,12 +11,12 @@ from typing import Any
 import yaml
 
 from fs_plugins.errors import UserError
-from fs_plugins.policy import METHODS, variant_of
-from fs_plugins.report.results import (
+from fs_plugins.experiment.evaluations import (
     is_better,
     leading_metric,
     selection_key,
 )
+from fs_plugins.policy import METHODS, variant_of
 
 SOURCES = ("summary.json", "metrics.jsonl", "eval_results.log")
 # what explains a difference in results as well as the method does

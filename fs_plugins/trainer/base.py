@@ -11,11 +11,11 @@ from federatedscope.core.trainers import GeneralTorchTrainer
 from federatedscope.core.trainers.context import CtxVar
 from federatedscope.core.trainers.enums import LIFECYCLE, MODE
 
-from fs_plugins.config.settings import peft_method_of
 from fs_plugins.errors import UserError
 from fs_plugins.policy import PRIVATE_ADAPTER, Role, roles_of
 from fs_plugins.seeds import random_state
-from fs_plugins.state.kept import OPTIMIZER
+from fs_plugins.settings import peft_method_of
+from fs_plugins.state.client_state import OPTIMIZER
 from fs_plugins.trainer.dual import Mixture
 from fs_plugins.trainer.precision import autocast
 from fs_plugins.trainer.schedule import schedule

@@ -1,15 +1,13 @@
 """Metrics that the host lacks: GLUE's, and those of generation."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
-from federatedscope.register import register_metric
 
 from fs_plugins.errors import UserError
-from fs_plugins.model.base import CLASSIFICATION, REGRESSION
-from fs_plugins.trainer.scores import GENERATION_METRICS
+from fs_plugins.terms import CLASSIFICATION, GENERATION_METRICS, REGRESSION
 
 Metric = Callable[..., float]
 
@@ -73,7 +71,7 @@ def unfit(metric: str, task: str, classes: int) -> str:
 
     Args:
         metric: one of ``eval.metrics``.
-        task: one of the tasks of ``model.base``; others are not looked at.
+        task: one of ``terms.TASKS``; others are not looked at.
         classes: how many the task has.
 
     """
@@ -101,11 +99,26 @@ def _is_of_answers(metric: str) -> bool:
     return metric in GENERATION_METRICS or bool(_PASS_AT.fullmatch(metric))
 
 
-def _register(name: str, metric: Metric) -> None:
-    def call_metric(types: Any) -> tuple[str, Metric, bool] | None:
-        return (name, metric, True) if name in types else None
+def metric_among(
+    types: Collection[str], name: str
+) -> tuple[str, Metric, bool] | None:
+    """A metric in the form in which the host asks for it.
 
-    register_metric(name, call_metric)
+    Args:
+        types: ``eval.metrics``.
+        name: a metric; ``pass_at_k`` stands for ``pass_at_<k>`` of any k but
+            1.
+
+    Returns:
+        Its name, its function, and whether a higher value is better; None
+        if it is not among those that are asked for.
+
+    """
+    if name == "pass_at_k":
+        name = next((each for each in types if _PASS_AT.fullmatch(each)), "")
+    if name not in types:
+        return None
+    return name, METRICS.get(name, _by_generation), True
 
 
 def _by_generation(**_: Any) -> float:
@@ -119,16 +132,3 @@ def _by_generation(**_: Any) -> float:
         f"eval.metrics: {', '.join(GENERATION_METRICS)} are computed by "
         "trainer.type fedsa_llm, when fedsa.eval.generate asks for them"
     )
-
-
-def _call_pass_at(types: Any) -> tuple[str, Metric, bool] | None:
-    """``pass_at_<k>`` for a k other than 1."""
-    found = next((name for name in types if _PASS_AT.fullmatch(name)), None)
-    return (found, _by_generation, True) if found else None
-
-
-for _name, _metric in METRICS.items():
-    _register(_name, _metric)
-for _name in GENERATION_METRICS:
-    _register(_name, _by_generation)
-register_metric("pass_at_k", _call_pass_at)

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 from fs_plugins.trainer.word_problems import final_number
 
-# What answers may be scored by (fedsa.eval.generate.metric).
-GENERATION_METRICS = ("exact_match", "rouge_l", "pass_at_1")
 # Where a function's body is over (Chen et al., arXiv 2107.03374, section 3).
 _ENDS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint", "\n```", "\n@")
 

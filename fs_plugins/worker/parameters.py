@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from fs_plugins.aggregator import AGGREGATORS, Aggregator
-from fs_plugins.config.settings import (
-    peft_method_of,
-    plain,
-    policy_from,
-    rank_of,
-)
 from fs_plugins.errors import UserError
+from fs_plugins.model.delta import (
+    DELTA,
+    check_delta,
+    delta_of,
+    most_bytes,
+)
 from fs_plugins.model.factors import check_factors
 from fs_plugins.policy import (
     Action,
@@ -27,13 +27,13 @@ from fs_plugins.policy import (
     roles_of,
 )
 from fs_plugins.seeds import random_state
-from fs_plugins.state import Kept, KeptInMemory, kept_for
-from fs_plugins.state.delta import (
-    DELTA,
-    check_delta,
-    delta_of,
-    most_bytes,
+from fs_plugins.settings import (
+    peft_method_of,
+    plain,
+    policy_from,
+    rank_of,
 )
+from fs_plugins.state import Kept, KeptInMemory, kept_for
 from fs_plugins.wire import Tensors, decode, encode, spec_of
 
 

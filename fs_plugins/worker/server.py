@@ -7,11 +7,11 @@ from typing import Any
 
 from federatedscope.core.message import Message
 
-from fs_plugins.config.settings import rank_of
+from fs_plugins.settings import rank_of
 from fs_plugins.wire import WireError, decode, spec_of
 from fs_plugins.worker.attendance import AttendingServer
+from fs_plugins.worker.client_results import check_results, in_agreement
 from fs_plugins.worker.parameters import parameters_of
-from fs_plugins.worker.results import check_results, in_agreement
 
 logger = logging.getLogger("federatedscope.fs_plugins")
 

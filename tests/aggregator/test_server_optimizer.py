@@ -85,7 +85,7 @@ def test_without_momentum_and_at_rate_1_it_is_the_average():
 @pytest.mark.parametrize("name", ["fedavgm", "fedadam"])
 @pytest.mark.parametrize("method", ["fedsa", "rolora"])
 def test_a_killed_run_goes_on_with_its_moments(lab, monkeypatch, name, method):
-    from fs_plugins.experiment import resume
+    from fs_plugins.experiment.runner import resume
     from fs_plugins.worker.client import FedSAClient
 
     changes = {

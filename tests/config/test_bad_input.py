@@ -332,7 +332,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize("mistake", sorted(MISTAKES))
 def test_a_mistake_is_one_sentence_and_leaves_nothing(lab, mistake):
-    from fs_plugins.experiment import run
+    from fs_plugins.experiment.runner import run
 
     changes, words = MISTAKES[mistake]
     with pytest.raises(UserError) as caught:

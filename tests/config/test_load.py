@@ -8,7 +8,7 @@ import yaml
 from fs_plugins.config.load import load_config
 from fs_plugins.config.yaml_file import read_yaml
 from fs_plugins.errors import UserError
-from fs_plugins.experiment import resume
+from fs_plugins.experiment.runner import resume
 
 ENTRY = {
     "adapter_package": "peft",

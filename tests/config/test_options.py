@@ -23,7 +23,7 @@ from fs_plugins.config.kinds import (
 from fs_plugins.config.load import load_config
 from fs_plugins.config.options import OPTIONS
 from fs_plugins.errors import UserError
-from fs_plugins.experiment import run
+from fs_plugins.experiment.runner import run
 
 ROWS = [*OPTIONS, *HOST_OPTIONS]
 KEYS = {option.key for option in ROWS}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fs_plugins import HOST
+from fs_plugins.host import find_host
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_another_folder_is_refused(fedsa, tmp_path):
 
 
 @pytest.mark.skipif(
-    HOST.name != "federatedscope",
+    find_host().name != "federatedscope",
     reason="it is FederatedScope's main.py (--host federatedscope)",
 )
 def test_main_runs_fedsa(lab, tmp_path):
@@ -52,7 +52,7 @@ def test_main_runs_fedsa(lab, tmp_path):
     import shutil
 
     copy = tmp_path / "copy" / "federatedscope"
-    shutil.copytree(HOST.path, copy)
+    shutil.copytree(find_host().path, copy)
     result = lab.command("install-contrib", copy)
     assert result.returncode == 0
     root = Path(__file__).parent.parent.parent

@@ -4,10 +4,11 @@ import pytest
 import torch
 import yaml
 
-from fs_plugins import HOST
+from fs_plugins.host import find_host
 
 pytestmark = pytest.mark.skipif(
-    HOST.name != "embedded", reason="it is the embedded host that is tested"
+    find_host().name != "embedded",
+    reason="it is the embedded host that is tested",
 )
 
 

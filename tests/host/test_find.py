@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-CODE = "import fs_plugins; print(fs_plugins.HOST.name, fs_plugins.HOST.path)"
-
 
 def start(path="", **environment):
     """Import fs_plugins in a process of its own, with ``path`` in front."""

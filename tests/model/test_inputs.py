@@ -4,8 +4,8 @@ import pytest
 import torch
 import transformers as hf
 
-from fs_plugins.model.base import CAUSAL, CLASSIFICATION
 from fs_plugins.model.inputs import inputs_of
+from fs_plugins.terms import CAUSAL, CLASSIFICATION
 
 SMALL = {
     "vocab_size": 64,

@@ -14,7 +14,7 @@ from transformers import (
 )
 
 from fs_plugins.errors import UserError
-from fs_plugins.state.adapters import save_adapters
+from fs_plugins.experiment.adapters import save_adapters
 from fs_plugins.trainer.dual import taking
 
 VERA = {

@@ -6,14 +6,14 @@ import numpy as np
 from helpers import finished_run as run
 
 from fs_plugins.aggregator import AGGREGATORS
-from fs_plugins.policy import METHODS
-from fs_plugins.report.comparison_tables import comparison_table
-from fs_plugins.report.listings import (
+from fs_plugins.commands.listings import (
     adapters_table,
     aggregators_table,
     experiments_table,
     methods_table,
 )
+from fs_plugins.policy import METHODS
+from fs_plugins.report.comparison_tables import comparison_table
 
 
 def test_a_classifier_is_shown_by_its_accuracy():

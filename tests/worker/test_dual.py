@@ -16,7 +16,7 @@ from test_oracle import BATCH, LR, STEPS, texts_of
 from torch.func import functional_call
 from transformers import AutoTokenizer
 
-from fs_plugins.state.adapters import save_adapters
+from fs_plugins.experiment.adapters import save_adapters
 
 ROUNDS, SCALE, REFERENCES = 3, 2, 5
 

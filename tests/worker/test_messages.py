@@ -60,14 +60,14 @@ def test_local_sends_nothing(lab):
 
 
 def test_bytes_are_the_bytes_that_were_sent(lab):
-    from fs_plugins.events import Run
-    from fs_plugins.experiment import _facts
-    from fs_plugins.report.recorder import Recorder
+    from fs_plugins.experiment.events import LiveRun
+    from fs_plugins.experiment.recorder import Recorder
+    from fs_plugins.experiment.runner import _facts
 
     runner = lab.runner(federate__sample_client_num=2)
     sent = record(runner)
     recorder = Recorder(runner.cfg, _facts(runner.cfg))
-    Run(runner, [recorder]).run()
+    LiveRun(runner, [recorder]).run()
     found = recorder.finish(0.0)["communication"]
     up = sum(
         len(payload_of(m))

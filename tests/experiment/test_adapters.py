@@ -17,8 +17,8 @@ from peft import PeftModel
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from fs_plugins.config.load import load_config
-from fs_plugins.experiment import build_runner
-from fs_plugins.state.adapters import save_adapters
+from fs_plugins.experiment.adapters import save_adapters
+from fs_plugins.experiment.runner import build_runner
 
 
 def accuracy(folder, base, texts):

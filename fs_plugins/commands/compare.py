@@ -9,13 +9,13 @@ from typing import Any
 
 from fs_plugins.config.load import load_config, name_of
 from fs_plugins.errors import Interrupted, UserError
-from fs_plugins.folder import locked, make_folder
+from fs_plugins.experiment.folder import locked, make_folder
+from fs_plugins.experiment.signals import handling
 from fs_plugins.notes import note
 from fs_plugins.report.comparison import write_comparison
 from fs_plugins.report.remarks import remarks
 from fs_plugins.report.runs import Run, read_run
 from fs_plugins.report.tables import show
-from fs_plugins.signals import handling
 
 
 def compare(

@@ -15,8 +15,13 @@ from typing import Any
 
 import torch
 
-from fs_plugins.events import Listener, Results, Run
-from fs_plugins.report.results import evaluation, is_better, selection_key
+from fs_plugins.experiment.evaluations import (
+    evaluation,
+    is_better,
+    selection_key,
+)
+from fs_plugins.experiment.events import LiveRun
+from fs_plugins.listeners import Listener, Results
 from fs_plugins.state.files import write_file
 from fs_plugins.wire import encode
 
@@ -50,7 +55,7 @@ class Recorder(Listener):
         self._before = 0.0  # seconds, and peak memory, of earlier processes
         self._peak_before = 0
 
-    def run_begins(self, run: Run) -> None:
+    def run_begins(self, run: LiveRun) -> None:
         """Take note of the run, and of what is timed in this process."""
         self._run = run
         if run.times_clients:

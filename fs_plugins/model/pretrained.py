@@ -15,10 +15,8 @@ from fs_plugins.model.head import (
     new_names,
     refuse_left_out,
 )
+from fs_plugins.terms import CAUSAL, REGRESSION
 
-CLASSIFICATION, REGRESSION = "SequenceClassification", "SequenceRegression"
-CAUSAL = "CausalLM"
-TASKS = (CLASSIFICATION, REGRESSION, CAUSAL)
 _LFS_POINTER = b"version https://git-lfs"
 
 

@@ -1,10 +1,8 @@
-"""The trained adapters, in the form that PEFT loads."""
+"""An adapter in the form that PEFT loads."""
 
 import copy
 import re
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,115 +10,27 @@ import peft
 import torch
 from safetensors.torch import save
 
-from fs_plugins.config.settings import rank_of
-from fs_plugins.policy import is_bias, of_rank
-from fs_plugins.state.delta import Delta
+from fs_plugins.model.delta import Delta
+from fs_plugins.policy import is_bias
 from fs_plugins.state.files import write_file
 from fs_plugins.wire import Tensors
 
 
-@dataclass(frozen=True)
-class Adapter:
-    """An adapter that a run has trained, while its model has the values.
-
-    Attributes:
-        name: ``global`` or ``client_<ID>``.
-        model: the model, or a wrapper with a PEFT model in ``.model``.
-        delta: what an aggregator has added to the base model.
-        rank: of what was trained, if it is not all of the adapter's.
-        client: the client's ID; 0 for what the server knows.
-
-    """
-
-    name: str
-    model: Any
-    delta: Delta | None = None
-    rank: int = 0
-    client: int = 0
-
-
-def adapters_of(runner: Any) -> Iterator[Adapter]:
-    """What a run has trained, one adapter after the other.
-
-    Until the next one is asked for, the model computes with it.  In
-    distributed mode there is that of this process's participant only.  With
-    ``local`` there is no global one; with the host's own workers there is
-    nothing else.
-
-    Args:
-        runner: a runner that has run.
-
-    """
-    if runner.mode == "distributed":
-        yield from _of_participant(runner)
-        return
-    server = runner.server
-    own = getattr(server, "parameters", None)
-    if own is None:
-        yield Adapter("global", server.model)
-        return
-    shared = server.aggregator.shared
-    if shared:
-        yield from _of_server(server)
-    for client in runner.client.values():
-        yield from _of_client(client, shared)
-
-
-def save_adapters(runner: Any, folder: Path) -> None:
-    """Write what a run has trained.
-
-    ``PeftModel.from_pretrained(base_model, <folder>/client_<ID>)`` is the
-    model that client ID was last evaluated with, its head included.
-    ``<folder>/global`` holds what the server knows: with FedSA the shared A,
-    B at zero and the head that everyone started from.
-    What an aggregator has added to the base model is part of each adapter.
-
-    Args:
-        runner: a runner that has run.
-        folder: gets one folder an adapter.
-
-    """
-    for each in adapters_of(runner):
-        _save(each.model, folder / each.name, each.delta, each.rank)
-
-
-def _of_server(server: Any) -> Iterator[Adapter]:
-    with server.parameters.lent(server.aggregator.shared):
-        yield Adapter("global", server.model, server.parameters.delta)
-
-
-def _of_client(client: Any, shared: Tensors) -> Iterator[Adapter]:
-    own, rank = client.parameters, rank_of(client._cfg, client.ID)
-    received = of_rank(shared, own.roles, rank)
-    with own.lent(received, client.kept.values, client=client.ID):
-        yield Adapter(
-            f"client_{client.ID}", client.model, own.delta, rank, client.ID
-        )
-
-
-def _of_participant(runner: Any) -> Iterator[Adapter]:
-    is_server = runner.cfg.distribute.role == "server"
-    worker = runner.server if is_server else runner.client
-    own = getattr(worker, "parameters", None)
-    if own is None:
-        name = "global" if is_server else f"client_{worker.ID}"
-        yield Adapter(name, worker.model)
-    elif is_server and worker.aggregator.shared:
-        yield from _of_server(worker)
-    elif not is_server and worker.final is not None:
-        # Of an A that starts afresh, the first: beside a B of zero it says
-        # nothing.
-        shared = own.received(worker.ID, worker.final.content, rnd=1)
-        if shared or worker.kept.values:
-            yield from _of_client(worker, shared)
-
-
-def _save(
+def save_adapter(
     wrapper: Any, folder: Path, delta: Delta | None = None, rank: int = 0
 ) -> None:
     """Write ``adapter_config.json`` and ``adapter_model.safetensors``.
 
-    Of a client's second, private adapter, too, in a folder ``private``.
+    A client's second, private adapter goes into a folder ``private``.
+
+    Args:
+        wrapper: a PEFT model, or a wrapper with one in ``.model``; it has
+            the values that are saved.
+        folder: is made if need be.
+        delta: what an aggregator has added to the base model; it becomes a
+            part of the saved adapter.
+        rank: of what was trained; 0 if it is all of the adapter's.
+
     """
     model = getattr(wrapper, "model", wrapper)
     if not isinstance(model, peft.PeftModel):

@@ -10,13 +10,13 @@ from typing import Any
 import yaml
 
 from fs_plugins.config.load import load_config
-from fs_plugins.config.settings import is_ours, policy_from
 from fs_plugins.errors import UserError, first_line, unknown
-from fs_plugins.experiment import build_runner
-from fs_plugins.folder import asked_in
+from fs_plugins.experiment.adapters import save_adapters
+from fs_plugins.experiment.checkpoint import Checkpoints, rounds_in
+from fs_plugins.experiment.folder import asked_in
+from fs_plugins.experiment.runner import build_runner
 from fs_plugins.policy import PRIVATE_ADAPTER, Action, Role
-from fs_plugins.state.adapters import save_adapters
-from fs_plugins.state.checkpoint import Checkpoints, rounds_in
+from fs_plugins.settings import is_ours, policy_from
 from fs_plugins.state.files import write_file
 
 
@@ -107,7 +107,7 @@ def _merge(folder: Path, adapter: Path, target: Path) -> None:
     from federatedscope.core.configs.config import CN
     from transformers import AutoTokenizer
 
-    from fs_plugins.model.base import load_base
+    from fs_plugins.model.pretrained import load_base
 
     if (adapter / PRIVATE_ADAPTER).is_dir():
         raise UserError(

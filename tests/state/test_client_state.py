@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fs_plugins.errors import UserError
+from fs_plugins.state.client_state import Cache, KeptInMemory, KeptOnDisk
 from fs_plugins.state.files import link_file, read_tensors, write_file
-from fs_plugins.state.kept import Cache, KeptInMemory, KeptOnDisk
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from fs_plugins.errors import UserError
-from fs_plugins.events import Listener
+from fs_plugins.experiment.digests import digests_of, digests_of_files
+from fs_plugins.listeners import Listener
 from fs_plugins.seeds import random_states, restore_random_states
-from fs_plugins.state.digests import digests_of, digests_of_files
 from fs_plugins.state.files import (
     link_file,
     read_tensors,

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fs_plugins.worker.results import in_agreement
+from fs_plugins.worker.client_results import in_agreement
 
 SPLITS = ["test", "val", "train", "union"]
 

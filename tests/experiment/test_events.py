@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from fs_plugins.errors import RunError
-from fs_plugins.events import Listener, Run
+from fs_plugins.experiment.events import LiveRun
+from fs_plugins.listeners import Listener
 
-PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
+PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 
 
 class Notes(Listener):
@@ -35,7 +36,7 @@ def test_a_run_is_told_in_order(lab, method, share):
         federate__total_round_num=2,
     )
     notes = Notes()
-    run = Run(runner, [notes])
+    run = LiveRun(runner, [notes])
     assert notes.told == [], "nothing has happened yet"
     run.run()
     assert notes.told[0] == ("run_begins", run)
@@ -61,7 +62,7 @@ def test_a_run_is_told_in_order(lab, method, share):
 def test_two_listeners_hear_the_same(lab):
     runner = lab.runner(federate__total_round_num=1)
     one, other = Notes(), Notes()
-    Run(runner, [one, other]).run()
+    LiveRun(runner, [one, other]).run()
     assert one.told == other.told and one.told
 
 
@@ -72,7 +73,7 @@ def test_the_server_evaluates_in_place_of_clients(lab):
         federate__total_round_num=1,
     )
     notes = Notes()
-    Run(runner, [notes]).run()
+    LiveRun(runner, [notes]).run()
     ((_, rnd, results),) = notes.of("evaluated")
     assert rnd == 1 and {*results} == {0} and "test_acc" in results[0]
     assert {what for _, what, _ in notes.of("took")} == {
@@ -90,7 +91,7 @@ def test_the_run_has_ended_whatever_happens(lab):
         def round_ends(self, rnd):
             raise RunError("enough")
 
-    run = Run(runner, [notes, Fails()])
+    run = LiveRun(runner, [notes, Fails()])
     with pytest.raises(RunError, match="enough"):
         run.run()
     assert notes.told[-1] == ("run_ends",)

@@ -10,13 +10,14 @@ import peft
 import torch
 from torch import Tensor
 
-from fs_plugins.config.settings import device_of, is_client
 from fs_plugins.errors import UserError, first_line
-from fs_plugins.model.base import CAUSAL, TASKS, load_base
+from fs_plugins.experiment.adapters import Adapter, adapters_of
 from fs_plugins.model.build import free_base
+from fs_plugins.model.pretrained import load_base
 from fs_plugins.notes import note
 from fs_plugins.policy import PRIVATE_ADAPTER
-from fs_plugins.state.adapters import Adapter, adapters_of
+from fs_plugins.settings import device_of, is_client
+from fs_plugins.terms import CAUSAL, TASKS
 from fs_plugins.trainer.dual import taking
 from fs_plugins.trainer.precision import autocast, is_precise
 

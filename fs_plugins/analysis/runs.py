@@ -9,13 +9,7 @@ from typing import Any
 
 from safetensors.torch import load
 
-from fs_plugins.config.load import load_config
-from fs_plugins.config.settings import adapter_args, is_ours
-from fs_plugins.errors import UserError
-from fs_plugins.experiment import build_runner
-from fs_plugins.folder import asked_in, make_folder
-from fs_plugins.policy import Role, variant_of
-from fs_plugins.report.asymmetry import (
+from fs_plugins.analysis.asymmetry import (
     ANGLES,
     COSINES,
     Asymmetry,
@@ -23,8 +17,14 @@ from fs_plugins.report.asymmetry import (
     measure,
     plot_asymmetry,
 )
+from fs_plugins.config.load import load_config
+from fs_plugins.errors import UserError
+from fs_plugins.experiment.checkpoint import Checkpoints, rounds_in
+from fs_plugins.experiment.folder import asked_in, make_folder
+from fs_plugins.experiment.runner import build_runner
+from fs_plugins.policy import Role, variant_of
 from fs_plugins.report.tables import markdown, show
-from fs_plugins.state.checkpoint import Checkpoints, rounds_in
+from fs_plugins.settings import adapter_args, is_ours
 from fs_plugins.state.files import write_file
 from fs_plugins.wire import Tensors
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fs_plugins.events import Listener
+from fs_plugins.listeners import Listener
+from fs_plugins.terms import TENSORBOARD
 
 
 class TensorBoard(Listener):
@@ -43,9 +44,6 @@ class TensorBoard(Listener):
         self._writer.flush()
 
 
-TRACKERS = {"": None, "tensorboard": TensorBoard}
-
-
 def tracker_for(cfg: Any, folder: Path) -> list[Listener]:
     """What ``fedsa.track`` asks for, in the run's folder.
 
@@ -54,6 +52,6 @@ def tracker_for(cfg: Any, folder: Path) -> list[Listener]:
         folder: the run's.
 
     """
-    name = cfg.fedsa.track
-    tracker = TRACKERS[name]
-    return [tracker(folder / name)] if tracker else []
+    if cfg.fedsa.track != TENSORBOARD:
+        return []
+    return [TensorBoard(folder / TENSORBOARD)]

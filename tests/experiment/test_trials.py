@@ -18,8 +18,8 @@ from transformers import (
 from fs_plugins import experiment
 from fs_plugins.data.tokenizer import load_tokenizer
 from fs_plugins.errors import RunError, UserError
+from fs_plugins.experiment.trials import check_batches
 from fs_plugins.trainer.generate import batches_agree
-from fs_plugins.trials import check_batches
 
 
 def spoil_the_head(monkeypatch):
@@ -136,7 +136,7 @@ def test_a_model_that_takes_padding_for_text_is_refused(
 
 def test_the_trial_changes_nothing(lab, monkeypatch):
     """Neither random numbers, nor the model, nor its modes."""
-    from fs_plugins.trials import check_batches
+    from fs_plugins.experiment.trials import check_batches
 
     monkeypatch.setattr(experiment, "check_batches", lambda runner: None)
     runner = lab.runner()

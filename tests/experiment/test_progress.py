@@ -2,10 +2,10 @@
 
 import re
 
-from fs_plugins.events import Run
-from fs_plugins.experiment import _facts
-from fs_plugins.report.progress import Bar
-from fs_plugins.report.recorder import Recorder
+from fs_plugins.experiment.events import LiveRun
+from fs_plugins.experiment.progress import Bar
+from fs_plugins.experiment.recorder import Recorder
+from fs_plugins.experiment.runner import _facts
 
 
 def test_the_bar_counts_right(lab):
@@ -22,7 +22,7 @@ def test_the_bar_counts_right(lab):
 
     bar._display.update = watched
     recorder = Recorder(runner.cfg, _facts(runner.cfg))
-    Run(runner, [recorder, bar], pauses=False).run()
+    LiveRun(runner, [recorder, bar], pauses=False).run()
     done = [completed for completed, _ in shown]
     assert done == sorted(done) and done[-1] == 3
     counts = [

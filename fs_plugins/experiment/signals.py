@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from fs_plugins.errors import Interrupted
-from fs_plugins.events import Listener
-from fs_plugins.state.checkpoint import Checkpoints
+from fs_plugins.experiment.checkpoint import Checkpoints
+from fs_plugins.listeners import Listener
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 

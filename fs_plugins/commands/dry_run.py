@@ -8,13 +8,13 @@ from typing import Any
 
 import yaml
 
+from fs_plugins.commands.listings import action_of
 from fs_plugins.config.load import load_config, tree_of
-from fs_plugins.config.settings import clients_of_a_round
-from fs_plugins.experiment import build_runner, silence
+from fs_plugins.experiment.evaluations import size
+from fs_plugins.experiment.runner import build_runner, silence
 from fs_plugins.policy import Role
-from fs_plugins.report.listings import action_of
-from fs_plugins.report.results import size
 from fs_plugins.report.tables import Table, show
+from fs_plugins.settings import clients_of_a_round
 from fs_plugins.wire import encode
 
 _MOMENTS = {"SGD": 0, "Adam": 2, "AdamW": 2}  # tensors of state a parameter

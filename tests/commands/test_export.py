@@ -13,8 +13,8 @@ from peft import PeftModel
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from fs_plugins.config.load import load_config
-from fs_plugins.experiment import build_runner
-from fs_plugins.state.checkpoint import Checkpoints, rounds_in
+from fs_plugins.experiment.checkpoint import Checkpoints, rounds_in
+from fs_plugins.experiment.runner import build_runner
 
 IDS = torch.arange(4, 16).view(2, 6)
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fs_plugins.state.delta import DELTA, Delta, check_delta, most_bytes
+from fs_plugins.model.delta import DELTA, Delta, check_delta, most_bytes
 from fs_plugins.wire import WireError, decode, encode
 
 SHAPES = {"a": (5, 7), "b": (6, 3)}  # out, in

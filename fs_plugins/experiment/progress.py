@@ -6,8 +6,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from fs_plugins.events import Listener, Run
-from fs_plugins.report.results import leading_metric, size
+from fs_plugins.experiment.evaluations import leading_metric, size
+from fs_plugins.experiment.events import LiveRun
+from fs_plugins.listeners import Listener
 
 
 class Lines(Listener):
@@ -86,7 +87,7 @@ class Bar(Listener):
         self._trained = self._evaluated = (0, 0)
         self._results = ""
 
-    def run_begins(self, run: Run) -> None:
+    def run_begins(self, run: LiveRun) -> None:
         """Show the bar."""
         self._display.start()
 

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from safetensors.torch import load
 from scipy.linalg import subspace_angles
 
-from fs_plugins.analyze import of_run
-from fs_plugins.policy import Role
-from fs_plugins.report.asymmetry import (
+from fs_plugins.analysis.asymmetry import (
     asymmetry_table,
     mean_angle,
     mean_cosine,
     measure,
 )
+from fs_plugins.analysis.runs import of_run
+from fs_plugins.policy import Role
 from fs_plugins.report.tables import markdown
 
 NAME = "base_model.model.layer.query"

@@ -10,36 +10,37 @@ from typing import Any
 
 import torch
 
-from fs_plugins import HOST
 from fs_plugins.config.checks import (
     check_metrics,
     notes_on,
     why_not_resumable,
 )
 from fs_plugins.config.load import load_config, name_of, one_line, update
-from fs_plugins.config.settings import (
-    adapter_args,
-    is_client,
-    is_ours,
-)
 from fs_plugins.errors import RunError, UserError
-from fs_plugins.events import Run, listeners_of
-from fs_plugins.folder import (
+from fs_plugins.experiment.adapters import save_adapters
+from fs_plugins.experiment.checkpoint import Checkpoints
+from fs_plugins.experiment.events import LiveRun
+from fs_plugins.experiment.folder import (
     asked_in,
     check_unchanged,
     new_folder,
     old_folder,
     remember,
 )
+from fs_plugins.experiment.progress import progress_for
+from fs_plugins.experiment.recorder import Recorder
+from fs_plugins.experiment.signals import Stops
+from fs_plugins.experiment.track import tracker_for
+from fs_plugins.experiment.trials import check_batches, check_saved
+from fs_plugins.host import find_host
+from fs_plugins.listeners import listeners_of
 from fs_plugins.notes import note
 from fs_plugins.policy import variant_of
-from fs_plugins.report.progress import progress_for
-from fs_plugins.report.recorder import Recorder
-from fs_plugins.report.track import tracker_for
-from fs_plugins.signals import Stops
-from fs_plugins.state.adapters import save_adapters
-from fs_plugins.state.checkpoint import Checkpoints
-from fs_plugins.trials import check_batches, check_saved
+from fs_plugins.settings import (
+    adapter_args,
+    is_client,
+    is_ours,
+)
 
 # What a full or read-only disk answers.
 _NO_ROOM = (
@@ -183,7 +184,7 @@ def _run(
         checkpoints = Checkpoints(runner, recorder)
         stops = Stops(cfg, checkpoints)
         is_resumable = not why_not_resumable(cfg)
-        run = Run(
+        run = LiveRun(
             runner,
             [
                 recorder,
@@ -221,7 +222,7 @@ def _run(
 
 
 def _run_rounds(
-    run: Run, checkpoints: Checkpoints, stops: Stops, is_resumable: bool
+    run: LiveRun, checkpoints: Checkpoints, stops: Stops, is_resumable: bool
 ) -> None:
     """Run; what fails can go on later, if it can at all."""
     if not is_resumable:
@@ -308,14 +309,14 @@ def build_runner(cfg: Any) -> Any:
 
 def _facts(cfg: Any) -> dict[str, Any]:
     """What the summary says of a run before it has run."""
-    method = cfg.federate.method
+    host, method = find_host(), cfg.federate.method
     return {
         "schema": 1,
         "method": method.lower() if is_ours(cfg) else method,
         "aggregator": cfg.fedsa.aggregator if is_ours(cfg) else None,
         "adapter": variant_of(adapter_args(cfg)),
-        "host": HOST.name,
-        "host_version": HOST.version,
+        "host": host.name,
+        "host_version": host.version,
         "model": cfg.model.type,
         "data": cfg.data.type,
         "clients": cfg.federate.client_num,

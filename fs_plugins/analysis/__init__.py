@@ -1,0 +1,1 @@
+"""What clients have learned, compared: ``fedsa analyze``."""

@@ -1,0 +1,1 @@
+"""What the command ``fedsa`` does, a file for each subcommand."""

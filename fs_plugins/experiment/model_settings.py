@@ -1,0 +1,81 @@
+"""What the model builder is told of the rest of the configuration.
+
+FederatedScope hands its model builders the section ``model`` only.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from fs_plugins.data.assets import ASSETS, find_asset
+from fs_plugins.data.gguf import from_gguf
+from fs_plugins.data.tokens import default_cache
+from fs_plugins.errors import UserError
+from fs_plugins.policy import KEEP
+from fs_plugins.settings import (
+    adapter_args,
+    clients_of_a_round,
+    device_of,
+    is_ours,
+    policy_from,
+)
+
+
+def resolve_model(cfg: Any) -> str:
+    """Tell the model builder (``model.*``) what the configuration says.
+
+    Returns:
+        The model's name on the hub, or its folder.
+
+    Raises:
+        UserError: the configuration names no model, or no adapter.
+
+    """
+    name, at, hub = cfg.model.type.rpartition("@")
+    if not at or hub not in ("huggingface_llm", "demo"):
+        raise UserError(
+            f"model.type: {cfg.model.type!r} is not '<hub name or folder>"
+            "@huggingface_llm'"
+        )
+    if hub == "demo":
+        name = str(_demo_model(name))
+    name = str(Path(name).expanduser()) if name.startswith("~") else name
+    cfg.model.type = f"{name}@huggingface_llm"
+    if not cfg.llm.adapter.use:
+        raise UserError("llm.adapter.use: must be True; LoRA is trained")
+    cfg.model.adapter.args = [_scaled(cfg)]
+    cfg.model.adapter.cache = cfg.llm.cache.model
+    cfg.model.adapter.seed = cfg.seed
+    cfg.model.adapter.private = is_ours(cfg) and (
+        policy_from(cfg).PRIVATE is KEEP
+    )
+    cfg.model.adapter.dtype = cfg.fedsa.adapter_dtype
+    for option, value in cfg.fedsa.base.items():
+        if option in cfg.model.adapter.base:
+            cfg.model.adapter.base[option] = value
+    cfg.model.adapter.base.device = device_of(cfg)
+    return name
+
+
+def _scaled(cfg: Any) -> dict[str, Any]:
+    """The adapter's arguments; with ``fedsa.scale_by_clients`` for N clients.
+
+    alpha sqrt(N / r) with rsLoRA's alpha / sqrt(r).  (Huang et al., arXiv
+    2603.08058)
+    """
+    args = dict(adapter_args(cfg))
+    if cfg.fedsa.scale_by_clients:
+        alpha = args.get("lora_alpha", 8)  # PEFT's own
+        factor = clients_of_a_round(cfg) ** 0.5
+        args["lora_alpha"] = alpha * factor
+        own = dict(args.get("alpha_pattern") or {})
+        if own:  # of layers with an alpha of their own
+            args["alpha_pattern"] = {n: a * factor for n, a in own.items()}
+    return args
+
+
+def _demo_model(name: str) -> Path:
+    folder = find_asset(name, "model.type")
+    for file, digest in ASSETS[name].sha256.items():
+        if file.endswith(".gguf"):
+            return from_gguf(folder / file, digest, default_cache() / "models")
+    return folder

@@ -1,0 +1,227 @@
+"""From the configuration to the data of every client."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from federatedscope.core.auxiliaries.utils import setup_seed
+from federatedscope.core.data import StandaloneDataDict
+
+from fs_plugins.data.client_data import TextClientData, TextDataset
+from fs_plugins.data.examples import Examples
+from fs_plugins.data.federated import (
+    SPLITS,
+    label_counts,
+    split_over_clients,
+    three_splits,
+)
+from fs_plugins.data.glue import task_of
+from fs_plugins.data.human_eval import load_problems
+from fs_plugins.data.split import Parts
+from fs_plugins.data.tokenizer import end_of_text, load_tokenizer
+from fs_plugins.data.tokens import Tokens, tokenise
+from fs_plugins.errors import UserError
+from fs_plugins.experiment.model_settings import resolve_model
+from fs_plugins.model.inputs import Inputs, inputs_of, longest_text
+from fs_plugins.model.pretrained import load_model_config
+from fs_plugins.terms import (
+    CAUSAL,
+    CLASSIFICATION,
+    CLASSIFICATION_TRAINER,
+    LANGUAGE_TRAINER,
+    REGRESSION,
+    TRAINERS,
+)
+from fs_plugins.trainer.scores import score_names
+
+logger = logging.getLogger("federatedscope.fs_plugins")
+# What answers are scored by, unless the user says otherwise: these data end
+# in a number.
+METRIC_OF = {"gsm8k": "exact_match", "gsm_symbolic": "exact_match"}
+
+
+def load(cfg: Any, client_cfgs: Any) -> tuple[Any, Any]:
+    """The data of ``data.type: <name>@<family>``, split and tokenised.
+
+    The model is told what it needs to know of them (``model.*``), and the
+    monitor which metrics to compute, if none are given.
+
+    Args:
+        cfg: the configuration; is changed.
+        client_cfgs: clients' own settings, by ``client_<ID>``, if any.
+
+    Returns:
+        Each client's data by its ID, with everyone's at 0 for the server, or
+        in distributed mode those of this process's participant; and ``cfg``.
+
+    Raises:
+        UserError: the data, the model and the trainer don't fit.
+
+    """
+    name, _, family = cfg.data.type.rpartition("@")
+    model = resolve_model(cfg)
+    model_config = load_model_config(model, cfg.llm.cache.model)
+    train, val, test = three_splits(cfg, name, family)
+    _check_trainer(cfg, train)
+    _tell_monitor(cfg, name, train)
+    cfg.model.task = _task_of(train)
+    cfg.model.num_labels = max(1, len(train.names))
+    inputs = inputs_of(model_config, cfg.model.task)
+    tokenizer = load_tokenizer(
+        model,
+        cfg.llm.cache.model,
+        model_config,
+        needs_end=train.are_instructions,
+    )
+    tokenizer.padding_side = "left" if inputs.pads_left else "right"
+    cfg.model.adapter.classes = [
+        str(name) for name in train.names if not train.are_instructions
+    ]
+    cfg.model.adapter.pad = int(tokenizer.pad_token_id)
+    cfg.model.adapter.eos = end_of_text(tokenizer, model_config)
+    tokens = [
+        tokenise(
+            part,
+            tokenizer,
+            cfg.llm.tok_len,
+            cfg.fedsa.token_cache,
+            inputs.segments,
+        )
+        for part in (train, val, test)
+    ]
+    for part in tokens:
+        _check_limits(part, inputs, tokenizer, cfg)
+    most, answers = longest_text(model_config), cfg.fedsa.eval.generate
+    if answers.examples and 0 < most <= answers.max_new_tokens:
+        raise UserError(
+            f"fedsa.eval.generate.max_new_tokens: {answers.max_new_tokens} "
+            f"leave no room for a prompt in the model's {most} positions"
+        )
+    parts = split_over_clients(cfg, tokens)
+    _save_counts(cfg, label_counts(tokens, parts, train.names))
+    data = _data_of_clients(cfg, client_cfgs, tokenizer, tokens, parts)
+    setup_seed(cfg.seed)  # the host doesn't, after a plugin's data
+    if cfg.federate.mode.lower() == "distributed":
+        is_server = cfg.distribute.role == "server"
+        return data[0 if is_server else cfg.distribute.data_idx], cfg
+    return StandaloneDataDict(data, cfg), cfg
+
+
+def _data_of_clients(
+    cfg: Any,
+    client_cfgs: Any,
+    tokenizer: Any,
+    tokens: list[Tokens],
+    parts: list[Parts],
+) -> dict[int, Any]:
+    """Each client's shares, by its ID; everyone's at 0, for the server."""
+    file = cfg.fedsa.eval.generate.problems
+    problems = load_problems(file) if file else ()
+    union = TextDataset(
+        tokens[2], sorted(i for part in parts[2] for i in part)
+    )
+    data: dict[int, Any] = {}
+    for client in range(cfg.federate.client_num + 1):
+        data[client] = TextClientData(
+            _cfg_of(cfg, client_cfgs, client),
+            tokenizer,
+            **{
+                split: TextDataset(
+                    whole,
+                    shares[client - 1] if client else range(len(whole)),
+                )
+                for split, whole, shares in zip(
+                    SPLITS, tokens, parts, strict=True
+                )
+            },
+        )
+        data[client].problems = problems
+        data[client].union_data = union
+    return data
+
+
+def _check_trainer(cfg: Any, examples: Examples) -> None:
+    needed = (
+        LANGUAGE_TRAINER
+        if examples.are_instructions
+        else CLASSIFICATION_TRAINER
+    )
+    if cfg.trainer.type in TRAINERS and cfg.trainer.type != needed:
+        raise UserError(
+            f"trainer.type: data.type {cfg.data.type} needs {needed}, not "
+            f"{cfg.trainer.type}"
+        )
+
+
+def _tell_monitor(cfg: Any, name: str, examples: Examples) -> None:
+    """Which results are to be expected, if the user hasn't said."""
+    metrics = set(cfg.eval.metrics)
+    generate = cfg.fedsa.eval.generate
+    generate.metric = generate.metric or METRIC_OF.get(name.lower(), "rouge_l")
+    if examples.are_instructions and generate.examples:
+        metrics |= {*score_names(generate.metric, generate.samples)}
+        cfg.eval.metrics = sorted(metrics)
+    elif cfg.data.type.lower().endswith("@glue") and not metrics:
+        cfg.eval.metrics = list(task_of(name).metrics)
+    elif not examples.are_instructions and not metrics:
+        cfg.eval.metrics = ["acc"]
+
+
+def _check_limits(
+    tokens: Tokens, inputs: Inputs, tokenizer: Any, cfg: Any
+) -> None:
+    """Refuse texts that the model would trip over, hours later perhaps."""
+    most = max(int(tokens.ids.max()), int(tokenizer.pad_token_id))
+    if inputs.tokens and most >= inputs.tokens:
+        raise UserError(
+            f"model.type: the tokenizer has the token {most} "
+            f"({tokenizer.convert_ids_to_tokens(most)!r}), and the model has "
+            f"embeddings for {inputs.tokens} tokens only, from 0 on; are they "
+            "of one model?"
+        )
+    longest = int(tokens.lengths().max())
+    if inputs.positions and longest > inputs.positions:
+        raise UserError(
+            f"llm.tok_len: {cfg.llm.tok_len} lets a text have {longest} "
+            f"tokens, and the model has {inputs.positions} positions; set it "
+            f"to at most {inputs.positions}"
+        )
+    if inputs.ends:
+        starts = tokens.ends - tokens.lengths()
+        ends = np.add.reduceat(tokens.ids == cfg.model.adapter.eos, starts)
+        fewest, most = int(ends.min()), int(ends.max())
+        if not fewest or fewest < most:
+            end = tokenizer.convert_ids_to_tokens(cfg.model.adapter.eos)
+            raise UserError(
+                "model.type: this model classifies by end-of-text tokens "
+                f"({end!r}), of which every text must contain the same "
+                f"number; these contain from {fewest} to {most}"
+            )
+
+
+def _task_of(examples: Examples) -> str:
+    if examples.are_instructions:
+        return CAUSAL
+    return CLASSIFICATION if examples.names else REGRESSION
+
+
+def _save_counts(cfg: Any, counts: Any) -> None:
+    """Log and save how many examples of each class each client has."""
+    for name, splits in counts.items():
+        logger.info("client %s trains on %s", name, splits["train"])
+    folder = Path(cfg.outdir)
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "label_counts.json"
+    if not file.exists():  # else the run is resumed, or refused
+        file.write_text(json.dumps(counts, indent=1), encoding="utf-8")
+
+
+def _cfg_of(cfg: Any, client_cfgs: Any, client: int) -> Any:
+    own = (client_cfgs or {}).get(f"client_{client}")
+    if own is None:
+        return cfg
+    cfg = cfg.clone()
+    cfg.merge_from_other_cfg(own)
+    return cfg

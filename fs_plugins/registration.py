@@ -1,0 +1,104 @@
+"""All that the plugins register with FederatedScope, in one place.
+
+What is registered is small; the work behind it is imported when the host
+asks for it.
+"""
+
+from typing import Any
+
+from fs_plugins.policy import METHODS
+from fs_plugins.terms import (
+    CLASSIFICATION_TRAINER,
+    GENERATION_METRICS,
+    LANGUAGE_TRAINER,
+    TASKS,
+)
+
+_METRICS = ("binary_f1", "matthews", "pearson", "spearman")
+
+
+def register_plugins() -> None:
+    """Register workers, trainers, data, models, metrics and options."""
+    from federatedscope import register
+    from federatedscope.core.configs.config import global_cfg
+
+    from fs_plugins.config.section import extend_fedsa_cfg
+
+    register.register_worker("fedsa", call_worker)
+    register.register_trainer("fedsa", call_trainer)
+    register.register_data("fedsa", call_data)
+    register.register_model("fedsa", call_model)
+    for name in (*_METRICS, *GENERATION_METRICS, "pass_at_k"):
+        register.register_metric(name, _metric_caller(name))
+    register.register_config("fedsa", extend_fedsa_cfg)
+    if "fedsa" not in global_cfg:  # the configuration is built already
+        extend_fedsa_cfg(global_cfg)
+
+
+def call_worker(method: str) -> dict[str, Any] | None:
+    """Answer to each ``federate.method`` in ``METHODS``."""
+    if method not in METHODS:
+        return None
+    from fs_plugins.worker.client import FedSAClient
+    from fs_plugins.worker.server import FedSAServer
+
+    return {"client": FedSAClient, "server": FedSAServer}
+
+
+def call_trainer(trainer: str) -> Any:
+    """Answer to ``trainer.type: fedsa_glue`` and ``fedsa_llm``."""
+    if trainer == CLASSIFICATION_TRAINER:
+        from fs_plugins.trainer.classification import ClassificationTrainer
+
+        return ClassificationTrainer
+    if trainer == LANGUAGE_TRAINER:
+        from fs_plugins.trainer.language import LanguageTrainer
+
+        return LanguageTrainer
+    return None
+
+
+def call_data(config: Any, client_cfgs: Any) -> Any:
+    """Answer to ``data.type: <name>@<family>`` of the registry of data.
+
+    FederatedScope's own trainer loads ``<name>@llm`` itself.
+
+    Args:
+        config: the configuration.
+        client_cfgs: clients' own settings, by ``client_<ID>``, if any.
+
+    """
+    from fs_plugins.data.registry import FAMILIES
+
+    _, at, family = config.data.type.lower().rpartition("@")
+    is_hosts = family == "llm" and config.trainer.type != LANGUAGE_TRAINER
+    if not at or family not in FAMILIES or is_hosts:
+        return None
+    from fs_plugins.experiment.preparation import load
+
+    return load(config, client_cfgs)
+
+
+def call_model(model_config: Any, input_shape: Any) -> Any:
+    """Answer to ``...@huggingface_llm`` if our data have set the task.
+
+    Args:
+        model_config: the section ``model`` of the configuration.
+        input_shape: not looked at.
+
+    """
+    is_ours = model_config.task in TASKS
+    if not is_ours or not model_config.type.endswith("@huggingface_llm"):
+        return None
+    from fs_plugins.model.build import build
+
+    return build(model_config)
+
+
+def _metric_caller(name: str) -> Any:
+    def call_metric(types: Any) -> Any:
+        from fs_plugins.trainer.metrics import metric_among
+
+        return metric_among(types, name)
+
+    return call_metric
