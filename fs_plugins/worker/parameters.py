@@ -100,7 +100,7 @@ class AdapterParameters:
         self._aggregator = AGGREGATORS[cfg.fedsa.aggregator]
         self._check_factors()
         self._pairs = (
-            pairs_of(self.roles) if self._aggregator.takes_pairs else {}
+            pairs_of(self.roles) if self._aggregator.needs_pairs else {}
         )
         self._in_turn = (
             KeptInMemory(self.initial_of(self.kept))
@@ -110,17 +110,17 @@ class AdapterParameters:
 
     def _check_factors(self) -> None:
         """Refuse layers whose A and B are not r rows and r columns."""
-        cfg, takes_pairs = self._cfg, self._aggregator.takes_pairs
+        cfg, needs_pairs = self._cfg, self._aggregator.needs_pairs
         aggregator = f"fedsa.aggregator: {cfg.fedsa.aggregator}"
         method = f"federate.method: {cfg.federate.method}"
         has_private = self.policy.PRIVATE is Action.KEEP
         for key, is_asked in (
-            (aggregator, takes_pairs),
+            (aggregator, needs_pairs),
             ("fedsa.ranks", bool(cfg.fedsa.ranks)),
             (method, has_private),
         ):
             if is_asked:
-                check_factors(self.inner, self.roles, key, takes_pairs)
+                check_factors(self.inner, self.roles, key, needs_pairs)
 
     @property
     def changes_base(self) -> bool:
@@ -169,7 +169,7 @@ class AdapterParameters:
     @property
     def _derived(self) -> set[str]:
         """What need not travel, as everyone can draw it."""
-        if not self._aggregator.starts_afresh:
+        if not self._aggregator.reinitializes:
             return set()
         return {name for pair in self._pairs.values() for name in pair}
 
