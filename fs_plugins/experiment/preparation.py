@@ -1,5 +1,6 @@
 """From the configuration to the data of every client."""
 
+import copy
 import json
 import logging
 from pathlib import Path
@@ -20,17 +21,23 @@ from fs_plugins.data.federated import (
 from fs_plugins.data.glue import task_of
 from fs_plugins.data.human_eval import load_problems
 from fs_plugins.data.split import Parts
-from fs_plugins.data.tokenizer import end_of_text, load_tokenizer
+from fs_plugins.data.tokenizer import (
+    end_of_text,
+    load_tokenizer,
+    set_padding,
+)
 from fs_plugins.data.tokens import Tokens, tokenise
 from fs_plugins.errors import UserError
 from fs_plugins.experiment.model_settings import resolve_model
+from fs_plugins.model.given import config_of, given_model
 from fs_plugins.model.inputs import Inputs, inputs_of, longest_text
 from fs_plugins.model.pretrained import load_model_config
-from fs_plugins.scope import begin_run
+from fs_plugins.scope import begin_run, current_scope
 from fs_plugins.terms import (
     CAUSAL,
     CLASSIFICATION,
     CLASSIFICATION_TRAINER,
+    GIVEN,
     LANGUAGE_TRAINER,
     REGRESSION,
     TRAINERS,
@@ -64,19 +71,19 @@ def load(cfg: Any, client_cfgs: Any) -> tuple[Any, Any]:
     begin_run()
     name, _, family = cfg.data.type.rpartition("@")
     model = resolve_model(cfg)
-    model_config = load_model_config(model, cfg.llm.cache.model)
+    own = given_model(model)
+    model_config = (
+        load_model_config(model, cfg.llm.cache.model)
+        if own is None
+        else config_of(own)
+    )
     train, val, test = three_splits(cfg, name, family)
     _check_trainer(cfg, train)
     _tell_monitor(cfg, name, train)
     cfg.model.task = _task_of(train)
     cfg.model.num_labels = max(1, len(train.names))
-    inputs = inputs_of(model_config, cfg.model.task)
-    tokenizer = load_tokenizer(
-        model,
-        cfg.llm.cache.model,
-        model_config,
-        needs_end=train.are_instructions,
-    )
+    inputs = inputs_of(model_config, cfg.model.task, own)
+    tokenizer = _tokenizer_of(cfg, model, model_config, train.are_instructions)
     tokenizer.padding_side = "left" if inputs.pads_left else "right"
     cfg.model.adapter.classes = [
         str(name) for name in train.names if not train.are_instructions
@@ -109,6 +116,25 @@ def load(cfg: Any, client_cfgs: Any) -> tuple[Any, Any]:
         is_server = cfg.distribute.role == "server"
         return data[0 if is_server else cfg.distribute.data_idx], cfg
     return StandaloneDataDict(data, cfg), cfg
+
+
+def _tokenizer_of(
+    cfg: Any, name: str, model_config: Any, needs_end: bool
+) -> Any:
+    """The tokenizer of the checkpoint, or what goes with a given model."""
+    own = current_scope().given.get("tokenizer")
+    if name == GIVEN and own is not None:
+        tokenizer = copy.deepcopy(own)
+        set_padding(tokenizer, name, model_config, needs_end)
+        return tokenizer
+    if name == GIVEN:
+        name = getattr(model_config, "name_or_path", "")
+    if not name:
+        raise UserError(
+            "model: it does not say where it was loaded from; hand over its "
+            "tokenizer, too, as tokenizer="
+        )
+    return load_tokenizer(name, cfg.llm.cache.model, model_config, needs_end)
 
 
 def _data_of_clients(

@@ -17,7 +17,7 @@ from fs_plugins.model.pretrained import load_base
 from fs_plugins.notes import note
 from fs_plugins.policy import PRIVATE_ADAPTER
 from fs_plugins.settings import device_of, is_client
-from fs_plugins.terms import CAUSAL, TASKS
+from fs_plugins.terms import CAUSAL, GIVEN, TASKS
 from fs_plugins.trainer.dual import taking
 from fs_plugins.trainer.precision import autocast, is_precise
 
@@ -127,7 +127,8 @@ def check_saved(runner: Any, folder: Path) -> str:
     """
     cfg = runner.cfg
     tolerance = cfg.fedsa.reload_tolerance
-    if not tolerance or cfg.model.task not in TASKS:
+    is_given = cfg.model.type.rpartition("@")[0] == GIVEN  # can't be loaded
+    if not tolerance or is_given or cfg.model.task not in TASKS:
         return ""
     expected: dict[str, tuple[dict[str, Tensor], Tensor]] = {}
     for adapter in adapters_of(runner):

@@ -42,6 +42,7 @@ def put_adapter(base: Base, model_config: Any) -> Any:
         kwargs["modules_to_save"] = [*asked, *head]
     is_causal = model_config.task == CAUSAL
     task = peft.TaskType.CAUSAL_LM if is_causal else peft.TaskType.SEQ_CLS
+    is_of_transformers = hasattr(model, "config")
     given = kwargs.pop("task_type", None) or task
     if str(getattr(given, "value", given)).upper() != task.value:
         raise UserError(
@@ -52,7 +53,9 @@ def put_adapter(base: Base, model_config: Any) -> Any:
     linear = ", ".join(_linear(model))
 
     def config() -> Any:  # PEFT adds to a list that it is given
-        return config_class(task_type=task, **copy.deepcopy(kwargs))
+        # PEFT's own classes for tasks are for models of transformers
+        kind = task if is_of_transformers else None
+        return config_class(task_type=kind, **copy.deepcopy(kwargs))
 
     try:
         with warnings.catch_warnings():

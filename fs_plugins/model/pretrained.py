@@ -61,7 +61,7 @@ def load_base(model_config: Any) -> Base:
     precision = _precision(model_config.adapter.base)
     config = load_model_config(name, model_config.adapter.cache)
     labels = dict(getattr(config, "id2label", None) or {})
-    _set_task(config, model_config)
+    set_task(config, model_config)
     try:
         model, info = auto_class(model_config.task).from_pretrained(
             name,
@@ -90,7 +90,7 @@ def load_base(model_config: Any) -> Base:
     remark = ""
     if len(labels) == len(classes) > 0:
         remark = match_labels(model, head, labels, classes, new)
-    _agree_on_tokens(model.config, model_config)
+    agree_on_tokens(model.config, model_config)
     if model_config.adapter.base.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     return Base(model, head, remark and f"model.type: {name!r} {remark}")
@@ -155,7 +155,7 @@ def _is_an_adapter(name: str) -> UserError:
     )
 
 
-def _set_task(config: Any, model_config: Any) -> None:
+def set_task(config: Any, model_config: Any) -> None:
     """Labels, loss and outputs are the task's, whatever the checkpoint says.
 
     The loss of a mixture's router is no part of it: the router is frozen.
@@ -181,7 +181,7 @@ def _set_task(config: Any, model_config: Any) -> None:
     config.problem_type = "single_label_classification"
 
 
-def _agree_on_tokens(config: Any, model_config: Any) -> None:
+def agree_on_tokens(config: Any, model_config: Any) -> None:
     """Padding and end of text are those that the texts were made with.
 
     Decoders that classify look for the last token that is not padding,
