@@ -1,8 +1,6 @@
 """From the configuration to the data of every client."""
 
-import json
 import logging
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +22,7 @@ from fs_plugins.data.tokenizer import end_of_text, load_tokenizer
 from fs_plugins.data.tokens import Tokens, tokenise
 from fs_plugins.errors import UserError
 from fs_plugins.experiment.model_settings import resolve_model
+from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.model.inputs import Inputs, inputs_of, longest_text
 from fs_plugins.model.pretrained import load_model_config
 from fs_plugins.terms import (
@@ -211,11 +210,7 @@ def _save_counts(cfg: Any, counts: Any) -> None:
     """Log and save how many examples of each class each client has."""
     for name, splits in counts.items():
         logger.info("client %s trains on %s", name, splits["train"])
-    folder = Path(cfg.outdir)
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "label_counts.json"
-    if not file.exists():  # else the run is resumed, or refused
-        file.write_text(json.dumps(counts, indent=1), encoding="utf-8")
+    RunFolder(cfg.outdir).write_label_counts(counts)
 
 
 def _cfg_of(cfg: Any, client_cfgs: Any, client: int) -> Any:

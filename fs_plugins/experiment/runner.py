@@ -21,7 +21,6 @@ from fs_plugins.experiment.adapters import save_adapters
 from fs_plugins.experiment.checkpoint import Checkpoints
 from fs_plugins.experiment.events import LiveRun
 from fs_plugins.experiment.folder import (
-    asked_in,
     check_unchanged,
     new_folder,
     old_folder,
@@ -29,18 +28,15 @@ from fs_plugins.experiment.folder import (
 )
 from fs_plugins.experiment.progress import progress_for
 from fs_plugins.experiment.recorder import Recorder
+from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.experiment.signals import Stops
+from fs_plugins.experiment.summary import facts_of
 from fs_plugins.experiment.track import tracker_for
 from fs_plugins.experiment.trials import check_batches, check_saved
 from fs_plugins.host import find_host
 from fs_plugins.listeners import listeners_of
 from fs_plugins.notes import note
-from fs_plugins.policy import variant_of
-from fs_plugins.settings import (
-    adapter_args,
-    is_client,
-    is_ours,
-)
+from fs_plugins.settings import is_client
 
 # What a full or read-only disk answers.
 _NO_ROOM = (
@@ -119,16 +115,12 @@ def resume(
     if not verbose:
         silence()
     begin = time.perf_counter()
-    asked = asked_in(folder)
-    if not asked.exists():
-        raise UserError(
-            f"{folder} holds no run to resume ({asked} is missing)"
-        )
-    old = load_config(asked)
-    new = load_config(experiment or asked, overrides)
+    files = RunFolder(folder)
+    old = files.load_asked()
+    new = load_config(experiment or files.asked, overrides)
     if not force:
         check_unchanged(old, new)
-        if (folder / "summary.json").exists():
+        if files.is_finished:
             raise UserError(
                 f"{folder} has finished; nothing is left to resume"
             )
@@ -170,13 +162,14 @@ def _run(
     """
     for sentence in notes_on(cfg):
         note(sentence)
-    facts = _facts(cfg)
+    files, host = RunFolder(folder), find_host()
+    facts = facts_of(cfg, {"host": host.name, "host_version": host.version})
     try:
         runner = build_runner(cfg)
         if is_client(cfg):
             runner.run()
-            save_adapters(runner, folder / "adapters")
-            problem = check_saved(runner, folder / "adapters")
+            save_adapters(runner, files.adapters)
+            problem = check_saved(runner, files.adapters)
             if problem:
                 raise RunError(problem)
             return {"outdir": str(folder)}
@@ -198,15 +191,15 @@ def _run(
         if resumed is not None:
             checkpoints.restore(force)
             remember(resumed, folder)
-            (folder / "summary.json").unlink(missing_ok=True)
+            files.remove_summary()
         with _wandb_ends(cfg):
             try:
                 _run_rounds(run, checkpoints, stops, is_resumable)
             finally:
-                save_adapters(runner, folder / "adapters")
+                save_adapters(runner, files.adapters)
         seconds = time.perf_counter() - begin
         try:  # a run that is killed meanwhile has not finished
-            problem = check_saved(runner, folder / "adapters")
+            problem = check_saved(runner, files.adapters)
         finally:
             summary = recorder.finish(seconds)
         if problem:
@@ -305,21 +298,3 @@ def build_runner(cfg: Any) -> Any:
         raise
     except (ValueError, AssertionError, FileNotFoundError) as error:
         raise UserError(one_line(error)) from error
-
-
-def _facts(cfg: Any) -> dict[str, Any]:
-    """What the summary says of a run before it has run."""
-    host, method = find_host(), cfg.federate.method
-    return {
-        "schema": 1,
-        "method": method.lower() if is_ours(cfg) else method,
-        "aggregator": cfg.fedsa.aggregator if is_ours(cfg) else None,
-        "adapter": variant_of(adapter_args(cfg)),
-        "host": host.name,
-        "host_version": host.version,
-        "model": cfg.model.type,
-        "data": cfg.data.type,
-        "clients": cfg.federate.client_num,
-        "rounds": cfg.federate.total_round_num,
-        "seed": cfg.seed,
-    }
