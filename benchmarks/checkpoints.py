@@ -65,6 +65,7 @@ def checkpoints(folder: Path, rounds: int) -> None:
     """Size and time of a checkpoint, and of taking it up again."""
     from fs_plugins.experiment.checkpoint import Checkpoints
     from fs_plugins.experiment.recorder import Recorder
+    from fs_plugins.experiment.run_folder import RunFolder
 
     runner = build(100, folder)
     recorder = Recorder(runner.cfg, {})
@@ -77,8 +78,8 @@ def checkpoints(folder: Path, rounds: int) -> None:
             runner.server.state += 1
             train(random.sample(clients, changed))
             seconds.append(timed(written.write))
-            newest = written.folder / f"round_{runner.server.state}"
-            sizes.append(own_bytes(newest))
+            newest = RunFolder(runner.cfg.outdir).checkpoints()[-1]
+            sizes.append(own_bytes(newest.path))
         print(
             f"{changed:3} have changed {statistics.median(seconds):6.3f} s"
             f"  {statistics.median(sizes) / 1e6:6.2f} MB"

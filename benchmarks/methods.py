@@ -131,11 +131,11 @@ def trained(run: Run, folder: str) -> Run:
 def majority(run: Run, folder: str) -> Run:
     """What a client scores that answers its most frequent class, always."""
     from fs_plugins.config.load import load_config
+    from fs_plugins.experiment.run_folder import RunFolder
     from fs_plugins.experiment.runner import build_runner
 
     build_runner(load_config(*experiment(run | {"method": "local"}, folder)))
-    file = Path(folder) / "label_counts.json"
-    clients = json.loads(file.read_text(encoding="utf-8")).values()
+    clients = (RunFolder(folder).read_label_counts() or {}).values()
     answers = [max(c["train"], key=c["train"].__getitem__) for c in clients]
     tests = [Counter(c["test"]) for c in clients]
     everyone = sum(tests, Counter[str]())

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fs_plugins.data import register_examples
     from fs_plugins.data.examples import Examples
     from fs_plugins.errors import Interrupted, RunError, UserError
+    from fs_plugins.experiment.runs import Run, load_run
     from fs_plugins.listeners import Listener, register_listener
     from fs_plugins.policy import (
         FREEZE,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
         register_peft_method,
     )
     from fs_plugins.report.comparison import compare
-    from fs_plugins.report.runs import Run, load_run
 
 _HOMES = {
     "fs_plugins.aggregator": ("Aggregator", "register_aggregator"),
@@ -45,7 +45,7 @@ _HOMES = {
         *("register_method", "register_peft_method"),
     ),
     "fs_plugins.report.comparison": ("compare",),
-    "fs_plugins.report.runs": ("Run", "load_run"),
+    "fs_plugins.experiment.runs": ("Run", "load_run"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

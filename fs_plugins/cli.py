@@ -134,7 +134,10 @@ def run(
             else "run: name a YAML file with --cfg, or a run with --resume"
         )
     if not quiet:
-        file = "summary.json" if "results" in summary else "adapters"
+        from fs_plugins.experiment.run_folder import RunFolder
+
+        is_client = "results" not in summary
+        file = RunFolder.ADAPTERS if is_client else RunFolder.SUMMARY
         print(f"results: {summary['outdir']}/{file}")
 
 

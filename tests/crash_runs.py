@@ -19,7 +19,7 @@ from typing import Any
 from helpers import everything_of, wait_for
 
 from fs_plugins import experiment
-from fs_plugins.experiment.folder import asked_in
+from fs_plugins.experiment.run_folder import RunFolder
 
 OPERATIONS = ("os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir")
 
@@ -74,8 +74,9 @@ class Trials:
         folder = self.folder / name
 
         def action() -> None:
-            number = count_operations(asked_in(folder), die_at)
-            if asked_in(folder).exists():
+            asked = RunFolder(folder).asked
+            number = count_operations(asked, die_at)
+            if asked.exists():
                 experiment.resume(folder, quiet=True)
             else:
                 where = ["outdir", str(self.folder), "expname", name]
@@ -87,7 +88,7 @@ class Trials:
     def whole(self) -> tuple[Any, float, int]:
         """The results, seconds and file operations of a run in one go."""
         process, folder = self._start("trial_whole")
-        wait_for(asked_in(folder).exists, 60)
+        wait_for(RunFolder(folder).asked.exists, 60)
         begin = time.monotonic()
         _, status = os.waitpid(process, 0)
         if status:
@@ -101,7 +102,7 @@ class Trials:
         name = f"trial_{self.number}"
         process, folder = self._start(name, die_at)
         if die_at < 0:
-            wait_for(asked_in(folder).exists, 60)
+            wait_for(RunFolder(folder).asked.exists, 60)
             time.sleep(seconds)
             os.kill(process, signal.SIGKILL)
         _, status = os.waitpid(process, 0)

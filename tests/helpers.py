@@ -14,7 +14,7 @@ from peft import LoraConfig, VeraConfig, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
-from fs_plugins.report.runs import Run
+from fs_plugins.experiment.runs import Run
 
 LORA = {
     "r": 2,

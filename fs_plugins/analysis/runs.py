@@ -19,8 +19,9 @@ from fs_plugins.analysis.asymmetry import (
 )
 from fs_plugins.config.load import load_config
 from fs_plugins.errors import UserError
-from fs_plugins.experiment.checkpoint import Checkpoints, rounds_in
-from fs_plugins.experiment.folder import asked_in, make_folder
+from fs_plugins.experiment.checkpoint import Checkpoints
+from fs_plugins.experiment.folder import make_folder
+from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.experiment.runner import build_runner
 from fs_plugins.policy import Role, variant_of
 from fs_plugins.report.tables import markdown, show
@@ -88,10 +89,8 @@ def of_run(folder: Path) -> Asymmetry:
         UserError: the folder holds no such thing.
 
     """
-    if not asked_in(folder).exists():
-        raise UserError(f"{folder} holds no run ({asked_in(folder)})")
-    found = rounds_in(folder)
-    cfg = load_config(asked_in(folder))
+    files = RunFolder(folder)
+    cfg, found = files.load_asked(), files.checkpoints()
     if not found or not is_ours(cfg):
         raise UserError(
             f"{folder} has no checkpoint of clients' own parameters; run it "
@@ -102,7 +101,7 @@ def of_run(folder: Path) -> Asymmetry:
         cfg.fedsa.state.folder = ""
         runner = build_runner(cfg)
         Checkpoints(runner, None).restore_parameters(found[-1])
-        done = int(found[-1].name.removeprefix("round_"))
+        done = found[-1].round
         server = runner.server
         known = server.parameters.delta.rounds
         clients = [

@@ -10,11 +10,11 @@ from typing import Any
 from fs_plugins.config.load import load_config, name_of
 from fs_plugins.errors import Interrupted, UserError
 from fs_plugins.experiment.folder import locked, make_folder
+from fs_plugins.experiment.runs import Run, load_run
 from fs_plugins.experiment.signals import handling
 from fs_plugins.notes import note
 from fs_plugins.report.comparison import write_comparison
 from fs_plugins.report.remarks import remarks
-from fs_plugins.report.runs import Run, read_run
 from fs_plugins.report.tables import show
 
 
@@ -119,7 +119,7 @@ def _run_all(
         with _passing_signals_to(process) as received:
             code = process.wait()
         if code == 0:
-            done.append(read_run(folder, names[file]))
+            done.append(load_run(folder, names[file]))
         if received:
             return received[0]
     return 0

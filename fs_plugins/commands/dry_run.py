@@ -1,9 +1,7 @@
 """What an experiment would do, without training: ``fedsa run --dry-run``."""
 
-import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -11,6 +9,7 @@ import yaml
 from fs_plugins.commands.listings import action_of
 from fs_plugins.config.load import load_config, tree_of
 from fs_plugins.experiment.evaluations import size
+from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.experiment.runner import build_runner, silence
 from fs_plugins.policy import Role
 from fs_plugins.report.tables import Table, show
@@ -37,8 +36,7 @@ def dry_run(experiment: str, overrides: Sequence[str]) -> None:
         outdir, cfg.outdir = cfg.outdir, folder
         tracked, cfg.wandb.use = cfg.wandb.use, False
         runner = build_runner(cfg)
-        file = Path(folder) / "label_counts.json"
-        counts = json.loads(file.read_text("utf-8")) if file.exists() else {}
+        counts = RunFolder(folder).read_label_counts()
     cfg.defrost()
     cfg.outdir, cfg.wandb.use = outdir, tracked
     print(yaml.safe_dump(tree_of(cfg), sort_keys=False))
@@ -52,7 +50,7 @@ def split_table(counts: Mapping[str, Any]) -> Table:
     """Examples of each client and split, by class.
 
     Args:
-        counts: what ``label_counts.json`` holds.
+        counts: by client, split and class.
 
     """
     rows = []

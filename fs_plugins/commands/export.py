@@ -1,6 +1,5 @@
 """Trained adapters out of a run's folder, ready for PEFT."""
 
-import json
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -9,12 +8,13 @@ from typing import Any
 
 import yaml
 
-from fs_plugins.config.load import load_config
 from fs_plugins.errors import UserError, first_line, unknown
 from fs_plugins.experiment.adapters import save_adapters
-from fs_plugins.experiment.checkpoint import Checkpoints, rounds_in
-from fs_plugins.experiment.folder import asked_in
+from fs_plugins.experiment.checkpoint import Checkpoints
+from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.experiment.runner import build_runner
+from fs_plugins.experiment.runs import Run, load_run
+from fs_plugins.experiment.saved_models import load_base_of, model_section
 from fs_plugins.policy import PRIVATE_ADAPTER, Action, Role
 from fs_plugins.settings import is_ours, policy_from
 from fs_plugins.state.files import write_file
@@ -39,61 +39,67 @@ def export(folder: Path, client: str, out: Path, merge: bool = False) -> str:
         UserError: there is no such run or client, or ``out`` is in use.
 
     """
-    if not (folder / "config.yaml").exists():
-        raise UserError(f"{folder} holds no run: it has no config.yaml")
+    run = load_run(folder)
+    if not run.config:
+        raise UserError(f"{folder} holds no run: it has no {RunFolder.CONFIG}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"--out: {out} is there already, and is not empty")
     part = out.with_name(out.name + ".part")
     with tempfile.TemporaryDirectory() as scratch:
-        adapters = _adapters_of(folder, Path(scratch))
-        found = {path.name: path for path in sorted(adapters.glob("*"))}
+        found = _adapters_of(RunFolder(folder), RunFolder(scratch))
         wanted = _wanted(client, found)
         try:
             for name in wanted:
                 target = part / name if client == "all" else part
                 if merge:
-                    _merge(folder, found[name], target)
+                    _merge(run, found[name], target)
                 else:
                     shutil.copytree(found[name], target)
-                card = _card(folder, name, merge)
+                card = _card(run, name, merge)
                 write_file(target / "README.md", card.encode())
             part.replace(out)  # an empty folder may be there
         finally:
             shutil.rmtree(part, ignore_errors=True)
-    said = f"{out}: {', '.join(wanted)}, after {_rounds(folder)}"
-    if "global" in wanted and _warning(folder):
-        said += f"; {_warning(folder)}"
+    said = f"{out}: {', '.join(wanted)}, after {_rounds(run)}"
+    if RunFolder.GLOBAL in wanted and _warning(run):
+        said += f"; {_warning(run)}"
     return said
 
 
-def _adapters_of(folder: Path, scratch: Path) -> Path:
-    """The run's newest adapters; of an unfinished one, its checkpoint's."""
-    rounds = rounds_in(folder)
-    saved = folder / "adapters"
-    if (folder / "summary.json").exists() or not rounds:
-        if not saved.is_dir():
-            raise UserError(f"{folder} holds nothing that was trained yet")
-        return saved
-    cfg = load_config(asked_in(folder))
-    cfg.outdir = str(scratch / "run")
+def _adapters_of(files: RunFolder, scratch: RunFolder) -> dict[str, Path]:
+    """The newest adapters by name; of an unfinished run, its checkpoint's.
+
+    Args:
+        files: the run's folder.
+        scratch: a folder for what is made of a checkpoint.
+
+    """
+    if files.are_adapters_newest:
+        if not files.adapters.is_dir():
+            raise UserError(f"{files.path} holds nothing that was trained yet")
+        return files.saved_adapters()
+    cfg = files.load_asked()
+    cfg.outdir = str(scratch.path / "run")
     cfg.fedsa.state.folder = ""
     runner = build_runner(cfg)
-    Checkpoints(runner, None).restore_parameters(rounds[-1])
-    save_adapters(runner, scratch / "adapters")
-    return scratch / "adapters"
+    Checkpoints(runner, None).restore_parameters(files.checkpoints()[-1])
+    save_adapters(runner, scratch.adapters)
+    return scratch.saved_adapters()
 
 
 def _wanted(client: str, found: Mapping[str, Path]) -> list[str]:
-    name = f"client_{client}" if client.isdigit() else client
-    if name == "all" and found:
+    """The names of the adapters that ``--client`` asks for."""
+    by_word = {str(RunFolder.client_of(name) or name): name for name in found}
+    if client == "all" and found:
         return sorted(found, key=lambda n: (len(n), n))
-    if name not in found:
-        known = ["all", *(n.removeprefix("client_") for n in found)]
-        raise unknown("--client", client, known)
-    return [name]
+    if client in found:
+        return [client]
+    if client not in by_word:
+        raise unknown("--client", client, ["all", *by_word])
+    return [by_word[client]]
 
 
-def _merge(folder: Path, adapter: Path, target: Path) -> None:
+def _merge(run: Run, adapter: Path, target: Path) -> None:
     """The base model, in the run's precision, with the adapter in it.
 
     Raises:
@@ -104,10 +110,7 @@ def _merge(folder: Path, adapter: Path, target: Path) -> None:
     import warnings
 
     import peft
-    from federatedscope.core.configs.config import CN
     from transformers import AutoTokenizer
-
-    from fs_plugins.model.pretrained import load_base
 
     if (adapter / PRIVATE_ADAPTER).is_dir():
         raise UserError(
@@ -115,10 +118,8 @@ def _merge(folder: Path, adapter: Path, target: Path) -> None:
             "which each input takes as much as suits it; no one model does "
             "that"
         )
-    model_config = CN(_config(folder)["model"])
-    model_config.adapter.base.quantize = ""  # merged, it would lose again
-    model_config.adapter.base.gradient_checkpointing = False
-    base = load_base(model_config).model
+    # Quantized again after merging, it would lose again.
+    base = load_base_of(run.config, quantized=False)
     ties = _ties(base)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
@@ -133,6 +134,7 @@ def _merge(folder: Path, adapter: Path, target: Path) -> None:
                 f"--merge: PEFT cannot merge this adapter: {first_line(error)}"
             ) from error
         whole.save_pretrained(target)
+    model_config = model_section(run.config)
     name = model_config.type.rpartition("@")[0]
     tokenizer = AutoTokenizer.from_pretrained(
         name, cache_dir=model_config.adapter.cache or None
@@ -186,15 +188,9 @@ def _untie(merged: Any, ties: Mapping[int, list[str]]) -> None:
             config.tie_word_embeddings = False
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    text = (folder / "config.yaml").read_text(encoding="utf-8")
-    config: dict[str, Any] = yaml.safe_load(text)
-    return config
-
-
-def _card(folder: Path, name: str, is_merged: bool) -> str:
+def _card(run: Run, name: str, is_merged: bool) -> str:
     """A model card: where it comes from, how it fared, how to load it."""
-    config = _config(folder)
+    config = run.config
     base = config["model"]["type"].rpartition("@")[0]
     federate = config["federate"]
     header = {
@@ -202,21 +198,18 @@ def _card(folder: Path, name: str, is_merged: bool) -> str:
         "library_name": "transformers" if is_merged else "peft",
         "tags": ["lora", "federated-learning", federate["method"].lower()],
     }
-    of = (
-        "what the server knows"
-        if name == "global"
-        else f"client {name.removeprefix('client_')}'s"
-    )
+    client = RunFolder.client_of(name)
+    of = f"client {client}'s" if client else "what the server knows"
     lines = [
         f"---\n{yaml.safe_dump(header, sort_keys=False)}---",
-        f"# {folder.name}: {name}\n",
+        f"# {run.folder.name}: {name}\n",
         f"Trained with `{federate['method']}` by federated learning of "
         f"{federate['client_num']} clients on `{config['data']['type']}`; "
-        f"this is {of}, after {_rounds(folder)}.\n",
+        f"this is {of}, after {_rounds(run)}.\n",
     ]
-    if name == "global" and _warning(folder):
-        lines.append(f"Note: {_warning(folder)}.\n")
-    lines += _figures(folder, name)
+    if not client and _warning(run):
+        lines.append(f"Note: {_warning(run)}.\n")
+    lines += _figures(run, client)
     lines.append(f"```python\n{_call(config, is_merged)}\n```")
     return "\n".join(lines) + "\n"
 
@@ -245,37 +238,25 @@ def _call(config: Mapping[str, Any], is_merged: bool) -> str:
     return "\n".join(lines)
 
 
-def _last(folder: Path) -> dict[str, Any]:
-    """The run's newest results; empty before the first."""
-    file = folder / "metrics.jsonl"
-    if not file.exists():
-        return {}
-    for line in reversed(file.read_text(encoding="utf-8").splitlines()):
-        try:
-            found: dict[str, Any] = json.loads(line)
-        except ValueError:  # the line that a killed run was writing
-            continue
-        return found
-    return {}
-
-
-def _rounds(folder: Path) -> str:
-    total = _config(folder)["federate"]["total_round_num"]
-    if (folder / "summary.json").exists():
-        return f"{_last(folder)['round']} of {total} rounds"
-    rounds = rounds_in(folder)
-    if not rounds:
+def _rounds(run: Run) -> str:
+    """After how many rounds the adapters were written."""
+    total = run.config["federate"]["total_round_num"]
+    if run.is_finished:
+        return f"{run.last.get('round', total)} of {total} rounds"
+    checkpoints = RunFolder(run.folder).checkpoints()
+    if not checkpoints:
         return f"an unfinished run of {total} rounds"
-    return f"{rounds[-1].name.removeprefix('round_')} of {total} rounds"
+    return f"{checkpoints[-1].round} of {total} rounds"
 
 
-def _figures(folder: Path, name: str) -> list[str]:
+def _figures(run: Run, client: int) -> list[str]:
     """A table of the newest results; of a client, its own."""
-    last = _last(folder)
-    if not last:
+    last = run.last
+    if not last["weighted"]:
         return []
-    ID = name.removeprefix("client_")
-    columns = {f"client {ID}": last["clients"].get(ID)}
+    columns = {}
+    if client:
+        columns[f"client {client}"] = last["clients"].get(str(client))
     columns |= {
         "clients, weighted": last["weighted"],
         "clients, mean": last["mean"],
@@ -292,9 +273,9 @@ def _figures(folder: Path, name: str) -> list[str]:
     return [*lines, ""]
 
 
-def _warning(folder: Path) -> str:
+def _warning(run: Run) -> str:
     """What "global" lacks, where clients keep something."""
-    cfg = load_config(asked_in(folder))
+    cfg = RunFolder(run.folder).load_asked()
     if not is_ours(cfg):
         return ""
     policy = policy_from(cfg)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.model.delta import Delta
 from fs_plugins.model.peft_files import save_adapter
 from fs_plugins.policy import of_rank
@@ -50,7 +51,7 @@ def adapters_of(runner: Any) -> Iterator[Adapter]:
     server = runner.server
     own = getattr(server, "parameters", None)
     if own is None:
-        yield Adapter("global", server.model)
+        yield Adapter(RunFolder.GLOBAL, server.model)
         return
     shared = server.aggregator.shared
     if shared:
@@ -79,16 +80,15 @@ def save_adapters(runner: Any, folder: Path) -> None:
 
 def _of_server(server: Any) -> Iterator[Adapter]:
     with server.parameters.lent(server.aggregator.shared):
-        yield Adapter("global", server.model, server.parameters.delta)
+        yield Adapter(RunFolder.GLOBAL, server.model, server.parameters.delta)
 
 
 def _of_client(client: Any, shared: Tensors) -> Iterator[Adapter]:
     own, rank = client.parameters, rank_of(client._cfg, client.ID)
     received = of_rank(shared, own.roles, rank)
     with own.lent(received, client.kept.values, client=client.ID):
-        yield Adapter(
-            f"client_{client.ID}", client.model, own.delta, rank, client.ID
-        )
+        name = RunFolder.adapter_name(client.ID)
+        yield Adapter(name, client.model, own.delta, rank, client.ID)
 
 
 def _of_participant(runner: Any) -> Iterator[Adapter]:
@@ -96,7 +96,7 @@ def _of_participant(runner: Any) -> Iterator[Adapter]:
     worker = runner.server if is_server else runner.client
     own = getattr(worker, "parameters", None)
     if own is None:
-        name = "global" if is_server else f"client_{worker.ID}"
+        name = RunFolder.adapter_name(0 if is_server else worker.ID)
         yield Adapter(name, worker.model)
     elif is_server and worker.aggregator.shared:
         yield from _of_server(worker)

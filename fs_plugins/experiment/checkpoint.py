@@ -13,6 +13,7 @@ import torch
 
 from fs_plugins.errors import UserError
 from fs_plugins.experiment.digests import digests_of, digests_of_files
+from fs_plugins.experiment.run_folder import CheckpointFolder, RunFolder
 from fs_plugins.listeners import Listener
 from fs_plugins.seeds import random_states, restore_random_states
 from fs_plugins.state.files import (
@@ -24,8 +25,7 @@ from fs_plugins.state.files import (
 )
 from fs_plugins.wire import Tensors, WireError, check_tensors, spec_of
 
-# Files of a run that grow; a resumed one goes on at the checkpoint's length.
-LOGS = ("metrics.jsonl", "eval_results.log", "system_metrics.log")
+_SCHEMA = 1  # of what is no tensor
 # What a worker's monitor counts, on either host.
 _COUNTERS = (
     "total_model_size",
@@ -43,13 +43,13 @@ _STOPPER = ("counter_no_improve", "best_metric", "early_stopped")
 class Checkpoints(Listener):
     """Writes a run's checkpoints and takes one up again.
 
-    ``<outdir>/checkpoints/round_<n>`` is the state after n rounds: the
-    global parameters and what else the aggregator carries from round to
-    round, what each client keeps, all random-number states, best results,
-    counters, and the lengths of the logs.  What a client draws depends on
-    seed, client and round alone, so no loader has a state.  A checkpoint
-    appears under its name at once, complete; what has not changed since the
-    one before is a link to it, so that it costs no bytes.
+    A checkpoint is the state after a number of rounds: the global parameters
+    and what else the aggregator carries from round to round, what each client
+    keeps, all random-number states, best results, counters, and the lengths
+    of the logs.  What a client draws depends on seed, client and round alone,
+    so no loader has a state.  A checkpoint appears under its name at once,
+    complete; what has not changed since the one before is a link to it, so
+    that it costs no bytes.
 
     Args:
         runner: a runner of either host, standalone, not yet run.
@@ -60,17 +60,16 @@ class Checkpoints(Listener):
     def __init__(self, runner: Any, recorder: Any) -> None:
         self._runner = runner
         self._recorder = recorder
-        self._outdir = Path(runner.cfg.outdir)
-        self.folder = self._outdir / "checkpoints"
+        self._files = RunFolder(runner.cfg.outdir)
         self._keep = runner.cfg.fedsa.checkpoint.keep
         # at once: the files may change while the run goes on
         self._plugins = digests_of_files(runner.cfg.fedsa.plugins)
         # The newest one, and which version of each client's is in it.
-        self._newest: Path | None = None
+        self._newest: CheckpointFolder | None = None
         self._waiting: Mapping[str, Any] | None = None
         self._versions: dict[int, int] = {}
 
-    def write(self) -> Path:
+    def write(self) -> CheckpointFolder:
         """Write a checkpoint of the present; returns its folder.
 
         Raises:
@@ -78,30 +77,28 @@ class Checkpoints(Listener):
 
         """
         server = self._runner.server
-        folder = self.folder / f"round_{server.state}"
-        if folder.exists():  # resumed from it, or written at this very round
+        folder = self._files.checkpoint(server.state)
+        if folder.path.exists():  # resumed from, or written at this round
             return folder
-        part = folder.with_name(folder.name + ".part")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
+        part = folder.unfinished()
+        shutil.rmtree(part.path, ignore_errors=True)
+        part.path.mkdir(parents=True)
         try:
             versions = self._write_clients(part)
-            write_tensors(part / "server.safetensors", self._tensors())
-            logs = {name: _synced_size(self._outdir / name) for name in LOGS}
+            write_tensors(part.server, self._tensors())
+            logs = {log.name: _synced_size(log) for log in self._files.growing}
             state = self._facts() | {"kept": sorted(versions), "logs": logs}
             text = json.dumps(state, default=lambda number: number.item())
-            write_file(part / "state.json", text.encode())
-            sync_folder(part)
-            part.replace(folder)
-            sync_folder(self.folder)
+            write_file(part.state, text.encode())
+            sync_folder(part.path)
+            part.path.replace(folder.path)
+            sync_folder(folder.path.parent)
         except OSError:
-            shutil.rmtree(part, ignore_errors=True)
+            shutil.rmtree(part.path, ignore_errors=True)
             raise
         self._newest, self._versions = folder, versions
-        for old in rounds_in(self._outdir)[: -self._keep]:
-            gone = old.with_name(old.name + ".part")
-            old.replace(gone)  # at once; then piece by piece
-            shutil.rmtree(gone, ignore_errors=True)
+        for old in self._files.checkpoints()[: -self._keep]:
+            old.remove()
         return folder
 
     def round_ends(self, rnd: int) -> None:
@@ -110,18 +107,17 @@ class Checkpoints(Listener):
         if every and rnd % every == 0:
             self.write()
 
-    def _write_clients(self, part: Path) -> dict[int, int]:
+    def _write_clients(self, part: CheckpointFolder) -> dict[int, int]:
         """What clients keep; returns its version by client."""
         versions = {}
         for ID, kept in self._kept().items():
             if not kept.version:
                 continue
             versions[ID] = kept.version
-            name = _file_of(ID)
             if self._newest and self._versions.get(ID) == kept.version:
-                link_file(self._newest / name, part / name)
+                link_file(self._newest.client(ID), part.client(ID))
             else:
-                kept.write(part / name)
+                kept.write(part.client(ID))
         return versions
 
     def restore(self, force: bool = False) -> int:
@@ -136,12 +132,11 @@ class Checkpoints(Listener):
             UserError: the checkpoint is damaged, or not of this run.
 
         """
-        for part in self.folder.glob("*.part"):
-            shutil.rmtree(part, ignore_errors=True)
-        found = rounds_in(self._outdir)
+        self._files.remove_unfinished_checkpoints()
+        found = self._files.checkpoints()
         if not found:
-            for name in LOGS:
-                (self._outdir / name).unlink(missing_ok=True)
+            for log in self._files.growing:
+                log.unlink(missing_ok=True)
             return 0
         folder, *earlier = reversed(found)
         with _advice_on(folder, earlier):
@@ -174,11 +169,13 @@ class Checkpoints(Listener):
     def _digests(self) -> dict[str, str]:
         return digests_of(self._runner) | self._plugins
 
-    def _restore(self, folder: Path, state: Mapping[str, Any]) -> int:
+    def _restore(
+        self, folder: CheckpointFolder, state: Mapping[str, Any]
+    ) -> int:
         server = self._runner.server
         self.restore_parameters(folder)
-        for name in LOGS:
-            _cut(self._outdir / name, state["logs"][name])
+        for log in self._files.growing:
+            _cut(log, state["logs"][log.name])
         server.state = state["round"]
         server.rejected_updates = state["rejected_updates"]
         server.known_rounds = {
@@ -198,7 +195,7 @@ class Checkpoints(Listener):
             restore_random_states(self._waiting["random"])
             self._waiting = None
 
-    def restore_parameters(self, folder: Path) -> None:
+    def restore_parameters(self, folder: CheckpointFolder) -> None:
         """Take up what is trained, and nothing else, of a checkpoint.
 
         Raises:
@@ -206,10 +203,10 @@ class Checkpoints(Listener):
 
         """
         known = _read_state(folder)["kept"]
-        self._restore_tensors(folder)
+        self._restore_tensors(folder.server)
         for ID, kept in self._kept().items():
             if ID in known:
-                kept.restore(folder / _file_of(ID))
+                kept.restore(folder.client(ID))
                 self._versions[ID] = kept.version
             else:
                 kept.forget()
@@ -217,7 +214,7 @@ class Checkpoints(Listener):
     def _facts(self) -> dict[str, Any]:
         server = self._runner.server
         return {
-            "schema": 1,
+            "schema": _SCHEMA,
             "round": server.state,
             "rejected_updates": getattr(server, "rejected_updates", 0),
             "known_rounds": getattr(server, "known_rounds", {}),
@@ -261,8 +258,7 @@ class Checkpoints(Listener):
                 seen.add(id(worker.model))
                 yield ID, worker.model
 
-    def _restore_tensors(self, folder: Path) -> None:
-        file = folder / "server.safetensors"
+    def _restore_tensors(self, file: Path) -> None:
         found = read_tensors(file)
         expected = self._tensors()
         try:
@@ -281,37 +277,27 @@ class Checkpoints(Listener):
 
 
 @contextlib.contextmanager
-def _advice_on(folder: Path, earlier: Sequence[Path]) -> Iterator[None]:
+def _advice_on(
+    folder: CheckpointFolder, earlier: Sequence[CheckpointFolder]
+) -> Iterator[None]:
     """Says what can be done if a checkpoint is no good."""
     try:
         yield
     except UserError as error:
-        others = f" to go on from {earlier[0].name}" if earlier else ""
+        others = f" to go on from {earlier[0].path.name}" if earlier else ""
         raise UserError(
-            f"{error}; repair it, or remove {folder}{others}"
+            f"{error}; repair it, or remove {folder.path}{others}"
         ) from error
 
 
-def rounds_in(outdir: Path) -> list[Path]:
-    """The checkpoints in a run's folder, the oldest first."""
-    found = [
-        folder
-        for folder in (outdir / "checkpoints").glob("round_*")
-        if folder.name.removeprefix("round_").isdigit()
-    ]
-    return sorted(found, key=lambda f: int(f.name.removeprefix("round_")))
-
-
-def _file_of(client: int) -> str:
-    return f"client_{client}.safetensors"
-
-
-def _read_state(folder: Path) -> dict[str, Any]:
-    file = folder / "state.json"
+def _read_state(folder: CheckpointFolder) -> dict[str, Any]:
+    file = folder.state
     try:
         state: dict[str, Any] = json.loads(file.read_bytes())
     except (OSError, ValueError) as error:
         raise UserError(f"{file} cannot be used: {error}") from error
+    if not isinstance(state, dict) or state.get("schema") != _SCHEMA:
+        raise UserError(f"{file} cannot be used: it is of another version")
     return state
 
 

@@ -43,7 +43,7 @@ def merge(clients: ByClient, weighted: bool) -> Results:
 def evaluation(
     rnd: int, clients: ByClient, metrics: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """One line of ``metrics.jsonl``: the results after round ``rnd``.
+    """The results after round ``rnd``, as a run's folder has them.
 
     Args:
         rnd: the number of rounds that are over.
@@ -92,6 +92,63 @@ def is_better(key: str, new: float, old: float) -> bool:
     """Whether a metric's new value is better: losses and errors fall."""
     falls = any(word in key for word in ("loss", "mse"))
     return new < old if falls else new > old
+
+
+def better(
+    key: str, new: Mapping[str, Any], old: Mapping[str, Any] | None
+) -> Mapping[str, Any] | None:
+    """The better of two evaluations; of equal ones, the older.
+
+    Args:
+        key: the metric that decides.
+        new: an evaluation, which may lack the metric.
+        old: the best one so far, if there is one.
+
+    """
+    value = new["weighted"].get(key)
+    if value is None:
+        return old
+    if old is None or is_better(key, value, old["weighted"][key]):
+        return new
+    return old
+
+
+def worst_of(values: Mapping[str, float], metric: str) -> str | None:
+    """Who has the worst value of a metric.
+
+    Args:
+        values: by client.
+        metric: the lowest value is the worst, of an error the highest.
+
+    Returns:
+        The client; None if there is none.
+
+    """
+    worst = None
+    for ID, value in values.items():
+        if worst is None or is_better(metric, values[worst], value):
+            worst = ID
+    return worst
+
+
+def is_evaluation(value: Any) -> bool:
+    """Whether a value from a file is what ``evaluation`` returns."""
+    if not isinstance(value, dict) or not isinstance(value.get("round"), int):
+        return False
+    clients = value.get("clients")
+    return (
+        _are_numbers(value.get("weighted"))
+        and _are_numbers(value.get("mean"))
+        and isinstance(clients, dict)
+        and all(map(str.isdecimal, clients))
+        and all(map(_are_numbers, clients.values()))
+    )
+
+
+def _are_numbers(results: Any) -> bool:
+    return isinstance(results, dict) and all(
+        isinstance(each, (int, float)) for each in results.values()
+    )
 
 
 def leading_metric(results: Mapping[str, float], split: str) -> str | None:

@@ -10,11 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fs_plugins.config.load import difference, nested
 from fs_plugins.errors import UserError
-from fs_plugins.state.files import write_file
+from fs_plugins.experiment.run_folder import RunFolder
 
 _FORMAT = "%(asctime)s (%(module)s:%(lineno)d) %(levelname)s: %(message)s"
 # What a resumed run may change without another word: none of it has a
@@ -96,7 +94,7 @@ def new_folder(cfg: Any, verbose: bool) -> Iterator[Path]:
                 ) from error
             yield folder
         except UserError:
-            if not (folder / "metrics.jsonl").exists():
+            if not RunFolder(folder).has_evaluations:
                 _remove(folder, above)
             raise
 
@@ -111,7 +109,7 @@ def old_folder(folder: Path, verbose: bool) -> Iterator[Path]:
     """
     log = logging.getLogger("federatedscope")
     with locked(folder):
-        handler = logging.FileHandler(folder / "exp_print.log")
+        handler = logging.FileHandler(RunFolder(folder).log)
         handler.setFormatter(logging.Formatter(_FORMAT))
         log.handlers = [*log.handlers, handler] if verbose else [handler]
         log.setLevel(logging.INFO)
@@ -128,7 +126,7 @@ def locked(folder: Path) -> Iterator[None]:
 
     """
     try:
-        file = open(folder / "lock", "a+", encoding="utf-8")  # noqa: SIM115
+        file = RunFolder(folder).lock.open("a+", encoding="utf-8")
     except OSError as error:
         raise UserError(
             f"{folder} cannot be written to: {error.strerror}"
@@ -152,14 +150,7 @@ def remember(cfg: Any, folder: Path) -> None:
     """Note what was asked for, so that the run can be resumed."""
     from federatedscope.core.configs.config import global_cfg
 
-    asked = nested(difference(global_cfg, cfg))
-    text = yaml.safe_dump(asked, sort_keys=False)
-    write_file(asked_in(folder), text.encode())
-
-
-def asked_in(folder: Path) -> Path:
-    """The file in a run's folder that says what was asked for."""
-    return folder / "checkpoints" / "experiment.yaml"
+    RunFolder(folder).write_asked(nested(difference(global_cfg, cfg)))
 
 
 def check_unchanged(old: Any, new: Any) -> None:

@@ -1,9 +1,7 @@
 """From the configuration to the data of every client."""
 
 import copy
-import json
 import logging
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +27,7 @@ from fs_plugins.data.tokenizer import (
 from fs_plugins.data.tokens import Tokens, tokenise
 from fs_plugins.errors import UserError
 from fs_plugins.experiment.model_settings import resolve_model
+from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.model.given import config_of, given_model
 from fs_plugins.model.inputs import Inputs, inputs_of, longest_text
 from fs_plugins.model.pretrained import load_model_config
@@ -239,11 +238,7 @@ def _save_counts(cfg: Any, counts: Any) -> None:
     """Log and save how many examples of each class each client has."""
     for name, splits in counts.items():
         logger.info("client %s trains on %s", name, splits["train"])
-    folder = Path(cfg.outdir)
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "label_counts.json"
-    if not file.exists():  # else the run is resumed, or refused
-        file.write_text(json.dumps(counts, indent=1), encoding="utf-8")
+    RunFolder(cfg.outdir).write_label_counts(counts)
 
 
 def _cfg_of(cfg: Any, client_cfgs: Any, client: int) -> Any:

@@ -4,30 +4,29 @@ It listens to the run's events, so that every method is recorded in the same
 way, the host's own among them, on either host.
 """
 
-import json
 import resource
 import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from fs_plugins.experiment.evaluations import (
+    better,
     evaluation,
-    is_better,
     selection_key,
 )
 from fs_plugins.experiment.events import LiveRun
+from fs_plugins.experiment.run_folder import RunFolder
+from fs_plugins.experiment.summary import results_of
 from fs_plugins.listeners import Listener, Results
-from fs_plugins.state.files import write_file
 from fs_plugins.wire import encode
 
 
 class Recorder(Listener):
-    """Writes ``metrics.jsonl`` during a run, and ``summary.json`` after it.
+    """Writes down evaluations during a run, and a summary after it.
 
     Args:
         cfg: the run's configuration.
@@ -38,7 +37,7 @@ class Recorder(Listener):
     def __init__(self, cfg: Any, facts: dict[str, Any]) -> None:
         self.cfg = cfg
         self.facts = facts
-        self.outdir = Path(cfg.outdir)
+        self._files = RunFolder(cfg.outdir)
         # bytes by round: the next one may have begun before the results of
         # this one's evaluation are in
         self._bytes: dict[str, Counter[int]] = {
@@ -48,7 +47,7 @@ class Recorder(Listener):
         self._round_bytes = {"uplink": [0, 0], "downlink": [0, 0]}
         self.seconds: dict[str, float] = {"aggregate": 0.0}
         self.last: dict[str, Any] | None = None
-        self.best: dict[str, Any] | None = None
+        self.best: Mapping[str, Any] | None = None
         self._key = selection_key(cfg.eval.best_res_update_round_wise_key)
         self._shared = 0
         self._begin = time.perf_counter()
@@ -101,16 +100,8 @@ class Recorder(Listener):
             )
             for direction, by_round in self._bytes.items()
         }
-        with open(
-            self.outdir / "metrics.jsonl", "a", encoding="utf-8"
-        ) as file:
-            file.write(json.dumps(line) + "\n")
-        value = self.last["weighted"].get(self._key)
-        if value is not None and (
-            self.best is None
-            or is_better(self._key, value, self.best["weighted"][self._key])
-        ):
-            self.best = self.last
+        self._files.append_evaluation(line)
+        self.best = better(self._key, self.last, self.best)
         self._run.tell("recorded", line)
 
     def state(self) -> dict[str, Any]:
@@ -140,18 +131,14 @@ class Recorder(Listener):
         self._peak_before = state["peak_rss_bytes"]
 
     def finish(self, total_seconds: float) -> dict[str, Any]:
-        """Write ``summary.json``; returns what is in it.
+        """Write the summary; returns what is in it.
 
         Args:
             total_seconds: what this process has taken.
 
         """
-        best = None
-        if self.best is not None:
-            best = {"round": self.best["round"], "by": self._key}
-            best |= {k: v for k, v in self.best.items() if k != "round"}
         summary = self.facts | {
-            "results": {"last": self.last, "best": best},
+            "results": results_of(self.last, self.best, self._key),
             "communication": self._communication(),
             "time": {"total_s": self._before + total_seconds}
             | {
@@ -167,8 +154,7 @@ class Recorder(Listener):
                 self._run.server, "rejected_updates", 0
             ),
         }
-        text = json.dumps(summary, indent=1) + "\n"
-        write_file(self.outdir / "summary.json", text.encode())
+        self._files.write_summary(summary)
         return summary
 
     def _communication(self) -> dict[str, Any]:

@@ -29,7 +29,6 @@ from fs_plugins.experiment.adapters import save_adapters
 from fs_plugins.experiment.checkpoint import Checkpoints
 from fs_plugins.experiment.events import LiveRun
 from fs_plugins.experiment.folder import (
-    asked_in,
     check_unchanged,
     new_folder,
     old_folder,
@@ -37,20 +36,17 @@ from fs_plugins.experiment.folder import (
 )
 from fs_plugins.experiment.progress import progress_for
 from fs_plugins.experiment.recorder import Recorder
+from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.experiment.signals import Stops
+from fs_plugins.experiment.summary import facts_of
 from fs_plugins.experiment.track import tracker_for
 from fs_plugins.experiment.trials import check_batches, check_saved
 from fs_plugins.experiment.turns import taking_turns
 from fs_plugins.host import find_host
 from fs_plugins.listeners import Listener, listeners_of
 from fs_plugins.notes import note
-from fs_plugins.policy import variant_of
 from fs_plugins.scope import RunScope, building
-from fs_plugins.settings import (
-    adapter_args,
-    is_client,
-    is_ours,
-)
+from fs_plugins.settings import is_client
 
 # What a full or read-only disk answers.
 _NO_ROOM = (
@@ -162,16 +158,12 @@ def _to_resume(
     folder: Path, experiment: Experiment, overrides: Overrides, force: bool
 ) -> tuple[Any, Any]:
     """The configuration of a run that goes on, and what was asked for."""
-    asked = asked_in(folder)
-    if not asked.exists():
-        raise UserError(
-            f"{folder} holds no run to resume ({asked} is missing)"
-        )
-    old = load_config(asked)
-    new = load_config(experiment or asked, overrides)
+    files = RunFolder(folder)
+    old = files.load_asked()
+    new = load_config(experiment or files.asked, overrides)
     if not force:
         check_unchanged(old, new)
-        if (folder / "summary.json").exists():
+        if files.is_finished:
             raise UserError(
                 f"{folder} has finished; nothing is left to resume"
             )
@@ -216,13 +208,14 @@ def _run(job: _Job, scope: RunScope | None) -> dict[str, Any]:
     cfg, folder = job.cfg, job.folder
     for sentence in notes_on(cfg):
         note(sentence)
-    facts = _facts(cfg)
+    files, host = RunFolder(folder), find_host()
+    facts = facts_of(cfg, {"host": host.name, "host_version": host.version})
     try:
         runner = build_runner(cfg, scope)
         if is_client(cfg):
             runner.run()
-            save_adapters(runner, folder / "adapters")
-            problem = check_saved(runner, folder / "adapters")
+            save_adapters(runner, files.adapters)
+            problem = check_saved(runner, files.adapters)
             if problem:
                 raise RunError(problem)
             return {"outdir": str(folder)}
@@ -245,15 +238,15 @@ def _run(job: _Job, scope: RunScope | None) -> dict[str, Any]:
         if job.resumed is not None:
             checkpoints.restore(job.force)
             remember(job.resumed, folder)
-            (folder / "summary.json").unlink(missing_ok=True)
+            files.remove_summary()
         with _wandb_ends(cfg):
             try:
                 _run_rounds(run, checkpoints, stops, is_resumable)
             finally:
-                save_adapters(runner, folder / "adapters")
+                save_adapters(runner, files.adapters)
         seconds = time.perf_counter() - job.begin
         try:  # a run that is killed meanwhile has not finished
-            problem = check_saved(runner, folder / "adapters")
+            problem = check_saved(runner, files.adapters)
         finally:
             summary = recorder.finish(seconds)
         if problem:
@@ -354,21 +347,3 @@ def build_runner(cfg: Any, scope: RunScope | None = None) -> Any:
         raise
     except (ValueError, AssertionError, FileNotFoundError) as error:
         raise UserError(one_line(error)) from error
-
-
-def _facts(cfg: Any) -> dict[str, Any]:
-    """What the summary says of a run before it has run."""
-    host, method = find_host(), cfg.federate.method
-    return {
-        "schema": 1,
-        "method": method.lower() if is_ours(cfg) else method,
-        "aggregator": cfg.fedsa.aggregator if is_ours(cfg) else None,
-        "adapter": variant_of(adapter_args(cfg)),
-        "host": host.name,
-        "host_version": host.version,
-        "model": cfg.model.type,
-        "data": cfg.data.type,
-        "clients": cfg.federate.client_num,
-        "rounds": cfg.federate.total_round_num,
-        "seed": cfg.seed,
-    }

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.listeners import Listener
 from fs_plugins.terms import TENSORBOARD
 
@@ -54,4 +55,4 @@ def tracker_for(cfg: Any, folder: Path) -> list[Listener]:
     """
     if cfg.fedsa.track != TENSORBOARD:
         return []
-    return [TensorBoard(folder / TENSORBOARD)]
+    return [TensorBoard(RunFolder(folder).tensorboard)]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fs_plugins.experiment.runs import Run
 from fs_plugins.report.comparison_tables import (
     comparison_table,
     costs_table,
@@ -21,7 +22,6 @@ from fs_plugins.report.plots import (
     save_figure,
 )
 from fs_plugins.report.remarks import remarks, tasks
-from fs_plugins.report.runs import Run
 from fs_plugins.report.tables import Table, markdown
 from fs_plugins.state.files import write_file
 

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fs_plugins.experiment.evaluations import size
-from fs_plugins.report.runs import Run, union_metric_of
+from fs_plugins.experiment.runs import Run
+from fs_plugins.report.runs import union_metric_of
 from fs_plugins.report.tables import Table
 from fs_plugins.terms import GENERATION_METRICS
 
@@ -14,7 +15,7 @@ def comparison_table(runs: Sequence[Run]) -> Table:
     """One row a run: accuracy, how even it is, bytes and seconds."""
     last = "results.last"
     metric = runs[0].metric
-    # name: where it is in summary.json, and how a run's is shown
+    # name: where it is in the summary, and how a run's is shown
     columns: dict[str, tuple[str, Callable[[Run], str]]] = {
         "run": ("", lambda run: run.name)
     }
@@ -145,9 +146,8 @@ def _generates(run: Run) -> bool:
 
 
 def _best(run: Run) -> str:
-    best = run.summary["results"]["best"]
-    shown = _averages(best, run.metric) if best else "-"
-    return shown if shown == "-" else f"{shown} (round {best['round']})"
+    shown = _averages(run.best, run.metric)
+    return shown if shown == "-" else f"{shown} (round {run.best['round']})"
 
 
 def _averages(results: dict[str, Any], key: str) -> str:

@@ -3,7 +3,8 @@
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
-from fs_plugins.report.runs import Run, union_metric_of
+from fs_plugins.experiment.runs import Run
+from fs_plugins.report.runs import union_metric_of
 from fs_plugins.report.tables import Table
 
 BySeed = Mapping[int, float]
@@ -59,7 +60,7 @@ def seeds_tables(runs: Sequence[Run]) -> list[Table]:
 def _measures(
     runs: Sequence[Run],
 ) -> dict[str, tuple[str, Callable[[Run], float | None]]]:
-    """By name: where it is in summary.json, and a run's value."""
+    """By name: where it is in the summary, and a run's value."""
     last, metric = "results.last", runs[0].metric
     found: dict[str, tuple[str, Callable[[Run], float | None]]] = {
         "weighted": (

@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fs_plugins.experiment.evaluations import is_better
-from fs_plugins.report.runs import Run, worst_of
+from fs_plugins.experiment.evaluations import is_better, worst_of
+from fs_plugins.experiment.runs import Run
 
 # told apart by the colour-blind, on white and on black (Paul Tol's "bright")
 COLORS = (

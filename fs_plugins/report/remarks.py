@@ -2,7 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 
-from fs_plugins.report.runs import SETTINGS, SOURCES, Run
+from fs_plugins.experiment.runs import Run
+
+# what explains a difference in results as well as the method does
+SETTINGS = (
+    "train.local_update_steps",
+    "train.batch_or_epoch",
+    "dataloader.batch_size",
+    "llm.tok_len",
+    "federate.sample_client_num",
+    "train.optimizer.type",
+    "train.optimizer.lr",
+)
 
 
 def tasks(runs: Sequence[Run]) -> dict[str, list[Run]]:
@@ -25,7 +36,7 @@ def remarks(runs: Sequence[Run]) -> list[str]:
         called = f"{run.name}, seed {run.seed}"
         if not run.last["weighted"]:
             said.append(f"{called}: no results yet, left out")
-        elif run.source != SOURCES[0]:
+        elif not run.is_finished:
             said.append(
                 f"{called}: not finished, or run without this command; shown "
                 f"as far as {run.source} goes, round {run.last['round']} of "
@@ -56,7 +67,7 @@ def _differences(task: str, runs: Sequence[Run]) -> Iterator[str]:
         pairs = dict.fromkeys(
             (str(run.settings[key]), run.name)
             for run in runs
-            if key in run.settings
+            if run.settings.get(key) is not None
         )
         different = dict.fromkeys(value for value, _ in pairs)
         if len(different) > 1:

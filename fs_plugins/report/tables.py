@@ -12,7 +12,7 @@ class Table:
         title: what it shows.
         columns: their names.
         rows: their cells.
-        keys: where in ``summary.json`` a column's numbers are.
+        keys: where in the summary a column's numbers are.
 
     """
 

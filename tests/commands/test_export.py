@@ -12,8 +12,8 @@ from helpers import IN_FLOAT32, args_of, assert_near, in_float64, plain_base
 from peft import PeftModel
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from fs_plugins.config.load import load_config
-from fs_plugins.experiment.checkpoint import Checkpoints, rounds_in
+from fs_plugins.experiment.checkpoint import Checkpoints
+from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.experiment.runner import build_runner
 
 IDS = torch.arange(4, 16).view(2, 6)
@@ -32,10 +32,11 @@ def loaded(folder: Path, base: Path, dtype: torch.dtype) -> torch.Tensor:
 
 def of_the_run(lab, folder: Path, client: int) -> torch.Tensor:
     """From the last checkpoint, by the run's own workers."""
-    cfg = load_config(folder / "checkpoints/experiment.yaml")
+    files = RunFolder(folder)
+    cfg = files.load_asked()
     cfg.outdir = str(lab.folder / f"again_{client}")
     runner = build_runner(cfg)
-    Checkpoints(runner, None).restore_parameters(rounds_in(folder)[-1])
+    Checkpoints(runner, None).restore_parameters(files.checkpoints()[-1])
     worker = runner.client[client]
     shared = runner.server.aggregator.shared
     with worker.parameters.lent(shared, worker.kept.values):

@@ -5,7 +5,7 @@ import re
 from fs_plugins.experiment.events import LiveRun
 from fs_plugins.experiment.progress import Bar
 from fs_plugins.experiment.recorder import Recorder
-from fs_plugins.experiment.runner import _facts
+from fs_plugins.experiment.summary import facts_of
 
 
 def test_the_bar_counts_right(lab):
@@ -21,7 +21,7 @@ def test_the_bar_counts_right(lab):
         shown.append((task.completed, task.fields["doing"]))
 
     bar._display.update = watched
-    recorder = Recorder(runner.cfg, _facts(runner.cfg))
+    recorder = Recorder(runner.cfg, facts_of(runner.cfg))
     LiveRun(runner, [recorder, bar], pauses=False).run()
     done = [completed for completed, _ in shown]
     assert done == sorted(done) and done[-1] == 3

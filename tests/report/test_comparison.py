@@ -9,9 +9,10 @@ from xml.etree import ElementTree
 import pytest
 from helpers import finished_run
 
+from fs_plugins.experiment.runs import Run
 from fs_plugins.report.comparison import write_comparison
 from fs_plugins.report.plots import clients, curves, labels
-from fs_plugins.report.runs import Run, find_runs
+from fs_plugins.report.runs import find_runs
 
 
 @pytest.fixture(scope="module")

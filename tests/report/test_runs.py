@@ -8,8 +8,9 @@ import yaml
 from helpers import finished_run
 
 from fs_plugins.errors import UserError
+from fs_plugins.experiment.runs import load_run
 from fs_plugins.report.remarks import remarks, tasks
-from fs_plugins.report.runs import find_runs, read_run
+from fs_plugins.report.runs import find_runs
 
 
 @pytest.fixture
@@ -22,9 +23,9 @@ def folder(lab):
 
 def test_an_unfinished_run_tells_what_its_summary_would(folder, lab):
     """The summary of a run that was killed just before it wrote one."""
-    whole = read_run(folder, "x")
+    whole = load_run(folder, "x")
     (folder / "summary.json").unlink()
-    part = read_run(folder, "x")
+    part = load_run(folder, "x")
     assert (whole.source, part.source) == ("summary.json", "metrics.jsonl")
     for key in ("results", "method", "adapter", "model", "data", "seed"):
         assert part.summary[key] == whole.summary[key]
@@ -36,10 +37,10 @@ def test_an_unfinished_run_tells_what_its_summary_would(folder, lab):
 
 
 def test_the_hosts_own_log_has_the_same_results(folder):
-    ours = read_run(folder, "x")
+    ours = load_run(folder, "x")
     for name in ("summary.json", "metrics.jsonl"):
         (folder / name).unlink()
-    hosts = read_run(folder, "x")
+    hosts = load_run(folder, "x")
     assert hosts.source == "eval_results.log"
     assert len(hosts.curve) == len(ours.curve) == 2
     for a, b in zip(ours.curve, hosts.curve, strict=True):
@@ -63,7 +64,7 @@ def test_numbers_as_numpy_and_as_nobody_can_read_them(tmp_path):
         "{'Role': 'Server #', 'Round': 2, 'Results_raw': {'test_acc': 0.75}}\n"
         "{'Role': 'Server #', 'Round': 'Final', 'Results_raw': {'x': {}}}\n"
     )
-    clients, whole = read_run(tmp_path, "x").curve
+    clients, whole = load_run(tmp_path, "x").curve
     assert clients["round"] == 1 and clients["mean"] == {"test_acc": 0.25}
     assert clients["weighted"] == {"test_acc": 0.5, "test_nan_x": 1.0}
     assert whole["round"] == 2 and whole["weighted"] == {"test_acc": 0.75}
@@ -74,10 +75,10 @@ def test_a_last_line_that_was_cut_short_is_not_there_yet(folder):
     file = folder / "metrics.jsonl"
     text = file.read_text()
     file.write_text(text[: len(text) - 20])
-    assert [line["round"] for line in read_run(folder, "x").curve] == [1]
+    assert [line["round"] for line in load_run(folder, "x").curve] == [1]
     file.write_text(text[20:])
     with pytest.raises(UserError, match=r"metrics\.jsonl, line 1 is damaged"):
-        read_run(folder, "x")
+        load_run(folder, "x")
 
 
 @pytest.mark.parametrize("name", ["summary.json", "label_counts.json"])
@@ -85,20 +86,20 @@ def test_truncated_json_is_named(folder, name):
     file = folder / name
     file.write_text(file.read_text()[:-9])
     with pytest.raises(UserError, match=f"{name} is damaged"):
-        read_run(folder, "x")
+        load_run(folder, "x")
 
 
 @pytest.mark.parametrize("content", ["[1]", "a: [", "\x00"])
 def test_a_configuration_that_is_none(folder, content):
     (folder / "config.yaml").write_text(content)
     with pytest.raises(UserError, match=r"config\.yaml"):
-        read_run(folder, "x")
+        load_run(folder, "x")
 
 
 def test_a_configuration_that_says_little(folder):
     (folder / "summary.json").unlink()
     (folder / "config.yaml").write_text("seed: 3\nllm:\n")
-    summary = read_run(folder, "x").summary
+    summary = load_run(folder, "x").summary
     assert summary["seed"] == 3 and summary["method"] == "unknown"
 
 
@@ -106,7 +107,7 @@ def test_a_configuration_that_says_little(folder):
 def test_a_summary_that_is_none(folder, content):
     (folder / "summary.json").write_text(content)
     with pytest.raises(UserError, match="no summary of a run"):
-        read_run(folder, "x")
+        load_run(folder, "x")
 
 
 def test_names_tell_runs_apart(folder, tmp_path):
@@ -168,7 +169,7 @@ def test_other_settings_than_the_method_are_said(tmp_path):
         summary = finished_run(name, {"test_acc": 0.5}).summary
         summary["seed"] = seed
         (folder / "summary.json").write_text(json.dumps(summary))
-        return read_run(folder, name)
+        return load_run(folder, name)
 
     runs = [one("a", 4), one("a", 4, 1), one("b", 2), one("c", 4)]
     assert remarks(runs) == [

@@ -62,11 +62,11 @@ def test_local_sends_nothing(lab):
 def test_bytes_are_the_bytes_that_were_sent(lab):
     from fs_plugins.experiment.events import LiveRun
     from fs_plugins.experiment.recorder import Recorder
-    from fs_plugins.experiment.runner import _facts
+    from fs_plugins.experiment.summary import facts_of
 
     runner = lab.runner(federate__sample_client_num=2)
     sent = record(runner)
-    recorder = Recorder(runner.cfg, _facts(runner.cfg))
+    recorder = Recorder(runner.cfg, facts_of(runner.cfg))
     LiveRun(runner, [recorder]).run()
     found = recorder.finish(0.0)["communication"]
     up = sum(

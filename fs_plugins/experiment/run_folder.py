@@ -1,0 +1,325 @@
+"""The files of a run: their names, and how each is read and written."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fs_plugins.config.load import load_config
+from fs_plugins.errors import UserError
+from fs_plugins.experiment.evaluations import is_evaluation
+from fs_plugins.experiment.host_results import evaluation_of_host
+from fs_plugins.experiment.summary import is_summary
+from fs_plugins.state.files import write_file
+
+Json = dict[str, Any]
+Counts = dict[str, dict[str, dict[str, int]]]  # client, split, class
+
+_ROUND = "round_"
+_CLIENT = "client_"
+# what the parser of a damaged file may raise
+_DAMAGE = (ValueError, SyntaxError, TypeError, RecursionError, MemoryError)
+
+
+@dataclass(frozen=True)
+class CheckpointFolder:
+    """A checkpoint's folder, ``checkpoints/round_<n>``.
+
+    Attributes:
+        path: where it is.
+
+    """
+
+    path: Path
+
+    @property
+    def round(self) -> int:
+        """How many rounds the run had behind it."""
+        return int(self.path.name.removeprefix(_ROUND))
+
+    @property
+    def state(self) -> Path:
+        """The file of all that is no tensor."""
+        return self.path / "state.json"
+
+    @property
+    def server(self) -> Path:
+        """The file of the tensors that the aggregator carries."""
+        return self.path / "server.safetensors"
+
+    def client(self, ID: int) -> Path:
+        """The file of the tensors that a client keeps."""
+        return self.path / f"{_CLIENT}{ID}.safetensors"
+
+    def unfinished(self) -> "CheckpointFolder":
+        """The folder under which it is written, and removed."""
+        return CheckpointFolder(self.path.with_name(f"{self.path.name}.part"))
+
+    def remove(self) -> None:
+        """Remove it: its name at once, its files one after the other."""
+        part = self.unfinished().path
+        self.path.replace(part)
+        shutil.rmtree(part, ignore_errors=True)
+
+
+class RunFolder:
+    """A run's folder, which need not exist yet.
+
+    No other class knows the name of a file in it.  What reads a file raises
+    a ``UserError`` that names the file if it is damaged, cannot be read, or
+    is not what a run writes.
+
+    Args:
+        path: where it is.
+
+    """
+
+    CONFIG = "config.yaml"
+    SUMMARY = "summary.json"
+    METRICS = "metrics.jsonl"
+    HOST_RESULTS = "eval_results.log"
+    HOST_COSTS = "system_metrics.log"
+    LOG = "exp_print.log"
+    LABEL_COUNTS = "label_counts.json"
+    ADAPTERS = "adapters"
+    CHECKPOINTS = "checkpoints"
+    CLIENT_STATE = "state"
+    TENSORBOARD = "tensorboard"
+    LOCK = "lock"
+    NAMES = (
+        *(SUMMARY, METRICS, CONFIG, ADAPTERS, CHECKPOINTS, CLIENT_STATE),
+        *(TENSORBOARD, LABEL_COUNTS, LOG, HOST_RESULTS, HOST_COSTS, LOCK),
+    )
+    # what results are read from, the best first
+    RESULTS = (SUMMARY, METRICS, HOST_RESULTS)
+    GLOBAL = "global"  # the adapter of what the server knows
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.asked = self.path / self.CHECKPOINTS / "experiment.yaml"
+        self.adapters = self.path / self.ADAPTERS
+        self.lock = self.path / self.LOCK
+        self.log = self.path / self.LOG
+        self.tensorboard = self.path / self.TENSORBOARD
+        # a resumed run cuts them to the lengths they had at its checkpoint
+        self.growing = tuple(
+            self.path / name
+            for name in (self.METRICS, self.HOST_RESULTS, self.HOST_COSTS)
+        )
+
+    # the configuration
+
+    @property
+    def has_config(self) -> bool:
+        """Whether the host has written the configuration."""
+        return (self.path / self.CONFIG).exists()
+
+    def read_config(self) -> Json:
+        """All that was used; empty if the host has not written it."""
+        file = self.path / self.CONFIG
+        if not file.exists():
+            return {}
+        text = _text_of(file)
+        try:
+            config = yaml.safe_load(text) or {}
+        except (yaml.YAMLError, *_DAMAGE) as error:
+            raise UserError(f"{file} is damaged: it is no YAML") from error
+        if not isinstance(config, dict):
+            raise UserError(f"{file} holds no configuration keys")
+        return config
+
+    def write_asked(self, tree: Mapping[str, Any]) -> None:
+        """Note what was asked for, so that the run can be resumed."""
+        text = yaml.safe_dump(dict(tree), sort_keys=False)
+        write_file(self.asked, text.encode())
+
+    def load_asked(self) -> Any:
+        """The configuration that the run was begun with.
+
+        Raises:
+            UserError: it has not been noted, or cannot be used.
+
+        """
+        if not self.asked.exists():
+            raise UserError(
+                f"{self.path} holds no run to resume, export or analyze "
+                f"({self.asked} is missing)"
+            )
+        return load_config(self.asked)
+
+    # results
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run has come to its end, and written a summary."""
+        return (self.path / self.SUMMARY).exists()
+
+    @property
+    def has_evaluations(self) -> bool:
+        """Whether the run has evaluated once, at least."""
+        return (self.path / self.METRICS).exists()
+
+    @property
+    def has_results(self) -> bool:
+        """Whether there is any file that results can be read from."""
+        return any((self.path / name).is_file() for name in self.RESULTS)
+
+    def read_summary(self) -> Json | None:
+        """The summary; None if the run has not finished."""
+        if not self.is_finished:
+            return None
+        file = self.path / self.SUMMARY
+        summary = _json_of(file)
+        if not is_summary(summary):
+            raise UserError(f"{file} is no summary of a run that we know")
+        found: Json = summary
+        return found
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Write the summary of a run that has come to its end."""
+        text = json.dumps(summary, indent=1) + "\n"
+        write_file(self.path / self.SUMMARY, text.encode())
+
+    def remove_summary(self) -> None:
+        """A run that goes on has not come to its end."""
+        (self.path / self.SUMMARY).unlink(missing_ok=True)
+
+    def read_evaluations(self) -> tuple[list[Json], str]:
+        """All evaluations, and the name of the file that they are from.
+
+        A run of this package has written them; of a run by FederatedScope
+        alone they are in the host's log.
+        """
+        for name, parse in (
+            (self.METRICS, _evaluation_in),
+            (self.HOST_RESULTS, evaluation_of_host),
+        ):
+            file = self.path / name
+            if file.exists():
+                return list(_lines_of(file, parse)), name
+        return [], ""
+
+    def append_evaluation(self, line: Mapping[str, Any]) -> None:
+        """Add a line to the evaluations."""
+        with open(self.path / self.METRICS, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    # the data
+
+    def read_label_counts(self) -> Counts | None:
+        """How many examples of each class each client has, by split."""
+        file = self.path / self.LABEL_COUNTS
+        if not file.exists():
+            return None
+        counts = _json_of(file)
+        if not _are_counts(counts) or not all(map(str.isdecimal, counts)):
+            raise UserError(f"{file} holds no numbers of examples")
+        found: Counts = counts
+        return found
+
+    def write_label_counts(self, counts: Mapping[str, Any]) -> None:
+        """Write them, unless they are there: the run is resumed, then."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        file = self.path / self.LABEL_COUNTS
+        if not file.exists():
+            file.write_text(json.dumps(counts, indent=1), encoding="utf-8")
+
+    # what was trained
+
+    @classmethod
+    def adapter_name(cls, client: int) -> str:
+        """The name of a client's adapter; 0 stands for the server."""
+        return f"{_CLIENT}{client}" if client else cls.GLOBAL
+
+    @classmethod
+    def client_of(cls, adapter: str) -> int:
+        """The client whose adapter has this name; 0 for the server's."""
+        number = adapter.removeprefix(_CLIENT)
+        return int(number) if number.isdecimal() else 0
+
+    def saved_adapters(self) -> dict[str, Path]:
+        """The folders of the adapters that were saved, by name."""
+        return {path.name: path for path in sorted(self.adapters.glob("*"))}
+
+    @property
+    def are_adapters_newest(self) -> bool:
+        """Whether no checkpoint knows more than the saved adapters."""
+        return self.is_finished or not self.checkpoints()
+
+    def checkpoint(self, rnd: int) -> CheckpointFolder:
+        """The folder of the checkpoint after a round."""
+        path = self.path / self.CHECKPOINTS / f"{_ROUND}{rnd}"
+        return CheckpointFolder(path)
+
+    def checkpoints(self) -> list[CheckpointFolder]:
+        """Those that were written to the end, the oldest first."""
+        found = [
+            CheckpointFolder(path)
+            for path in (self.path / self.CHECKPOINTS).glob(f"{_ROUND}*")
+            if path.name.removeprefix(_ROUND).isdecimal()
+        ]
+        return sorted(found, key=lambda each: each.round)
+
+    def remove_unfinished_checkpoints(self) -> None:
+        """Remove what a crash has left of a checkpoint."""
+        for part in (self.path / self.CHECKPOINTS).glob("*.part"):
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _text_of(file: Path, errors: str = "strict") -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors=errors)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file} is damaged: it is no text") from error
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _json_of(file: Path) -> Any:
+    text = _text_of(file)
+    try:
+        return json.loads(text)
+    except _DAMAGE as error:
+        raise UserError(
+            f"{file} is damaged ({error}); remove it, and what else the "
+            "run's folder holds is reported"
+        ) from error
+
+
+def _lines_of(
+    file: Path, parse: Callable[[str], Json | None]
+) -> Iterator[Json]:
+    """Its evaluations; a last line that was cut short is not there yet."""
+    text = _text_of(file, errors="replace")
+    lines = text.splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
+            found = parse(line)
+        except _DAMAGE as error:
+            if number == len(lines) and not text.endswith("\n"):
+                return
+            raise UserError(
+                f"{file}, line {number} is damaged ({error})"
+            ) from error
+        if found is not None:
+            yield found
+
+
+def _evaluation_in(line: str) -> Json:
+    value: Json = json.loads(line)
+    if not is_evaluation(value):
+        raise ValueError("no results")
+    return value
+
+
+def _are_counts(value: Any, depth: int = 2) -> bool:
+    """Whether it is numbers by client, split and class."""
+    if not isinstance(value, dict):
+        return False
+    if depth:
+        return all(_are_counts(each, depth - 1) for each in value.values())
+    return all(isinstance(each, int) for each in value.values())

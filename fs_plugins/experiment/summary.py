@@ -1,0 +1,117 @@
+"""What the summary of a run says, finished or not."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fs_plugins.experiment.evaluations import (
+    better,
+    is_evaluation,
+    selection_key,
+)
+from fs_plugins.policy import METHODS, variant_of
+
+SCHEMA = 1
+_UNKNOWN = "unknown"
+
+
+def facts_of(
+    config: Mapping[str, Any], host: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """What a summary begins with: the experiment, in a few words.
+
+    Args:
+        config: the configuration, live or as a run's folder has it.
+        host: the name and the version of the host, if they are known.
+
+    """
+    federate, model = _section(config, "federate"), _section(config, "model")
+    method = str(federate.get("method", _UNKNOWN))
+    is_ours = method.lower() in METHODS
+    return {
+        "schema": SCHEMA,
+        "method": method.lower() if is_ours else method,
+        "aggregator": (
+            _section(config, "fedsa").get("aggregator") if is_ours else None
+        ),
+        "adapter": _adapter_in(config),
+        **(host or {}),
+        "model": model.get("type", _UNKNOWN),
+        "data": _section(config, "data").get("type", _UNKNOWN),
+        "clients": federate.get("client_num"),
+        "rounds": federate.get("total_round_num"),
+        "seed": config.get("seed", 0),
+    }
+
+
+def results_of(
+    last: Mapping[str, Any] | None, best: Mapping[str, Any] | None, key: str
+) -> dict[str, Any]:
+    """The results in a summary.
+
+    Args:
+        last: the last evaluation, if there was one.
+        best: the best one by validation, if there was one.
+        key: the metric that the best one is chosen by.
+
+    """
+    if best is not None:
+        chosen = {"round": best["round"], "by": key}
+        best = chosen | {k: v for k, v in best.items() if k != "round"}
+    return {"last": last, "best": best}
+
+
+def summary_so_far(
+    config: Mapping[str, Any], curve: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """As much of a summary as an unfinished run can tell.
+
+    Args:
+        config: the configuration in the run's folder.
+        curve: the evaluations so far, with the bytes that had been sent.
+
+    """
+    asked = _section(config, "eval").get("best_res_update_round_wise_key")
+    key = selection_key(str(asked or "val_loss"))
+    best = last = None
+    for line in curve:
+        last = {k: v for k, v in line.items() if not k.endswith("_bytes")}
+        best = better(key, last, best)
+    sent = curve[-1] if curve else {}
+    return facts_of(config) | {
+        "results": results_of(last, best, key),
+        "communication": {
+            way: sent.get(way) for way in ("uplink_bytes", "downlink_bytes")
+        },
+        "time": {},
+        "memory": {},
+        "rejected_updates": None,
+    }
+
+
+def is_summary(value: Any) -> bool:
+    """Whether a value from a file is a summary that this version reads."""
+    if not isinstance(value, dict) or value.get("schema") != SCHEMA:
+        return False
+    facts = {"data", "model", "clients", "rounds", "seed"} <= {*value}
+    parts = ("results", "communication", "time", "memory")
+    if not facts or not all(isinstance(value.get(p), dict) for p in parts):
+        return False
+    results = value["results"]
+    return {"last", "best"} <= {*results} and all(
+        results[each] is None or is_evaluation(results[each])
+        for each in ("last", "best")
+    )
+
+
+def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = config.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _adapter_in(config: Mapping[str, Any]) -> str:
+    """The adapter's name; a run of this package has one in any case."""
+    args = _section(_section(config, "llm"), "adapter").get("args") or [{}]
+    first = args[0] if isinstance(args, (list, tuple)) else None
+    if isinstance(first, Mapping) and (first or "fedsa" in config):
+        return variant_of(first)
+    return _UNKNOWN
