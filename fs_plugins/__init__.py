@@ -14,12 +14,11 @@ from fs_plugins.version import __version__
 
 if TYPE_CHECKING:
     from fs_plugins.aggregator import Aggregator, register_aggregator
-    from fs_plugins.api import resume, run
+    from fs_plugins.api import Run, load_run, resume, run
     from fs_plugins.config.load import load_config
     from fs_plugins.data import register_examples
     from fs_plugins.data.examples import Examples
     from fs_plugins.errors import Interrupted, RunError, UserError
-    from fs_plugins.experiment.runs import Run, load_run
     from fs_plugins.listeners import Listener, register_listener
     from fs_plugins.policy import (
         FREEZE,
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "fs_plugins.aggregator": ("Aggregator", "register_aggregator"),
-    "fs_plugins.api": ("resume", "run"),
+    "fs_plugins.api": ("Run", "load_run", "resume", "run"),
     "fs_plugins.config.load": ("load_config",),
     "fs_plugins.data": ("register_examples",),
     "fs_plugins.data.examples": ("Examples",),
@@ -45,7 +44,6 @@ _HOMES = {
         *("register_method", "register_peft_method"),
     ),
     "fs_plugins.report.comparison": ("compare",),
-    "fs_plugins.experiment.runs": ("Run", "load_run"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -4,6 +4,7 @@ Nothing here prints, unless it is asked to.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,59 @@ from fs_plugins.experiment.runs import Run, load_run
 from fs_plugins.listeners import Listener
 from fs_plugins.scope import RunScope
 from fs_plugins.terms import GIVEN
+
+
+class Run(runs.Run):
+    """A run, finished or not, as its folder tells of it.
+
+    Attributes:
+        name: what it is called; runs that differ in their seed alone share
+            it.
+        folder: where it is.
+        summary: what ``summary.json`` in it holds.
+        metrics: all evaluations, a row each; a ``pandas.DataFrame`` where
+            pandas is installed.
+        last, best: the results of the last evaluation, and of the one that
+            was best on validation.
+        clients: the clients' IDs; ``client(2)`` is one of them, with
+            ``results``, ``adapter`` and ``model()``.
+        adapter: the folder of what the server knows; ``global_model()`` is
+            the base model with it.
+
+    """
+
+    def compare(
+        self, *others: runs.Run | str | Path, out: str | Path | None = None
+    ) -> comparison.Comparison:
+        """Set this run beside others.
+
+        Args:
+            others: runs, or their folders.
+            out: a folder that gets ``report.html``, ``report.md`` and their
+                figures; None to write nothing.
+
+        Raises:
+            UserError: a folder holds no run, or ``out`` cannot be written
+                to.
+
+        """
+        return comparison.compare(self, *others, out=out)
+
+
+def load_run(folder: str | Path) -> Run:
+    """Read what a run has left.
+
+    Args:
+        folder: the run's.
+
+    Raises:
+        UserError: there is no run, or one of its files is damaged.
+
+    """
+    found = runs.load_run(folder)
+    return Run(
+        **{each.name: getattr(found, each.name) for each in fields(found)}
+    )
 
 
 def run(

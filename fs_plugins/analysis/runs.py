@@ -28,6 +28,7 @@ from fs_plugins.report.tables import markdown, show
 from fs_plugins.settings import adapter_args, is_ours
 from fs_plugins.state.files import write_file
 from fs_plugins.wire import Tensors
+from fs_plugins.wire.messages import GlobalParameters, NoUpdate
 
 
 def alone(
@@ -68,7 +69,7 @@ def _alone(
     runner = build_runner(cfg)
     rounds = cfg.federate.total_round_num
     clients = [
-        [_trained(client, rnd, b"") for rnd in range(rounds)][-1]
+        [_trained(client, rnd, b"") for rnd in range(1, rounds + 1)][-1]
         for client in runner.client.values()
     ]
     return Asymmetry(
@@ -101,13 +102,13 @@ def of_run(folder: Path) -> Asymmetry:
         cfg.fedsa.state.folder = ""
         runner = build_runner(cfg)
         Checkpoints(runner, None).restore_parameters(found[-1])
-        done = found[-1].round
+        rnd = found[-1].round + 1
         server = runner.server
         known = server.parameters.delta.rounds
         clients = [
             _trained(
                 client,
-                done,
+                rnd,
                 server.parameters.payload_for(
                     ID, server.aggregator.shared, known
                 ),
@@ -118,31 +119,27 @@ def of_run(folder: Path) -> Asymmetry:
             variant_of(adapter_args(cfg)),
             folder.name,
             len(clients),
-            f"in round {done + 1} of {cfg.federate.method.lower()}, before "
+            f"in round {rnd} of {cfg.federate.method.lower()}, before "
             "aggregation",
             _layers(runner, clients),
         )
 
 
 def _trained(client: Any, rnd: int, payload: bytes) -> dict[str, Any]:
-    """A client's parameters after a round, counted from 0."""
-    from federatedscope.core.message import Message
+    """A client's parameters after a round.
 
-    sent: list[Any] = []
-    client.comm_manager.send = sent.append
-    client.callback_funcs_for_model_para(
-        Message(
-            msg_type="model_para",
-            sender=0,
-            receiver=[client.ID],
-            state=rnd,
-            content=payload,
+    Args:
+        client: of a runner.
+        rnd: the round.
+        payload: the global parameters that it begins with.
+
+    """
+    answer = client.train_with(GlobalParameters(payload), rnd)
+    if isinstance(answer, NoUpdate):
+        raise UserError(
+            f"client {client.ID} cannot be compared: {answer.reason}"
         )
-    )
-    _, update = sent[-1].content
-    if isinstance(update, str):
-        raise UserError(f"client {client.ID} cannot be compared: {update}")
-    shared = load(update) if update else {}
+    shared = load(answer.payload) if answer.payload else {}
     return shared | dict(client.kept.values)
 
 

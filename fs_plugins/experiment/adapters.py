@@ -103,6 +103,6 @@ def _of_participant(runner: Any) -> Iterator[Adapter]:
     elif not is_server and worker.final is not None:
         # Of an A that starts afresh, the first: beside a B of zero it says
         # nothing.
-        shared = own.received(worker.ID, worker.final.content, rnd=1)
+        shared = own.received(worker.ID, worker.final.payload, rnd=1)
         if shared or worker.kept.values:
             yield from _of_client(worker, shared)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fs_plugins.listeners import Listener
+from fs_plugins.wire.messages import round_of
 
 
 class LiveRun:
@@ -126,7 +127,7 @@ class LiveRun:
         if kind in ("model_para", "evaluate", "finish"):
             self.tell("message_passes", message, receivers)
         if kind == "model_para" and message.sender == 0:
-            self.tell("round_begins", message.state + 1, receivers)
+            self.tell("round_begins", round_of(message.state), receivers)
         elif kind == "model_para":
             self.tell("client_trained", message.sender)
         elif kind == "evaluate":
@@ -139,10 +140,10 @@ class LiveRun:
 
         def watched() -> Any:
             merged = merge()
-            rnd = max(server.msg_buffer["eval"])
-            results = server.msg_buffer["eval"][rnd]
+            state = max(server.msg_buffer["eval"])
+            results = server.msg_buffer["eval"][state]
             clients = {ID: dict(r) for ID, r in results.items() if r}
-            self.tell("evaluated", rnd + 1, clients)
+            self.tell("evaluated", round_of(state), clients)
             return merged
 
         server.merge_eval_results_from_all_clients = watched

@@ -23,6 +23,7 @@ from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.experiment.summary import results_of
 from fs_plugins.listeners import Listener, Results
 from fs_plugins.wire import encode
+from fs_plugins.wire.messages import round_of
 
 
 class Recorder(Listener):
@@ -38,8 +39,8 @@ class Recorder(Listener):
         self.cfg = cfg
         self.facts = facts
         self._files = RunFolder(cfg.outdir)
-        # bytes by round: the next one may have begun before the results of
-        # this one's evaluation are in
+        # bytes by the host's state, which counts from 0: the next round may
+        # have begun before the results of this one's evaluation are in
         self._bytes: dict[str, Counter[int]] = {
             "uplink": Counter(),
             "downlink": Counter(),
@@ -96,9 +97,11 @@ class Recorder(Listener):
         self.last = evaluation(rnd, clients, self.cfg.eval.metrics)
         line = self.last | {
             f"{direction}_bytes": sum(
-                size for state, size in by_round.items() if state < rnd
+                size
+                for state, size in by_state.items()
+                if round_of(state) <= rnd
             )
-            for direction, by_round in self._bytes.items()
+            for direction, by_state in self._bytes.items()
         }
         self._files.append_evaluation(line)
         self.best = better(self._key, self.last, self.best)
@@ -119,9 +122,9 @@ class Recorder(Listener):
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what ``state`` returned."""
-        for direction, by_round in state["bytes"].items():
+        for direction, by_state in state["bytes"].items():
             self._bytes[direction] = Counter(
-                {int(rnd): size for rnd, size in by_round.items()}
+                {int(key): size for key, size in by_state.items()}
             )
         self._round_bytes = state["round_bytes"]
         self.seconds.update(state["seconds"])

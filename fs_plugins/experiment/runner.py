@@ -44,6 +44,7 @@ from fs_plugins.experiment.trials import check_batches, check_saved
 from fs_plugins.experiment.turns import taking_turns
 from fs_plugins.host import find_host
 from fs_plugins.listeners import Listener, listeners_of
+from fs_plugins.model.given import args_of, is_adapted
 from fs_plugins.notes import note
 from fs_plugins.scope import RunScope, building
 from fs_plugins.settings import is_client
@@ -92,7 +93,7 @@ def run(
     with taking_turns() as turns:
         if not verbose:
             silence()
-        cfg = load_config(experiment, overrides)
+        cfg = _adopting(load_config(experiment, overrides), scope)
         name = name_of(experiment)
         with new_folder(cfg, verbose) as folder:
             return _run(
@@ -139,7 +140,7 @@ def resume(
     with taking_turns() as turns:
         if not verbose:
             silence()
-        cfg, asked = _to_resume(folder, experiment, overrides, force)
+        cfg, asked = _to_resume(folder, experiment, overrides, force, scope)
         with old_folder(folder, verbose):
             if cfg.wandb.use:
                 from federatedscope.core.auxiliaries.logging import init_wandb
@@ -155,12 +156,17 @@ def resume(
 
 
 def _to_resume(
-    folder: Path, experiment: Experiment, overrides: Overrides, force: bool
+    folder: Path,
+    experiment: Experiment,
+    overrides: Overrides,
+    force: bool,
+    scope: RunScope | None,
 ) -> tuple[Any, Any]:
     """The configuration of a run that goes on, and what was asked for."""
     files = RunFolder(folder)
     old = files.load_asked()
     new = load_config(experiment or files.asked, overrides)
+    new = _adopting(new, scope)
     if not force:
         check_unchanged(old, new)
         if files.is_finished:
@@ -174,6 +180,16 @@ def _to_resume(
     cfg = new.clone()
     cfg.outdir = str(folder)
     return cfg, new
+
+
+def _adopting(cfg: Any, scope: RunScope | None) -> Any:
+    """The configuration with the adapter of a PEFT model that is given."""
+    own = scope.given.get("model") if scope else None
+    if own is None or not is_adapted(own):
+        return cfg
+    cfg.llm.adapter.args = [args_of(own)]
+    cfg.assert_cfg()
+    return cfg
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from transformers.pytorch_utils import Conv1D
 from fs_plugins.errors import UserError, first_line
 from fs_plugins.model.arguments import KEY, check_matches, resolve
 from fs_plugins.model.pretrained import Base
-from fs_plugins.policy import PRIVATE_ADAPTER
+from fs_plugins.policy import PRIVATE_ADAPTER, is_embedding
 from fs_plugins.terms import CAUSAL
 
 # What PEFT itself adds to modules_to_save.
@@ -98,7 +98,7 @@ def _put_private(adapted: Any, config: Any, head: list[str]) -> None:
     peft.PeftModel.add_adapter(adapted, PRIVATE_ADAPTER, config)
     # both at once; the head's wrapper knows one adapter only
     adapted.base_model.set_adapter(["default", PRIVATE_ADAPTER])
-    if any(".lora_embedding_A." in n for n, _ in adapted.named_parameters()):
+    if any(map(is_embedding, adapted.modules())):
         raise UserError(
             "llm.adapter.args: target_modules: a private adapter is for "
             "linear layers, not for embeddings"

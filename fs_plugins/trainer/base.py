@@ -45,7 +45,7 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
         self, target_data_split_name: str = "train", hooks_set: Any = None
     ) -> Any:
         """Train for a round; see ``GeneralTorchTrainer.train``."""
-        with random_state(self.cfg.seed, self._client, self._round):
+        with random_state(self.cfg.seed, self._client, self._state):
             if self._mixture is None:
                 return super().train(target_data_split_name, hooks_set)
             before = self.optimizer_state
@@ -119,7 +119,8 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
         return int(self.ctx.monitor.monitored_object.ID)
 
     @property
-    def _round(self) -> int:
+    def _state(self) -> int:
+        """The host's, from 0: seeds and schedules are counted so."""
         return max(0, int(self.ctx.monitor.monitored_object.state))
 
     def get_model_para(self) -> dict[str, torch.Tensor]:
@@ -182,7 +183,7 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
             tuple(group["lr"] for group in ctx.optimizer.param_groups),
             steps * ctx.cfg.federate.total_round_num,
         )
-        return table[self._round * steps :]
+        return table[self._state * steps :]
 
     def _forward(self, ctx: Any, batch: dict[str, torch.Tensor]) -> Any:
         """The model's output, in the precision that was asked for."""

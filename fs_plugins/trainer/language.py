@@ -49,7 +49,7 @@ class LanguageTrainer(AdapterTrainer):
     def _is_time_to_generate(self) -> bool:
         options = self.cfg.fedsa.eval.generate
         # A client is asked in the round, the server asks itself after it.
-        done = self._round + (1 if self._client else 0)
+        done = self._state + (1 if self._client else 0)
         is_last = done >= self.cfg.federate.total_round_num
         return bool(options.examples and (is_last or not done % options.every))
 
@@ -81,7 +81,7 @@ class LanguageTrainer(AdapterTrainer):
         """What generation is scored by, over this client's test examples."""
         metric = self.cfg.fedsa.eval.generate.metric
         with random_state(
-            self.cfg.seed, self._client, self._round, "generate"
+            self.cfg.seed, self._client, self._state, "generate"
         ):
             if metric == "pass_at_1":
                 return self._pass_rates()

@@ -11,6 +11,7 @@ from federatedscope.core.message import Message
 from federatedscope.core.workers import Server
 
 from fs_plugins.errors import RunError
+from fs_plugins.wire.messages import Admission, round_of, state_of
 
 logger = logging.getLogger("federatedscope.fs_plugins")
 MAX_REPEATS = 10  # of one round; FederatedScope's own limit
@@ -78,6 +79,34 @@ class AttendingServer(Server):  # type: ignore[misc]
         return receivers
 
     @property
+    def round(self) -> int:
+        """The round that trains, or the next one to train, from 1."""
+        return round_of(self.state)
+
+    def _post(
+        self, msg_type: str, receivers: list[int], content: Any, rnd: int
+    ) -> None:
+        """Send a message.
+
+        Args:
+            msg_type: its kind.
+            receivers: IDs of clients.
+            content: what ``to_content`` of that kind gives.
+            rnd: the round that it belongs to.
+
+        """
+        self.comm_manager.send(
+            Message(
+                msg_type=msg_type,
+                sender=self.ID,
+                receiver=receivers,
+                state=state_of(rnd),
+                timestamp=self.cur_timestamp,
+                content=content,
+            )
+        )
+
+    @property
     def _present(self) -> set[int]:
         return set(self.comm_manager.neighbors) - self.absent
 
@@ -121,11 +150,11 @@ class AttendingServer(Server):  # type: ignore[misc]
         self._repeats += 1
         if self._repeats > MAX_REPEATS:
             raise RunError(
-                f"round {self.state + 1} was repeated {MAX_REPEATS} times "
+                f"round {self.round} was repeated {MAX_REPEATS} times "
                 f"without {self._cfg.fedsa.min_received} good update(s); "
                 "the log says why each was refused"
             )
-        logger.warning("round %d is repeated", self.state)
+        logger.warning("round %d is repeated", self.round)
         self.aggregator.reset()
         self.msg_buffer["train"][self.state].clear()
         self.broadcast_model_para(
@@ -160,16 +189,8 @@ class AttendingServer(Server):  # type: ignore[misc]
         client = message.sender
         is_known = client in self.comm_manager.neighbors
         self.comm_manager.add_neighbors(client, message.content)
-        self.comm_manager.send(
-            Message(
-                msg_type="assign_client_id",
-                sender=self.ID,
-                receiver=[client],
-                state=self.state,
-                timestamp=self.cur_timestamp,
-                content={"run": self._run},
-            )
-        )
+        admission = Admission(self._run).to_content()
+        self._post("assign_client_id", [client], admission, self.round)
         if not is_known:
             super().callback_funcs_for_join_in(message)
         elif self._has_started:
@@ -215,7 +236,7 @@ class AttendingServer(Server):  # type: ignore[misc]
         for client in sorted(training | evaluating):
             logger.warning(
                 "round %d: client %d %s; the others go on",
-                self.state,
+                self.round,
                 client,
                 why,
             )
