@@ -10,9 +10,9 @@ from typing import Any
 
 from fs_plugins.config.load import Experiment
 from fs_plugins.errors import UserError
-from fs_plugins.experiment import runner
-from fs_plugins.experiment.runs import Run, load_run
+from fs_plugins.experiment import runner, runs
 from fs_plugins.listeners import Listener
+from fs_plugins.report import comparison
 from fs_plugins.scope import RunScope
 from fs_plugins.terms import GIVEN
 

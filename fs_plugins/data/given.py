@@ -70,7 +70,10 @@ def examples_of(data: Any, where: str, names: Sequence[str] = ()) -> Examples:
     """
     if isinstance(data, Examples):
         return data
-    rows = data.to_dict("records") if hasattr(data, "iloc") else [*data]
+    try:
+        rows = data.to_dict("records") if hasattr(data, "iloc") else [*data]
+    except TypeError:  # nothing that has parts
+        rows = []
     if not rows or not all(isinstance(row, Mapping) for row in rows):
         raise UserError(
             f"{where}: it is no data set with rows of named columns, or it "
