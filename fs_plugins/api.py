@@ -100,7 +100,7 @@ def run(
             ``datasets.Dataset``, a pandas frame or a list of mappings; or a
             mapping with such a set for ``train`` and one for ``test``.
         listeners: are told what happens during the run.
-        progress: show the progress on standard error.
+        progress: show the progress.
         verbose: show FederatedScope's log, too.
         overrides: values of the configuration by key, with ``__`` in place
             of each dot.
@@ -150,7 +150,7 @@ def resume(
         tokenizer: likewise.
         data: likewise.
         listeners: are told what happens during the run.
-        progress: show the progress on standard error.
+        progress: show the progress.
         verbose: show FederatedScope's log, too.
         force: the configuration, the data or the model may have changed.
         overrides: as for ``run``.
