@@ -1,32 +1,18 @@
 """How shared parameters become one.
 
-FederatedScope has no registry for aggregators; this is ours.  The name of
-one is a value of ``fedsa.aggregator``.
+The name of an aggregator is a value of ``fedsa.aggregator``.
 """
 
-from fs_plugins.aggregator.base import AGGREGATOR_ARGS, Aggregator
-from fs_plugins.aggregator.products import FedEx, FlexLoRA, FLoRA, HetLoRA
-from fs_plugins.aggregator.robust import Median, TrimmedMean
-from fs_plugins.aggregator.server_optimizer import FedAdam, FedAvgM
-from fs_plugins.aggregator.weighted_average import WeightedAverage
+from typing import TYPE_CHECKING, Any
 
-AGGREGATORS: dict[str, type[Aggregator]] = {}
+from fs_plugins.aggregator.registry import (
+    AGGREGATOR_ARGS,
+    AGGREGATORS,
+    register_aggregator,
+)
 
-
-def register_aggregator(name: str, aggregator: type[Aggregator]) -> None:
-    """Make ``aggregator`` available as ``fedsa.aggregator: <name>``."""
-    AGGREGATORS[name] = aggregator
-
-
-register_aggregator("weighted_average", WeightedAverage)
-register_aggregator("median", Median)
-register_aggregator("trimmed_mean", TrimmedMean)
-register_aggregator("fedavgm", FedAvgM)
-register_aggregator("fedadam", FedAdam)
-register_aggregator("flora", FLoRA)
-register_aggregator("fedex", FedEx)
-register_aggregator("flexlora", FlexLoRA)
-register_aggregator("hetlora", HetLoRA)
+if TYPE_CHECKING:
+    from fs_plugins.aggregator.base import Aggregator
 
 __all__ = [
     "AGGREGATORS",
@@ -34,3 +20,12 @@ __all__ = [
     "Aggregator",
     "register_aggregator",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the base class, and torch with it, when it is asked for."""
+    if name != "Aggregator":
+        raise AttributeError(name)
+    from fs_plugins.aggregator.base import Aggregator
+
+    return Aggregator

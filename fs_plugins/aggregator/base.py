@@ -7,19 +7,10 @@ from pathlib import Path
 
 import torch
 
+from fs_plugins.aggregator.registry import AGGREGATOR_ARGS
 from fs_plugins.model.delta import Delta
 from fs_plugins.state.files import write_file
 from fs_plugins.wire import Tensors
-
-# fedsa.aggregator_args: what some of them can be told
-AGGREGATOR_ARGS = {
-    "lr": 1.0,
-    "momentum": 0.9,
-    "beta1": 0.9,
-    "beta2": 0.99,
-    "tau": 1e-3,
-    "trim": 0.1,
-}
 
 
 class Aggregator(abc.ABC):
@@ -33,21 +24,21 @@ class Aggregator(abc.ABC):
         delta: what is added to the base model.
 
     Attributes:
-        source: where it was published.
-        takes_pairs: needs A and B of every layer.
+        source: where it was published, for one of a user's own.
+        needs_pairs: needs A and B of every layer.
         mixes_ranks: clients may have different ranks; a client of rank k
             has the first k rows of A and columns of B.
         changes_base: adds to ``delta``, which travels beside ``shared``.
-        starts_afresh: each round begins with an A that is drawn anew and a B
+        reinitializes: each round begins with an A that is drawn anew and a B
             of zero, the same everywhere, which need not travel.
 
     """
 
     source = ""
-    takes_pairs = False
+    needs_pairs = False
     mixes_ranks = False
     changes_base = False
-    starts_afresh = False
+    reinitializes = False
 
     def __init__(
         self,

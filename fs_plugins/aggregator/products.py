@@ -23,7 +23,7 @@ class _Products(WeightedAverage):
     else is shared, a head say, is averaged.
     """
 
-    takes_pairs = True
+    needs_pairs = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -82,13 +82,13 @@ class FLoRA(_Products):
     """Stack the clients' factors, add their product to the base, start afresh.
 
     W = W + s sum_i w_i B_i A_i.
-    """
 
-    source = "Wang et al., NeurIPS 2024 (arXiv 2409.05976)"
+    (Wang et al., NeurIPS 2024 (arXiv 2409.05976))
+    """
 
     mixes_ranks = True
     changes_base = True
-    starts_afresh = True
+    reinitializes = True
 
     def finish(self) -> None:
         """The base model changes by mean(B A)."""
@@ -104,9 +104,9 @@ class FedEx(_Products):
     W = W + s (mean(B A) - mean(B) mean(A)).  With n clients this has rank
     (n - 1) r: it is the sum over all but the last of
     w_i (B_i - mean(B)) (A_i - A_n).
-    """
 
-    source = "Singhal et al., ACL 2025 (arXiv 2410.09432)"
+    (Singhal et al., ACL 2025 (arXiv 2410.09432))
+    """
 
     mixes_ranks = False
     changes_base = True
@@ -142,9 +142,9 @@ class FlexLoRA(_Products):
 
     mean(B A) = U S V^T;  A = V^T and B = U S, as many of the largest singular
     values as a client has ranks.
-    """
 
-    source = "Bai et al., NeurIPS 2024 (arXiv 2402.11505)"
+    (Bai et al., NeurIPS 2024 (arXiv 2402.11505))
+    """
 
     mixes_ranks = True
 
@@ -188,11 +188,11 @@ class HetLoRA(WeightedAverage):
 
     A layer's clients are weighed by the norm of its B A.  The clients do not
     prune their own ranks, as they may in the paper.
+
+    (Cho et al., EMNLP 2024 (arXiv 2401.06432))
     """
 
-    source = "Cho et al., EMNLP 2024 (arXiv 2401.06432)"
-
-    takes_pairs = True
+    needs_pairs = True
     mixes_ranks = True
 
     def add(self, update: Tensors, samples: int) -> None:

@@ -17,9 +17,9 @@ class TrimmedMean(Aggregator):
 
     Of n values the ``trim * n`` (rounded down) largest and as many smallest
     are left out.
-    """
 
-    source = "Yin et al., ICML 2018, definition 2"
+    (Yin et al., ICML 2018, definition 2)
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -50,9 +50,10 @@ class TrimmedMean(Aggregator):
 
 
 class Median(TrimmedMean):
-    """The median of each coordinate: of the two in the middle, the mean."""
+    """The median of each coordinate: of the two in the middle, the mean.
 
-    source = "Yin et al., ICML 2018, definition 1"
+    (Yin et al., ICML 2018, definition 1)
+    """
 
     def _middle(self, ordered: torch.Tensor) -> torch.Tensor:
         cut = (len(ordered) - 1) // 2

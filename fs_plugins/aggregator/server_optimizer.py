@@ -10,9 +10,10 @@ from fs_plugins.wire import Tensors
 
 
 class FedAvgM(WeightedAverage):
-    """Momentum at the server: v = momentum v + average - x; x = x + lr v."""
+    """Momentum at the server: v = momentum v + average - x; x = x + lr v.
 
-    source = "Hsu et al., arXiv 1909.06335"
+    (Hsu et al., arXiv 1909.06335)
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -57,9 +58,9 @@ class FedAdam(FedAvgM):
 
     d = average - x;  m = beta1 m + (1 - beta1) d;
     v = beta2 v + (1 - beta2) d^2, from tau^2;  x = x + lr m / (sqrt(v) + tau).
-    """
 
-    source = "Reddi et al., ICLR 2021, algorithm 2"
+    (Reddi et al., ICLR 2021, algorithm 2)
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

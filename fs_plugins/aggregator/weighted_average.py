@@ -18,9 +18,10 @@ class WeightedAverage(Aggregator):
 
     Holds one running sum in float64, however many clients there are, and
     rounds once, at the end.
+
+    (McMahan et al., AISTATS 2017)
     """
 
-    source = "McMahan et al., AISTATS 2017"
     mixes_ranks = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -43,10 +43,9 @@ def action_of(policy: Policy, role: Role) -> str:
 def aggregators_table() -> Table:
     """How the server combines what clients share."""
     rows = []
-    for name, aggregator in AGGREGATORS.items():
-        text = (aggregator.__doc__ or "").strip()
-        rule = text.split("\n\n")[0].replace("\n", " ")
-        rows.append((name, rule, aggregator.source))
+    for name in AGGREGATORS:
+        described = AGGREGATORS.describe(name)
+        rows.append((name, described.rule, described.source))
     return Table(
         "aggregators (fedsa.aggregator)",
         ("aggregator", "rule", "source"),

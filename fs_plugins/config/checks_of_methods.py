@@ -16,7 +16,7 @@ def check_lora(cfg: Any, policy: Policy) -> None:
     name = f"fedsa.aggregator: {cfg.fedsa.aggregator}"
     rounds = [policy.in_round(rnd) for rnd in (1, 2)]
     shares_both = all(p.A is p.B is Action.SHARE for p in rounds)
-    if aggregator.takes_pairs and not shares_both:
+    if aggregator.needs_pairs and not shares_both:
         raise UserError(
             f"{name} needs A and B of every client in every round; "
             f"federate.method {cfg.federate.method} shares "
@@ -31,14 +31,14 @@ def check_lora(cfg: Any, policy: Policy) -> None:
         )
     has_private = policy.PRIVATE is Action.KEEP
     for key, is_asked, is_start_bound in (
-        (name, aggregator.takes_pairs, aggregator.starts_afresh),
+        (name, aggregator.needs_pairs, aggregator.reinitializes),
         ("fedsa.ranks", bool(ranks), True),
         (f"federate.method: {cfg.federate.method}", has_private, True),
         ("fedsa.scale_by_clients", cfg.fedsa.scale_by_clients, False),
     ):
         if is_asked:
             _check_plain_lora(cfg, key, is_start_bound)
-    if aggregator.starts_afresh:
+    if aggregator.reinitializes:
         _check_fresh_start(cfg, name)
     if ranks:
         _check_ranks(cfg, ranks, has_private or policy.in_turn)

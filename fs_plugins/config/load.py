@@ -19,15 +19,23 @@ _KINDS = {option.key: option.kind for option in (*OPTIONS, *HOST_OPTIONS)}
 _ADAPTER = "llm.adapter.args"
 
 
-def load_config(experiment: str | Path, overrides: Sequence[str] = ()) -> Any:
+# a YAML file, perhaps with variations, or what such a file says
+Experiment = str | Path | Mapping[str, Any]
+# words 'key value ...' as on a command line, or values by key
+Overrides = Sequence[str] | Mapping[str, Any]
+
+
+def load_config(experiment: Experiment, overrides: Overrides = ()) -> Any:
     """The configuration of an experiment, complete and checked.
 
     Args:
         experiment: a YAML file, perhaps with variations: ``a.yaml+ffa+vera``
             is a.yaml with what ``variations/ffa.yaml`` and then
-            ``variations/vera.yaml`` set in its place.
+            ``variations/vera.yaml`` set in its place.  Or what such a file
+            says, as a mapping or a configuration of FederatedScope.
         overrides: ``key value`` pairs, which come last; a value is read as
-            in a YAML file.
+            in a YAML file.  Or a mapping: a dot or two underscores are
+            between the parts of a key.
 
     Raises:
         UserError: the file is missing or broken, a key is unknown, a value
@@ -37,16 +45,24 @@ def load_config(experiment: str | Path, overrides: Sequence[str] = ()) -> Any:
     from federatedscope.core.configs.config import global_cfg
 
     cfg = global_cfg.clone()
-    files = files_of(experiment)
     chosen: dict[str, Any] = {}
-    for file in files:
-        _choose(chosen, _pairs_of(file))
-    _choose(chosen, _words(cfg, overrides))
+    folder = Path()
+    if isinstance(experiment, Mapping):
+        _choose(chosen, _values(experiment))
+    else:
+        files = files_of(experiment)
+        folder = files[0].parent
+        for file in files:
+            _choose(chosen, _pairs_of(file))
+    if isinstance(overrides, Mapping):
+        _choose(chosen, _values(overrides))
+    else:
+        _choose(chosen, _words(cfg, overrides))
     plugins = _KINDS["fedsa.plugins"].read(
         "fedsa.plugins", chosen.get("fedsa.plugins", [])
     )
     # What they register is known from here on.
-    plugins = [_found(name, files[0].parent) for name in plugins]
+    plugins = [_found(name, folder) for name in plugins]
     load_plugins(plugins)
     for key, value in chosen.items():
         _set(cfg, key, value)
@@ -59,7 +75,9 @@ def load_config(experiment: str | Path, overrides: Sequence[str] = ()) -> Any:
     except UserError:
         raise
     except (ValueError, AssertionError) as error:
-        raise UserError(f"{short(experiment)}: {one_line(error)}") from error
+        raise UserError(
+            f"{short(name_of(experiment))}: {one_line(error)}"
+        ) from error
     return cfg
 
 
@@ -84,6 +102,28 @@ def _pairs_of(file: Path) -> dict[str, Any]:
             )
         pairs[key] = value
     return pairs
+
+
+def _values(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a mapping, or of a configuration, by keys with dots."""
+    if hasattr(tree, "merge_from_file"):  # a configuration
+        return difference({}, tree)
+    pairs: dict[str, Any] = {}
+    for key, value in flatten(tree):
+        key = key.replace("__", ".")
+        if key in pairs:
+            raise UserError(f"{short(key)}: it is given twice")
+        pairs[key] = _as_in_yaml(value)
+    return pairs
+
+
+def _as_in_yaml(value: Any) -> Any:
+    """A value of Python, as it would be in a YAML file."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, (tuple, list)):
+        return [_as_in_yaml(each) for each in value]
+    return value
 
 
 def _words(cfg: Any, overrides: Sequence[str]) -> dict[str, Any]:
@@ -167,8 +207,10 @@ def variations_of(base: Path) -> dict[str, Path]:
     return {file.stem: file for file in files}
 
 
-def name_of(experiment: str | Path) -> str:
+def name_of(experiment: Experiment) -> str:
     """A short name: ``rte+ffa`` for ``yaml_configs/glue/rte.yaml+ffa``."""
+    if isinstance(experiment, Mapping):
+        return "experiment"
     return "+".join(file.stem for file in files_of(experiment))
 
 

@@ -1,5 +1,6 @@
 """Files of the user's own that register methods, aggregators and the like."""
 
+import hashlib
 import importlib.util
 import os
 import sys
@@ -13,8 +14,6 @@ from fs_plugins.errors import UserError
 from fs_plugins.listeners import LISTENERS
 from fs_plugins.policy import METHODS, PEFT_METHODS
 
-_loaded: set[Path] = set()
-
 
 def load_plugins(files: Sequence[str]) -> None:
     """Import the files of ``fedsa.plugins``, each once.
@@ -25,24 +24,30 @@ def load_plugins(files: Sequence[str]) -> None:
     """
     for name in files:
         file = Path(os.path.expanduser(name)).absolute()
-        if file in _loaded:
+        module_name = _module_name(file)
+        if module_name in sys.modules:
             continue
         if not file.is_file():
             raise UserError(f"fedsa.plugins: there is no file {name}")
         before = _registered()
-        _import(file, name)
+        _import(file, name, module_name)
         if _registered() == before:
+            del sys.modules[module_name]
             raise UserError(
                 f"fedsa.plugins: {name} registers nothing; call "
                 "register_method, register_aggregator, register_examples, "
                 "register_peft_method, register_listener or a register_... of "
                 "federatedscope.register in it"
             )
-        _loaded.add(file)
 
 
-def _import(file: Path, name: str) -> None:
-    module_name = f"fs_plugins_of_the_user.{file.stem}"
+def _module_name(file: Path) -> str:
+    """One that no file of the same name in another folder has."""
+    digest = hashlib.sha256(str(file).encode()).hexdigest()[:8]
+    return f"fs_plugins_of_the_user.{file.stem}_{digest}"
+
+
+def _import(file: Path, name: str, module_name: str) -> None:
     spec = importlib.util.spec_from_file_location(module_name, file)
     if spec is None or spec.loader is None:
         raise UserError(f"fedsa.plugins: {name} is not a Python file")

@@ -25,6 +25,7 @@ from fs_plugins.experiment.model_settings import resolve_model
 from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.model.inputs import Inputs, inputs_of, longest_text
 from fs_plugins.model.pretrained import load_model_config
+from fs_plugins.scope import begin_run
 from fs_plugins.terms import (
     CAUSAL,
     CLASSIFICATION,
@@ -59,6 +60,7 @@ def load(cfg: Any, client_cfgs: Any) -> tuple[Any, Any]:
         UserError: the data, the model and the trainer don't fit.
 
     """
+    begin_run()
     name, _, family = cfg.data.type.rpartition("@")
     model = resolve_model(cfg)
     model_config = load_model_config(model, cfg.llm.cache.model)

@@ -5,6 +5,7 @@ import errno
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,14 @@ from fs_plugins.config.checks import (
     notes_on,
     why_not_resumable,
 )
-from fs_plugins.config.load import load_config, name_of, one_line, update
+from fs_plugins.config.load import (
+    Experiment,
+    Overrides,
+    load_config,
+    name_of,
+    one_line,
+    update,
+)
 from fs_plugins.errors import RunError, UserError
 from fs_plugins.experiment.adapters import save_adapters
 from fs_plugins.experiment.checkpoint import Checkpoints
@@ -33,10 +41,14 @@ from fs_plugins.experiment.signals import Stops
 from fs_plugins.experiment.summary import facts_of
 from fs_plugins.experiment.track import tracker_for
 from fs_plugins.experiment.trials import check_batches, check_saved
+from fs_plugins.experiment.turns import taking_turns
 from fs_plugins.host import find_host
-from fs_plugins.listeners import listeners_of
+from fs_plugins.listeners import Listener, listeners_of
 from fs_plugins.notes import note
-from fs_plugins.settings import is_client
+from fs_plugins.scope import RunScope, building
+from fs_plugins.settings import (
+    is_client,
+)
 
 # What a full or read-only disk answers.
 _NO_ROOM = (
@@ -50,19 +62,23 @@ _NO_ROOM = (
 
 
 def run(
-    experiment: str | Path,
-    overrides: Sequence[str] = (),
+    experiment: Experiment,
+    overrides: Overrides = (),
     quiet: bool = False,
     verbose: bool = False,
+    listeners: Sequence[Listener] = (),
+    scope: RunScope | None = None,
 ) -> dict[str, Any]:
     """Run an experiment on the host.
 
     Args:
-        experiment: a YAML file of FederatedScope, perhaps with variations;
-            see ``load_config``.
-        overrides: ``key value`` pairs.
+        experiment: a YAML file of FederatedScope, perhaps with variations,
+            or what such a file says; see ``load_config``.
+        overrides: ``key value`` pairs, or values by key.
         quiet: show no progress.
         verbose: show the host's log.
+        listeners: are told what happens, beside the run's own.
+        scope: holds what the user hands to the run.
 
     Returns:
         ``outdir``, the folder of the results, and what ``summary.json`` in it
@@ -74,21 +90,28 @@ def run(
         Interrupted: by Ctrl-C or SIGTERM, between two rounds.
 
     """
-    if not verbose:
-        silence()
     begin = time.perf_counter()
-    cfg = load_config(experiment, overrides)
-    with new_folder(cfg, verbose) as folder:
-        return _run(cfg, folder, name_of(experiment), quiet, begin)
+    with taking_turns() as turns:
+        if not verbose:
+            silence()
+        cfg = load_config(experiment, overrides)
+        name = name_of(experiment)
+        with new_folder(cfg, verbose) as folder:
+            return _run(
+                _Job(cfg, folder, name, begin, quiet, [*listeners, turns]),
+                scope,
+            )
 
 
 def resume(
     folder: Path,
-    experiment: str | Path = "",
-    overrides: Sequence[str] = (),
+    experiment: Experiment = "",
+    overrides: Overrides = (),
     force: bool = False,
     quiet: bool = False,
     verbose: bool = False,
+    listeners: Sequence[Listener] = (),
+    scope: RunScope | None = None,
 ) -> dict[str, Any]:
     """Go on with a standalone run, from its newest checkpoint.
 
@@ -98,10 +121,12 @@ def resume(
     Args:
         folder: the run's.
         experiment: by default what the run was begun with.
-        overrides: ``key value`` pairs.
+        overrides: ``key value`` pairs, or values by key.
         force: configuration, data, base model and plugins may have changed.
         quiet: show no progress.
         verbose: show the host's log.
+        listeners: are told what happens, beside the run's own.
+        scope: holds what the user hands to the run.
 
     Returns:
         As ``run``.
@@ -112,9 +137,29 @@ def resume(
         RunError, Interrupted: as ``run``.
 
     """
-    if not verbose:
-        silence()
     begin = time.perf_counter()
+    with taking_turns() as turns:
+        if not verbose:
+            silence()
+        cfg, asked = _to_resume(folder, experiment, overrides, force)
+        with old_folder(folder, verbose):
+            if cfg.wandb.use:
+                from federatedscope.core.auxiliaries.logging import init_wandb
+
+                init_wandb(cfg)
+            told = [*listeners, turns]
+            return _run(
+                _Job(
+                    cfg, folder, folder.name, begin, quiet, told, asked, force
+                ),
+                scope,
+            )
+
+
+def _to_resume(
+    folder: Path, experiment: Experiment, overrides: Overrides, force: bool
+) -> tuple[Any, Any]:
+    """The configuration of a run that goes on, and what was asked for."""
     files = RunFolder(folder)
     old = files.load_asked()
     new = load_config(experiment or files.asked, overrides)
@@ -130,42 +175,45 @@ def resume(
     new.expname, new.outdir = old.expname, old.outdir
     cfg = new.clone()
     cfg.outdir = str(folder)
-    with old_folder(folder, verbose):
-        if cfg.wandb.use:
-            from federatedscope.core.auxiliaries.logging import init_wandb
-
-            init_wandb(cfg)
-        return _run(cfg, folder, folder.name, quiet, begin, new, force)
+    return cfg, new
 
 
-def _run(
-    cfg: Any,
-    folder: Path,
-    name: str,
-    quiet: bool,
-    begin: float,
-    resumed: Any = None,
-    force: bool = False,
-) -> dict[str, Any]:
-    """Everything that happens in the run's folder.
+@dataclass(frozen=True)
+class _Job:
+    """A run that is about to be built.
 
-    Args:
+    Attributes:
         cfg: the configuration.
         folder: the run's.
         name: of the run, for the reader.
-        quiet: show no progress.
         begin: when it began, by ``time.perf_counter``.
+        quiet: show no progress.
+        listeners: are told what happens, after the run's own.
         resumed: what a run that goes on is now asked for, which is noted
             once its checkpoint is found to be good.
         force: what it was begun with may have changed.
 
     """
+
+    cfg: Any
+    folder: Path
+    name: str
+    begin: float
+    quiet: bool
+    listeners: Sequence[Listener]
+    resumed: Any = None
+    force: bool = False
+
+
+def _run(job: _Job, scope: RunScope | None) -> dict[str, Any]:
+    """Everything that happens in the run's folder."""
+    cfg, folder = job.cfg, job.folder
     for sentence in notes_on(cfg):
         note(sentence)
     files, host = RunFolder(folder), find_host()
     facts = facts_of(cfg, {"host": host.name, "host_version": host.version})
     try:
-        runner = build_runner(cfg)
+        runner = build_runner(cfg, scope)
         if is_client(cfg):
             runner.run()
             save_adapters(runner, files.adapters)
@@ -181,23 +229,24 @@ def _run(
             runner,
             [
                 recorder,
-                *progress_for(name, facts["rounds"], quiet),
+                *progress_for(job.name, facts["rounds"], job.quiet),
                 *tracker_for(cfg, folder),
                 *listeners_of(cfg.fedsa.plugins),
                 *([checkpoints, stops] if is_resumable else []),
+                *job.listeners,
             ],
             pauses=is_resumable,
         )
-        if resumed is not None:
-            checkpoints.restore(force)
-            remember(resumed, folder)
+        if job.resumed is not None:
+            checkpoints.restore(job.force)
+            remember(job.resumed, folder)
             files.remove_summary()
         with _wandb_ends(cfg):
             try:
                 _run_rounds(run, checkpoints, stops, is_resumable)
             finally:
                 save_adapters(runner, files.adapters)
-        seconds = time.perf_counter() - begin
+        seconds = time.perf_counter() - job.begin
         try:  # a run that is killed meanwhile has not finished
             problem = check_saved(runner, files.adapters)
         finally:
@@ -251,11 +300,12 @@ def silence() -> None:
     log.propagate = False
 
 
-def build_runner(cfg: Any) -> Any:
+def build_runner(cfg: Any, scope: RunScope | None = None) -> Any:
     """Everything that comes before the first round, in the host's order.
 
     Args:
         cfg: the configuration; what the data change in it is merged.
+        scope: holds what the user hands to the run.
 
     Returns:
         The host's runner, not yet run.
@@ -277,21 +327,22 @@ def build_runner(cfg: Any) -> Any:
     # fewer for a product, which then rounds otherwise.
     torch.set_num_threads(torch.get_num_threads())
     try:
-        data, modified = get_data(config=cfg.clone(), client_cfgs=None)
-        update(cfg, modified)
-        check_metrics(cfg)
-        only = cfg.federate.client_idx_for_local_train
-        if only:
-            cfg.federate.client_num = 1
-            data = {0: data.get(0), 1: data[only]}
-        cfg.freeze()
-        runner = get_runner(
-            data=data,
-            server_class=get_server_cls(cfg),
-            client_class=get_client_cls(cfg),
-            config=cfg.clone(),
-            client_configs=None,
-        )
+        with building(scope or RunScope()):
+            data, modified = get_data(config=cfg.clone(), client_cfgs=None)
+            update(cfg, modified)
+            check_metrics(cfg)
+            only = cfg.federate.client_idx_for_local_train
+            if only:
+                cfg.federate.client_num = 1
+                data = {0: data.get(0), 1: data[only]}
+            cfg.freeze()
+            runner = get_runner(
+                data=data,
+                server_class=get_server_cls(cfg),
+                client_class=get_client_cls(cfg),
+                config=cfg.clone(),
+                client_configs=None,
+            )
         check_batches(runner)
         return runner
     except UserError:

@@ -14,8 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
-import numpy as np
-
 from fs_plugins.errors import UserError
 
 
@@ -157,10 +155,13 @@ class _NumpyWithInt:
     int = int
 
     def __getattr__(self, name: str) -> Any:
+        import numpy as np
+
         return getattr(np, name)
 
 
 def _group_sampler() -> bool:
+    import numpy as np
     from federatedscope.core import sampler
 
     module: Any = sampler
@@ -186,6 +187,8 @@ def _plain_numbers() -> bool:
 
 def _plain(value: Any) -> Any:
     """Numbers of numpy as numbers of Python, however deep they lie."""
+    import numpy as np
+
     if isinstance(value, dict):
         return {key: _plain(each) for key, each in value.items()}
     if isinstance(value, list):

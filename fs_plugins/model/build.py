@@ -2,7 +2,6 @@
 
 import copy
 from typing import Any
-from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from fs_plugins.model.adapter import put_adapter
 from fs_plugins.model.pretrained import load_base
 from fs_plugins.notes import note
+from fs_plugins.scope import current_scope
 
 
 class AdapterModel(nn.Module):
@@ -61,15 +61,12 @@ class AdapterModel(nn.Module):
         return self.model.load_state_dict(state_dict, strict=False)
 
 
-_built: "WeakValueDictionary[str, AdapterModel]" = WeakValueDictionary()
-
-
 def build(model_config: Any) -> AdapterModel:
     """The model of ``model.type: <hub name or folder>@huggingface_llm``.
 
     The adapter and the head are drawn from the run's seed alone, so that
-    every participant and every method starts from the same ones.  Models of
-    the same configuration share one frozen base model.
+    every participant and every method starts from the same ones.  All models
+    of a run that have the same configuration share one frozen base model.
 
     Raises:
         UserError: the model cannot be loaded, or the adapter not be put on.
@@ -77,36 +74,26 @@ def build(model_config: Any) -> AdapterModel:
     """
     key = repr((model_config.type, model_config.task, model_config.num_labels))
     key += repr(dict(model_config.adapter))
-    first = _built.get(key)
-    if first is not None:
-        model = _twin(first)
-    else:
-        with torch.random.fork_rng():
-            torch.manual_seed(model_config.adapter.seed)
-            base = load_base(model_config)
-            if base.remark:
-                note(base.remark)
-            model = AdapterModel(put_adapter(base, model_config))
-    # The newest one: the first may be garbage of a run that is over, and
-    # once it is collected the next model would get a base of its own.
-    _built[key] = model
-    return model
+    built: list[AdapterModel] = current_scope().once(("models", key), list)
+    if built:
+        return _twin(built[0])
+    with torch.random.fork_rng():
+        torch.manual_seed(model_config.adapter.seed)
+        base = load_base(model_config)
+        if base.remark:
+            note(base.remark)
+        built.append(AdapterModel(put_adapter(base, model_config)))
+    return built[0]
 
 
 def free_base(model: Any) -> None:
     """Give the memory of a model's frozen weights back.
 
-    Neither the model nor any other on the same base is of use after this;
-    the next one that is built loads the base again.
+    Neither the model nor any other on the same base is of use after this.
     """
-    frozen = {
-        id(p): p for p in model.parameters() if not p.requires_grad
-    }  # fmt: skip
-    for key, other in list(_built.items()):
-        if any(id(p) in frozen for p in other.parameters()):
-            del _built[key]
-    for parameter in frozen.values():
-        parameter.data = parameter.data.new_empty(0)
+    for parameter in model.parameters():
+        if not parameter.requires_grad:
+            parameter.data = parameter.data.new_empty(0)
 
 
 def _twin(first: AdapterModel) -> AdapterModel:

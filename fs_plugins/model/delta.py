@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
-from weakref import WeakValueDictionary
 
 import torch
 from torch import nn
@@ -127,17 +126,6 @@ class Delta:
             return output + change.to(output.dtype)
 
         return add
-
-
-_of_run: "WeakValueDictionary[str, Delta]" = WeakValueDictionary()
-
-
-def delta_of(cfg: Any) -> Delta:
-    """The one that all workers of a run in this process use."""
-    delta = _of_run.get(cfg.outdir)
-    if delta is None:
-        delta = _of_run[cfg.outdir] = Delta()
-    return delta
 
 
 def check_delta(tensors: Tensors, layers: Pairs) -> None:

@@ -228,26 +228,29 @@ class Cache:
         self.size -= _size(self._files.pop(file, {}))
 
 
-_cache = Cache(0)  # one for all clients of a process
+def cache_for(cfg: Any) -> Cache:
+    """An empty one, of the size of ``fedsa.state.cache``, for all clients."""
+    return Cache(int(cfg.fedsa.state.cache * 1e6))
 
 
-def kept_for(client: int, initial: Tensors, cfg: Any, run: str = "") -> Kept:
+def kept_for(
+    client: int, initial: Tensors, cfg: Any, cache: Cache, run: str = ""
+) -> Kept:
     """What a client keeps, where ``fedsa.state`` wants it.
 
     Args:
         client: its ID.
         initial: the values that every client starts from.
         cfg: the configuration.
+        cache: of the files that were used last; one for all clients.
         run: the server's name for a distributed run; its clients are
             processes that may be started again, so theirs are always files.
 
     """
-    own = cfg.fedsa.state
-    if own.backend == "memory" and not run:
+    if cfg.fedsa.state.backend == "memory" and not run:
         return KeptInMemory(initial)
-    _cache.limit = int(own.cache * 1e6)
     file = _folder(cfg, run) / f"client_{client}.safetensors"
-    return KeptOnDisk(initial, file, _cache)
+    return KeptOnDisk(initial, file, cache)
 
 
 def _folder(cfg: Any, run: str) -> Path:

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -12,8 +11,8 @@ from fs_plugins.aggregator import AGGREGATORS, Aggregator
 from fs_plugins.errors import UserError
 from fs_plugins.model.delta import (
     DELTA,
+    Delta,
     check_delta,
-    delta_of,
     most_bytes,
 )
 from fs_plugins.model.factors import check_factors
@@ -26,6 +25,7 @@ from fs_plugins.policy import (
     pairs_of,
     roles_of,
 )
+from fs_plugins.scope import current_scope
 from fs_plugins.seeds import random_state
 from fs_plugins.settings import (
     peft_method_of,
@@ -33,7 +33,7 @@ from fs_plugins.settings import (
     policy_from,
     rank_of,
 )
-from fs_plugins.state import Kept, KeptInMemory, kept_for
+from fs_plugins.state import Kept, KeptInMemory, cache_for, kept_for
 from fs_plugins.wire import Tensors, decode, encode, spec_of
 
 
@@ -63,7 +63,7 @@ class AdapterParameters:
     """
 
     def __init__(self, model: nn.Module, cfg: Any) -> None:
-        policy = policy_from(cfg)
+        scope, policy = current_scope(), policy_from(cfg)
         self.inner: Any = getattr(model, "model", model)
         trainable = {
             name: parameter
@@ -94,13 +94,15 @@ class AdapterParameters:
                 "this model has: it trains "
                 f"{', '.join(sorted({r.value for r in self.roles.values()}))}"
             )
-        self.delta = delta_of(cfg)
+        self.delta = scope.once(("delta", cfg.outdir), Delta)
+        # of the files of what clients keep
+        self._cache = scope.once("cache", lambda: cache_for(cfg))
         self._cfg = cfg
         self.policy = policy
         self._aggregator = AGGREGATORS[cfg.fedsa.aggregator]
         self._check_factors()
         self._pairs = (
-            pairs_of(self.roles) if self._aggregator.takes_pairs else {}
+            pairs_of(self.roles) if self._aggregator.needs_pairs else {}
         )
         self._in_turn = (
             KeptInMemory(self.initial_of(self.kept))
@@ -110,17 +112,17 @@ class AdapterParameters:
 
     def _check_factors(self) -> None:
         """Refuse layers whose A and B are not r rows and r columns."""
-        cfg, takes_pairs = self._cfg, self._aggregator.takes_pairs
+        cfg, needs_pairs = self._cfg, self._aggregator.needs_pairs
         aggregator = f"fedsa.aggregator: {cfg.fedsa.aggregator}"
         method = f"federate.method: {cfg.federate.method}"
         has_private = self.policy.PRIVATE is Action.KEEP
         for key, is_asked in (
-            (aggregator, takes_pairs),
+            (aggregator, needs_pairs),
             ("fedsa.ranks", bool(cfg.fedsa.ranks)),
             (method, has_private),
         ):
             if is_asked:
-                check_factors(self.inner, self.roles, key, takes_pairs)
+                check_factors(self.inner, self.roles, key, needs_pairs)
 
     @property
     def changes_base(self) -> bool:
@@ -144,7 +146,9 @@ class AdapterParameters:
     def kept_by(self, client: int, run: str = "") -> Kept:
         """A client's own, see ``kept_for``; or, in turn, the one of all."""
         initial = self._of_rank(client, self.initial_of(self.kept))
-        return self._in_turn or kept_for(client, initial, self._cfg, run)
+        return self._in_turn or kept_for(
+            client, initial, self._cfg, self._cache, run
+        )
 
     def initial_of(self, names: Iterable[str]) -> dict[str, torch.Tensor]:
         """The initial values of ``shared`` or ``kept``, say."""
@@ -169,7 +173,7 @@ class AdapterParameters:
     @property
     def _derived(self) -> set[str]:
         """What need not travel, as everyone can draw it."""
-        if not self._aggregator.starts_afresh:
+        if not self._aggregator.reinitializes:
             return set()
         return {name for pair in self._pairs.values() for name in pair}
 
@@ -302,13 +306,14 @@ def _refuse_zero(name: str, frozen: nn.Parameter, role: Role) -> None:
         )
 
 
-_of_model: "WeakKeyDictionary[nn.Module, AdapterParameters]" = (
-    WeakKeyDictionary()
-)
-
-
 def parameters_of(model: nn.Module, cfg: Any) -> AdapterParameters:
-    """The parameters of a model; one object for all that share the model."""
-    if model not in _of_model:
-        _of_model[model] = AdapterParameters(model, cfg)
-    return _of_model[model]
+    """The parameters of a model; one object for all that share the model.
+
+    Args:
+        model: a PEFT model, or a wrapper with one in ``.model``.
+        cfg: the configuration.
+
+    """
+    return current_scope().once(
+        ("parameters", model), lambda: AdapterParameters(model, cfg)
+    )

@@ -11,7 +11,6 @@ from helpers import args_of, everything_of, folder_of, resumed
 from safetensors.torch import load_file, save_file
 
 from fs_plugins.errors import UserError
-from fs_plugins.model import build
 
 
 class Killed(BaseException):
@@ -396,7 +395,6 @@ def test_what_a_run_depends_on_must_not_have_changed(
     )
     before = bytes_in(run)
     what = change(root, folder)
-    build._built.clear()  # as in a process of its own
     changed = f"{what} changed.*--force|the data are not those of the run"
     with pytest.raises(UserError, match=changed):
         resumed(run)

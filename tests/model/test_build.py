@@ -1,7 +1,5 @@
 """A frozen base model with an adapter."""
 
-import gc
-
 import pytest
 import torch
 from helpers import args_of
@@ -11,10 +9,11 @@ from helpers import args_of
 def build(lab):
     """Models of one configuration, built one after the other."""
     from fs_plugins.model.build import build
+    from fs_plugins.scope import RunScope, building
 
     cfg = lab.runner().cfg.model
-    gc.collect()
-    return lambda: build(cfg)
+    with building(RunScope()):
+        yield lambda: build(cfg)
 
 
 def trained(model):
@@ -34,18 +33,19 @@ def test_models_of_a_configuration_share_the_base_and_nothing_else(build):
         assert (one is other) == (name not in own)
 
 
-def test_the_base_is_shared_when_the_first_model_is_gone(build):
-    first = build()
-    second = build()
-    del first
-    gc.collect()
-    third, own = build(), trained(second).keys()
-    for (name, one), (_, other) in zip(
-        second.model.named_parameters(),
-        third.model.named_parameters(),
-        strict=True,
-    ):
-        assert (one is other) == (name not in own)
+def test_another_run_of_the_configuration_has_a_base_of_its_own(lab):
+    """Whether the other run's models are still there or not."""
+    from fs_plugins.model.build import build
+    from fs_plugins.scope import RunScope, building
+
+    cfg = lab.runner().cfg.model
+    models = []
+    for _ in range(2):
+        with building(RunScope()):
+            models.append(build(cfg))
+    first, second = (dict(m.model.named_parameters()) for m in models)
+    assert all(first[name] is not second[name] for name in first)
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_what_one_trains_or_freezes_is_nothing_to_the_next(build):
@@ -58,17 +58,6 @@ def test_what_one_trains_or_freezes_is_nothing_to_the_next(build):
     assert trained(second).keys() == start.keys()
     for name, parameter in trained(second).items():
         assert torch.equal(parameter, start[name])
-
-
-def test_the_base_model_is_freed_with_its_last_user(build):
-    import weakref
-
-    first = build()
-    base = weakref.ref(first.model.base_model)
-    second = build()
-    del first, second
-    gc.collect()
-    assert base() is None
 
 
 def test_state_dict_holds_what_is_trained(build):
@@ -84,7 +73,6 @@ def test_the_seed_decides_the_adapter_and_nothing_else_does(lab):
     torch.manual_seed(1)
     first = lab.runner(seed=3).server.model.state_dict()
     first = {n: v.clone() for n, v in first.items()}
-    gc.collect()
     torch.manual_seed(2)
     second = lab.runner(seed=3).server.model.state_dict()
     other = lab.runner(seed=4).server.model.state_dict()
@@ -107,10 +95,9 @@ def test_rslora_scales_by_the_root_of_the_rank(lab):
 
 def test_quantization_without_its_package_is_one_sentence(lab, monkeypatch):
     from fs_plugins.errors import UserError
-    from fs_plugins.model import base
+    from fs_plugins.model import pretrained
 
-    monkeypatch.setattr(base.importlib.util, "find_spec", lambda _: None)
-    gc.collect()
+    monkeypatch.setattr(pretrained.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(UserError, match=r"4bit.*bitsandbytes.*not installed"):
         lab.runner(fedsa__base={"quantize": "4bit"})
 

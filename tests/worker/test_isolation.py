@@ -42,7 +42,6 @@ METHODS = (
 @pytest.mark.parametrize("method", METHODS)
 def test_poison_stays_where_it_is(lab, method, share_model):
     """What client 2 keeps becomes a sentinel; nobody else ever sees it."""
-    gc.collect()  # what a test before this one left behind
     runner = lab.runner(
         **METHODS[method],
         federate__share_local_model=share_model,
