@@ -58,7 +58,7 @@ def load_base_of(config: Mapping[str, Any], quantized: bool = True) -> Any:
     section.adapter.base.gradient_checkpointing = False
     if not quantized:
         section.adapter.base.quantize = ""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng():  # a head is drawn
         return load_base(section).model
 
 
@@ -90,7 +90,8 @@ def load_adapted(
         )
     base = load_base_of(config) if base is None else base
     try:
-        with warnings.catch_warnings():
+        # An adapter is drawn before it is loaded.
+        with torch.random.fork_rng(), warnings.catch_warnings():
             # of one library about another
             warnings.simplefilter("ignore", FutureWarning)
             return peft.PeftModel.from_pretrained(base, str(adapter))

@@ -15,7 +15,6 @@ from transformers import (
     LlamaForCausalLM,
 )
 
-from fs_plugins import experiment
 from fs_plugins.data.tokenizer import load_tokenizer
 from fs_plugins.errors import RunError, UserError
 from fs_plugins.experiment.trials import check_batches
@@ -118,7 +117,8 @@ def test_a_model_that_takes_padding_for_text_is_refused(
     lab, monkeypatch, batch
 ):
     """Unless there is no padding, in batches of one."""
-    monkeypatch.setattr(experiment, "check_batches", lambda runner: None)
+    trial = "fs_plugins.experiment.runner.check_batches"
+    monkeypatch.setattr(trial, lambda runner: None)
     runner = lab.runner(dataloader__batch_size=batch)
     model = runner.server.model
     check_batches(runner)
@@ -138,7 +138,8 @@ def test_the_trial_changes_nothing(lab, monkeypatch):
     """Neither random numbers, nor the model, nor its modes."""
     from fs_plugins.experiment.trials import check_batches
 
-    monkeypatch.setattr(experiment, "check_batches", lambda runner: None)
+    trial = "fs_plugins.experiment.runner.check_batches"
+    monkeypatch.setattr(trial, lambda runner: None)
     runner = lab.runner()
     model = runner.server.model
     next(iter(model.children())).eval()
