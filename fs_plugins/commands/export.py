@@ -14,6 +14,7 @@ from fs_plugins.errors import UserError, first_line, unknown
 from fs_plugins.experiment.adapters import save_adapters
 from fs_plugins.experiment.checkpoint import Checkpoints, rounds_in
 from fs_plugins.experiment.folder import asked_in
+from fs_plugins.experiment.recorder import Recorder
 from fs_plugins.experiment.runner import build_runner
 from fs_plugins.policy import PRIVATE_ADAPTER, Action, Role
 from fs_plugins.settings import is_ours, policy_from
@@ -78,7 +79,7 @@ def _adapters_of(folder: Path, scratch: Path) -> Path:
     cfg.outdir = str(scratch / "run")
     cfg.fedsa.state.folder = ""
     runner = build_runner(cfg)
-    Checkpoints(runner, None).restore_parameters(rounds[-1])
+    Checkpoints(runner, Recorder(cfg, {})).restore_parameters(rounds[-1])
     save_adapters(runner, scratch / "adapters")
     return scratch / "adapters"
 

@@ -21,10 +21,13 @@ from fs_plugins.experiment.evaluations import (
     selection_key,
 )
 from fs_plugins.experiment.events import LiveRun
+from fs_plugins.host.configuration import Config
+from fs_plugins.host.protocols import Message
 from fs_plugins.listeners import Listener, Results
 from fs_plugins.state.files import write_file
 from fs_plugins.wire import encode
 from fs_plugins.wire.messages import round_of
+from fs_plugins.worker.ours import is_our_server, parameters_in
 
 
 class Recorder(Listener):
@@ -36,7 +39,7 @@ class Recorder(Listener):
 
     """
 
-    def __init__(self, cfg: Any, facts: dict[str, Any]) -> None:
+    def __init__(self, cfg: Config, facts: dict[str, Any]) -> None:
         self.cfg = cfg
         self.facts = facts
         self.outdir = Path(cfg.outdir)
@@ -68,11 +71,11 @@ class Recorder(Listener):
         """Add the seconds up."""
         self.seconds[what] += seconds
 
-    def message_passes(self, message: Any, receivers: int) -> None:
+    def message_passes(self, message: Message, receivers: int) -> None:
         """Count the bytes of a message's payload."""
         self._count(message, receivers)
 
-    def _count(self, message: Any, receivers: int) -> None:
+    def _count(self, message: Message, receivers: int) -> None:
         """Add up a message's payload; that of a host's worker is encoded."""
         is_uplink = message.sender != 0
         payload = message.content
@@ -149,7 +152,7 @@ class Recorder(Listener):
             total_seconds: what this process has taken.
 
         """
-        best = None
+        server, best = self._run.server, None
         if self.best is not None:
             best = {"round": self.best["round"], "by": self._key}
             best |= {k: v for k, v in self.best.items() if k != "round"}
@@ -166,8 +169,8 @@ class Recorder(Listener):
                 "peak_rss_bytes": max(self._peak_before, _peak_rss()),
                 "peak_gpu_bytes": _peak_gpu() if self.cfg.use_gpu else None,
             },
-            "rejected_updates": getattr(
-                self._run.server, "rejected_updates", 0
+            "rejected_updates": (
+                server.rejected_updates if is_our_server(server) else 0
             ),
         }
         text = json.dumps(summary, indent=1) + "\n"
@@ -183,9 +186,9 @@ class Recorder(Listener):
         trainable = sum(
             p.numel() for p in model.parameters() if p.requires_grad
         )
-        own = getattr(self._run.server, "parameters", None)
-        if own is not None:
-            self._shared = sum(p.numel() for p in own.shared.values())
+        parameters = parameters_in(self._run.server)
+        if parameters is not None:
+            self._shared = sum(p.numel() for p in parameters.shared.values())
         return {
             "uplink_bytes": self._bytes["uplink"].total(),
             "downlink_bytes": self._bytes["downlink"].total(),

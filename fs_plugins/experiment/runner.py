@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -33,6 +33,8 @@ from fs_plugins.experiment.signals import Stops
 from fs_plugins.experiment.track import tracker_for
 from fs_plugins.experiment.trials import check_batches, check_saved
 from fs_plugins.host import find_host
+from fs_plugins.host.configuration import Config
+from fs_plugins.host.protocols import Runner
 from fs_plugins.listeners import listeners_of
 from fs_plugins.notes import note
 from fs_plugins.policy import variant_of
@@ -147,12 +149,12 @@ def resume(
 
 
 def _run(
-    cfg: Any,
+    cfg: Config,
     folder: Path,
     name: str,
     quiet: bool,
     begin: float,
-    resumed: Any = None,
+    resumed: Config | None = None,
     force: bool = False,
 ) -> dict[str, Any]:
     """Everything that happens in the run's folder.
@@ -240,7 +242,7 @@ def _run_rounds(
 
 
 @contextlib.contextmanager
-def _wandb_ends(cfg: Any) -> Iterator[None]:
+def _wandb_ends(cfg: Config) -> Iterator[None]:
     """The host begins W&B's run and never ends it."""
     try:
         yield
@@ -258,7 +260,7 @@ def silence() -> None:
     log.propagate = False
 
 
-def build_runner(cfg: Any) -> Any:
+def build_runner(cfg: Config) -> Runner:
     """Everything that comes before the first round, in the host's order.
 
     Args:
@@ -292,12 +294,15 @@ def build_runner(cfg: Any) -> Any:
             cfg.federate.client_num = 1
             data = {0: data.get(0), 1: data[only]}
         cfg.freeze()
-        runner = get_runner(
-            data=data,
-            server_class=get_server_cls(cfg),
-            client_class=get_client_cls(cfg),
-            config=cfg.clone(),
-            client_configs=None,
+        runner = cast(
+            Runner,
+            get_runner(
+                data=data,
+                server_class=get_server_cls(cfg),
+                client_class=get_client_cls(cfg),
+                config=cfg.clone(),
+                client_configs=None,
+            ),
         )
         check_batches(runner)
         return runner
@@ -307,7 +312,7 @@ def build_runner(cfg: Any) -> Any:
         raise UserError(one_line(error)) from error
 
 
-def _facts(cfg: Any) -> dict[str, Any]:
+def _facts(cfg: Config) -> dict[str, Any]:
     """What the summary says of a run before it has run."""
     host, method = find_host(), cfg.federate.method
     return {
