@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import load
 
@@ -21,14 +21,24 @@ from fs_plugins.config.load import load_config
 from fs_plugins.errors import UserError
 from fs_plugins.experiment.checkpoint import Checkpoints
 from fs_plugins.experiment.folder import make_folder
+from fs_plugins.experiment.recorder import Recorder
 from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.experiment.runner import build_runner
+from fs_plugins.host.protocols import Runner
 from fs_plugins.policy import Role, variant_of
 from fs_plugins.report.tables import markdown, show
 from fs_plugins.settings import adapter_args, is_ours
 from fs_plugins.state.files import write_file
 from fs_plugins.wire import Tensors
 from fs_plugins.wire.messages import GlobalParameters, NoUpdate
+from fs_plugins.worker.ours import (
+    is_our_server,
+    our_clients,
+    parameters_in,
+)
+
+if TYPE_CHECKING:
+    from fs_plugins.worker.client import FedSAClient
 
 
 def alone(
@@ -70,7 +80,7 @@ def _alone(
     rounds = cfg.federate.total_round_num
     clients = [
         [_trained(client, rnd, b"") for rnd in range(1, rounds + 1)][-1]
-        for client in runner.client.values()
+        for client in our_clients(runner).values()
     ]
     return Asymmetry(
         variant_of(adapter_args(cfg)),
@@ -101,9 +111,10 @@ def of_run(folder: Path) -> Asymmetry:
         cfg.outdir, cfg.wandb.use = scratch, False
         cfg.fedsa.state.folder = ""
         runner = build_runner(cfg)
-        Checkpoints(runner, None).restore_parameters(found[-1])
+        Checkpoints(runner, Recorder(cfg, {})).restore_parameters(found[-1])
         rnd = found[-1].round + 1
         server = runner.server
+        assert is_our_server(server)  # as the configuration says
         known = server.parameters.delta.rounds
         clients = [
             _trained(
@@ -113,7 +124,7 @@ def of_run(folder: Path) -> Asymmetry:
                     ID, server.aggregator.shared, known
                 ),
             )
-            for ID, client in runner.client.items()
+            for ID, client in our_clients(runner).items()
         ]
         return Asymmetry(
             variant_of(adapter_args(cfg)),
@@ -125,7 +136,9 @@ def of_run(folder: Path) -> Asymmetry:
         )
 
 
-def _trained(client: Any, rnd: int, payload: bytes) -> dict[str, Any]:
+def _trained(
+    client: "FedSAClient", rnd: int, payload: bytes
+) -> dict[str, Any]:
     """A client's parameters after a round.
 
     Args:
@@ -143,14 +156,15 @@ def _trained(client: Any, rnd: int, payload: bytes) -> dict[str, Any]:
     return shared | dict(client.kept.values)
 
 
-def _layers(runner: Any, clients: Sequence[Tensors]) -> Any:
+def _layers(runner: Runner, clients: Sequence[Tensors]) -> Any:
     if len(clients) < 2:
         raise UserError("federate.client_num: one client has no other like it")
-    own = runner.server.parameters
-    roles = own.roles
+    parameters = parameters_in(runner.server)
+    assert parameters is not None  # the configuration asks for ours
+    roles = parameters.roles
     if not {Role.A, Role.B} <= set(roles.values()):
         raise UserError("there is no A, or no B, that is trained")
-    return measure(clients, own.initial, roles)
+    return measure(clients, parameters.initial, roles)
 
 
 def write(groups: Sequence[Asymmetry], out: Path) -> None:

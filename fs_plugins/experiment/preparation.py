@@ -28,6 +28,7 @@ from fs_plugins.data.tokens import Tokens, tokenise
 from fs_plugins.errors import UserError
 from fs_plugins.experiment.model_settings import resolve_model
 from fs_plugins.experiment.run_folder import RunFolder
+from fs_plugins.host.configuration import Config
 from fs_plugins.model.given import config_of, given_model
 from fs_plugins.model.inputs import Inputs, inputs_of, longest_text
 from fs_plugins.model.pretrained import load_model_config
@@ -49,7 +50,7 @@ logger = logging.getLogger("federatedscope.fs_plugins")
 METRIC_OF = {"gsm8k": "exact_match", "gsm_symbolic": "exact_match"}
 
 
-def load(cfg: Any, client_cfgs: Any) -> tuple[Any, Any]:
+def load(cfg: Config, client_cfgs: Any) -> tuple[Any, Any]:
     """The data of ``data.type: <name>@<family>``, split and tokenised.
 
     The model is told what it needs to know of them (``model.*``), and the
@@ -137,7 +138,7 @@ def _tokenizer_of(
 
 
 def _data_of_clients(
-    cfg: Any,
+    cfg: Config,
     client_cfgs: Any,
     tokenizer: Any,
     tokens: list[Tokens],
@@ -169,7 +170,7 @@ def _data_of_clients(
     return data
 
 
-def _check_trainer(cfg: Any, examples: Examples) -> None:
+def _check_trainer(cfg: Config, examples: Examples) -> None:
     needed = (
         LANGUAGE_TRAINER
         if examples.are_instructions
@@ -182,7 +183,7 @@ def _check_trainer(cfg: Any, examples: Examples) -> None:
         )
 
 
-def _tell_monitor(cfg: Any, name: str, examples: Examples) -> None:
+def _tell_monitor(cfg: Config, name: str, examples: Examples) -> None:
     """Which results are to be expected, if the user hasn't said."""
     metrics = set(cfg.eval.metrics)
     generate = cfg.fedsa.eval.generate
@@ -197,7 +198,7 @@ def _tell_monitor(cfg: Any, name: str, examples: Examples) -> None:
 
 
 def _check_limits(
-    tokens: Tokens, inputs: Inputs, tokenizer: Any, cfg: Any
+    tokens: Tokens, inputs: Inputs, tokenizer: Any, cfg: Config
 ) -> None:
     """Refuse texts that the model would trip over, hours later perhaps."""
     most = max(int(tokens.ids.max()), int(tokenizer.pad_token_id))
@@ -234,14 +235,14 @@ def _task_of(examples: Examples) -> str:
     return CLASSIFICATION if examples.names else REGRESSION
 
 
-def _save_counts(cfg: Any, counts: Any) -> None:
+def _save_counts(cfg: Config, counts: Any) -> None:
     """Log and save how many examples of each class each client has."""
     for name, splits in counts.items():
         logger.info("client %s trains on %s", name, splits["train"])
     RunFolder(cfg.outdir).write_label_counts(counts)
 
 
-def _cfg_of(cfg: Any, client_cfgs: Any, client: int) -> Any:
+def _cfg_of(cfg: Config, client_cfgs: Any, client: int) -> Any:
     own = (client_cfgs or {}).get(f"client_{client}")
     if own is None:
         return cfg

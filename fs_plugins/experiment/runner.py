@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -43,6 +43,8 @@ from fs_plugins.experiment.track import tracker_for
 from fs_plugins.experiment.trials import check_batches, check_saved
 from fs_plugins.experiment.turns import taking_turns
 from fs_plugins.host import find_host
+from fs_plugins.host.configuration import Config
+from fs_plugins.host.protocols import Runner
 from fs_plugins.listeners import Listener, listeners_of
 from fs_plugins.model.given import args_of, is_adapted
 from fs_plugins.notes import note
@@ -182,7 +184,7 @@ def _to_resume(
     return cfg, new
 
 
-def _adopting(cfg: Any, scope: RunScope | None) -> Any:
+def _adopting(cfg: Config, scope: RunScope | None) -> Config:
     """The configuration with the adapter of a PEFT model that is given."""
     own = scope.given.get("model") if scope else None
     if own is None or not is_adapted(own):
@@ -296,7 +298,7 @@ def _run_rounds(
 
 
 @contextlib.contextmanager
-def _wandb_ends(cfg: Any) -> Iterator[None]:
+def _wandb_ends(cfg: Config) -> Iterator[None]:
     """The host begins W&B's run and never ends it."""
     try:
         yield
@@ -314,7 +316,7 @@ def silence() -> None:
     log.propagate = False
 
 
-def build_runner(cfg: Any, scope: RunScope | None = None) -> Any:
+def build_runner(cfg: Config, scope: RunScope | None = None) -> Runner:
     """Everything that comes before the first round, in the host's order.
 
     Args:
@@ -350,12 +352,15 @@ def build_runner(cfg: Any, scope: RunScope | None = None) -> Any:
                 cfg.federate.client_num = 1
                 data = {0: data.get(0), 1: data[only]}
             cfg.freeze()
-            runner = get_runner(
-                data=data,
-                server_class=get_server_cls(cfg),
-                client_class=get_client_cls(cfg),
-                config=cfg.clone(),
-                client_configs=None,
+            runner = cast(
+                Runner,
+                get_runner(
+                    data=data,
+                    server_class=get_server_cls(cfg),
+                    client_class=get_client_cls(cfg),
+                    config=cfg.clone(),
+                    client_configs=None,
+                ),
             )
         check_batches(runner)
         return runner

@@ -18,6 +18,8 @@ from typing import Any
 from federatedscope.core.message import Message
 
 from fs_plugins.errors import RunError, UserError
+from fs_plugins.host.configuration import Distribute, Transport
+from fs_plugins.host.protocols import Message as HostMessage
 from fs_plugins.wire import WireError
 from fs_plugins.wire.channel import (
     Listener,
@@ -59,7 +61,12 @@ class CommManager:
     """
 
     def __init__(
-        self, host: str, port: int, client_num: int, cfg: Any, options: Any
+        self,
+        host: str,
+        port: int,
+        client_num: int,
+        cfg: Distribute,
+        options: Transport,
     ) -> None:
         self.host, self.port = host, port
         self.monitor: Any = None
@@ -143,7 +150,7 @@ class CommManager:
             return {each: self.neighbors[each] for each in neighbor_id}
         return self.neighbors[neighbor_id]
 
-    def send(self, message: Any) -> None:
+    def send(self, message: HostMessage) -> None:
         """Send a message to its receivers (None: to all).
 
         It returns at once.  Each receiver gets its messages in order; one

@@ -11,6 +11,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from fs_plugins.errors import UserError, first_line
+from fs_plugins.host.configuration import Model
 from fs_plugins.model.arguments import KEY, check_matches, resolve
 from fs_plugins.model.pretrained import Base
 from fs_plugins.policy import PRIVATE_ADAPTER, is_embedding
@@ -20,7 +21,7 @@ from fs_plugins.terms import CAUSAL
 _KNOWN_HEADS = ("classifier", "score")
 
 
-def put_adapter(base: Base, model_config: Any) -> Any:
+def put_adapter(base: Base, model_config: Model) -> Any:
     """The PEFT model of ``llm.adapter.args``.
 
     The head is trained in full and saved with the adapter, whatever the

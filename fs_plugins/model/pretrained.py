@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from fs_plugins.errors import UserError, first_line
+from fs_plugins.host.configuration import Model
 from fs_plugins.model.head import (
     head_of,
     incomplete,
@@ -38,7 +39,7 @@ class Base:
     remark: str = ""
 
 
-def load_base(model_config: Any) -> Base:
+def load_base(model_config: Model) -> Base:
     """The pretrained model of ``model.type``, for ``model.task``.
 
     The task decides the loss, the number of labels and their order, whatever
@@ -155,7 +156,7 @@ def _is_an_adapter(name: str) -> UserError:
     )
 
 
-def set_task(config: Any, model_config: Any) -> None:
+def set_task(config: Any, model_config: Model) -> None:
     """Labels, loss and outputs are the task's, whatever the checkpoint says.
 
     The loss of a mixture's router is no part of it: the router is frozen.
@@ -181,7 +182,7 @@ def set_task(config: Any, model_config: Any) -> None:
     config.problem_type = "single_label_classification"
 
 
-def agree_on_tokens(config: Any, model_config: Any) -> None:
+def agree_on_tokens(config: Any, model_config: Model) -> None:
     """Padding and end of text are those that the texts were made with.
 
     Decoders that classify look for the last token that is not padding,

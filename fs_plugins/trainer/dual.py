@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fs_plugins.data.client_data import NO_LOSS
+from fs_plugins.host.configuration import Private
 from fs_plugins.policy import (
     PRIVATE_ADAPTER,
     b_modules,
@@ -44,7 +45,7 @@ class Mixture:
     """
 
     def __init__(
-        self, model: Any, data: Any, options: Any, key: tuple[Any, ...]
+        self, model: Any, data: Any, options: Private, key: tuple[Any, ...]
     ) -> None:
         self._model = model
         self._data = data

@@ -139,6 +139,9 @@ class GlobalParameters:
         return cls(check_bytes(content))
 
 
+FromServer = Admission | GlobalParameters
+
+
 @dataclass(frozen=True)
 class Update:
     """What a client shares after it has trained.

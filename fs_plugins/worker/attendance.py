@@ -11,7 +11,13 @@ from federatedscope.core.message import Message
 from federatedscope.core.workers import Server
 
 from fs_plugins.errors import RunError
-from fs_plugins.wire.messages import Admission, round_of, state_of
+from fs_plugins.host.configuration import Config
+from fs_plugins.wire.messages import (
+    Admission,
+    FromServer,
+    round_of,
+    state_of,
+)
 
 logger = logging.getLogger("federatedscope.fs_plugins")
 MAX_REPEATS = 10  # of one round; FederatedScope's own limit
@@ -29,6 +35,8 @@ class AttendingServer(Server):  # type: ignore[misc]
         absent: clients that have joined and are not there now.
 
     """
+
+    _cfg: Config
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -84,14 +92,18 @@ class AttendingServer(Server):  # type: ignore[misc]
         return round_of(self.state)
 
     def _post(
-        self, msg_type: str, receivers: list[int], content: Any, rnd: int
+        self,
+        msg_type: str,
+        receivers: list[int],
+        message: FromServer,
+        rnd: int,
     ) -> None:
         """Send a message.
 
         Args:
-            msg_type: its kind.
+            msg_type: the host's name of its kind.
             receivers: IDs of clients.
-            content: what ``to_content`` of that kind gives.
+            message: what is said.
             rnd: the round that it belongs to.
 
         """
@@ -102,9 +114,14 @@ class AttendingServer(Server):  # type: ignore[misc]
                 receiver=receivers,
                 state=state_of(rnd),
                 timestamp=self.cur_timestamp,
-                content=content,
+                content=message.to_content(),
             )
         )
+
+    @property
+    def is_evaluating(self) -> bool:
+        """Whether results of clients are awaited."""
+        return bool(self._evaluating)
 
     @property
     def _present(self) -> set[int]:
@@ -189,7 +206,7 @@ class AttendingServer(Server):  # type: ignore[misc]
         client = message.sender
         is_known = client in self.comm_manager.neighbors
         self.comm_manager.add_neighbors(client, message.content)
-        admission = Admission(self._run).to_content()
+        admission = Admission(self._run)
         self._post("assign_client_id", [client], admission, self.round)
         if not is_known:
             super().callback_funcs_for_join_in(message)

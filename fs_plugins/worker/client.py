@@ -10,6 +10,7 @@ from federatedscope.core.message import Message
 from federatedscope.core.workers import Client
 
 from fs_plugins.errors import RunError
+from fs_plugins.host.configuration import Config
 from fs_plugins.state import KeptOnDisk
 from fs_plugins.wire import WireError, encode
 from fs_plugins.wire.messages import (
@@ -40,6 +41,8 @@ class FedSAClient(Client):  # type: ignore[misc]
         final: the parameters that came with the end of the run.
 
     """
+
+    _cfg: Config
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -7,6 +7,7 @@ from typing import Any
 
 from federatedscope.core.message import Message
 
+from fs_plugins.host.configuration import Config
 from fs_plugins.settings import rank_of
 from fs_plugins.wire import WireError, decode, spec_of
 from fs_plugins.wire.messages import (
@@ -65,7 +66,7 @@ class FedSAServer(AttendingServer):
                     alike[0], self.aggregator.shared, kind[1]
                 )
                 messages[kind] = GlobalParameters(payload)
-            self._post(msg_type, alike, messages[kind].to_content(), rnd)
+            self._post(msg_type, alike, messages[kind], rnd)
         now = self.parameters.delta.rounds
         self.known_rounds |= dict.fromkeys(receivers, now)
 
@@ -157,7 +158,7 @@ class FedSAServer(AttendingServer):
         self.broadcast_model_para(msg_type, filter_unseen_clients=False)
 
 
-def _most_samples(cfg: Any) -> int:
+def _most_samples(cfg: Config) -> int:
     """What ``fedsa.max_samples`` says, or stands for."""
     if cfg.fedsa.max_samples:
         return int(cfg.fedsa.max_samples)

@@ -77,30 +77,33 @@ def test_names_of_a_real_peft_model_and_of_its_file(toy_model):
     in_base = {name for name, _ in base.named_modules()}
     targets = ["query", "word_embeddings"]
     model = get_peft_model(
-        base,
-        LoraConfig(
-            task_type="SEQ_CLS", r=2, lora_bias=True, target_modules=targets
-        ),
+        base, LoraConfig(task_type="SEQ_CLS", r=2, target_modules=targets)
     )
     saved = get_peft_model_state_dict(model, save_embedding_layers=False)
     trained = [n for n, p in model.named_parameters() if p.requires_grad]
     layers = [n for n in in_base if n.rpartition(".")[2] in targets]
     assert len(layers) == 3
     for names in (trained, saved):
-        found = {"a": 0, "b": 0, "bias": 0, "head": 0}
+        found = {"a": 0, "b": 0, "head": 0}
         for name in names:
-            kind = "a" if is_a(name) else "b" if is_b(name) else "bias"
-            if not is_of_adapter(name):
-                kind = "head"
-            else:
+            if is_of_adapter(name):
+                assert is_a(name) is not is_b(name)
                 assert name_in_base(layer_of(name)) in layers
-            found[kind] += 1
-        assert found == {"a": 3, "b": 3, "bias": 3, "head": 2}
+                found["a" if is_a(name) else "b"] += 1
+            else:
+                found["head"] += 1
+        assert found == {"a": 3, "b": 3, "head": 2}
     for layer in map(layer_of, filter(is_a, saved)):
         which = int(is_embedding(model.get_submodule(layer)))
         assert which == ("embedding" in layer)
         for names in saved_names(layer).values():
             assert names[which] in saved
+
+
+def test_bs_bias_is_of_the_adapter_and_no_factor():
+    for name in ("layer.lora_B.bias", "layer.lora_B.default.bias"):
+        assert is_of_adapter(name) and layer_of(name) == "layer"
+        assert not is_b(name) and not is_a(name)
 
 
 def test_pairs_are_of_one_layer():
