@@ -2,7 +2,6 @@
 
 import copy
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -292,14 +291,14 @@ class Lab:
 
     def command(self, *words: Any, **environment: str) -> Any:
         """``fedsa <words>`` in a process of its own."""
-        import subprocess
+        from types import SimpleNamespace
 
-        return subprocess.run(
-            [sys.executable, "-m", "fs_plugins", *map(str, words)],
-            capture_output=True,
-            text=True,
-            env=os.environ | environment,
-            check=False,
+        import processes
+
+        process = processes.fedsa(*words, **environment)
+        out, err = process.communicate()
+        return SimpleNamespace(
+            returncode=process.returncode, stdout=out, stderr=err
         )
 
 
