@@ -322,6 +322,16 @@ def fedsa(capsys):
 
 
 @pytest.fixture
+def forked_runs(monkeypatch):
+    """The runs that a comparison starts in this process are forked."""
+    import subprocess
+
+    import processes
+
+    monkeypatch.setattr(subprocess, "Popen", processes.started)
+
+
+@pytest.fixture
 def notes():
     """The notes that are told during a test."""
     import logging

@@ -10,12 +10,13 @@ that Python starts anew, a test starts Python itself.
 import multiprocessing
 import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-_FORKS = multiprocessing.get_context("forkserver")
+_FORKS: Any = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
     [
         "fs_plugins.cli",
@@ -27,6 +28,8 @@ _FORKS.set_forkserver_preload(
         "transformers.models.bert.modeling_bert",
     ]
 )
+
+_POPEN = subprocess.Popen
 
 
 class Process:
@@ -42,11 +45,12 @@ class Process:
         self, function: Callable[..., Any], *words: Any, **environment: str
     ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="process_")
-        self._files = [Path(self._folder.name) / name for name in "oe"]
+        # What such a process starts itself prints to where that prints.
+        names = "oe" if _FORKS.get_start_method() == "forkserver" else ""
+        self._files = [Path(self._folder.name) / name for name in names]
         self._process = _FORKS.Process(
             target=_call,
             args=(function, words, self._files, environment),
-            daemon=True,
         )
         self._process.start()
 
@@ -62,6 +66,10 @@ class Process:
     def kill(self) -> None:
         self._process.kill()
 
+    def wait(self) -> int | None:
+        self._process.join()
+        return self.returncode
+
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         """Wait for its end; what it printed, and what it complained of."""
         self._process.join(timeout)
@@ -76,9 +84,18 @@ def fedsa(*words: Any, **environment: str) -> Process:
     return Process(_command, *map(str, words), **environment)
 
 
+def started(command: list[Any], **options: Any) -> Any:
+    """In place of ``subprocess.Popen``: ``fedsa <words>`` is forked."""
+    if command[:3] == [sys.executable, "-m", "fs_plugins"]:
+        return fedsa(*command[3:])
+    return _POPEN(command, **options)
+
+
 def _command(*words: str) -> None:
+    """As the command does; the runs of a comparison are forked, too."""
     from fs_plugins.cli import main
 
+    subprocess.Popen = started
     main(list(words))
 
 
@@ -88,6 +105,8 @@ def _call(
     files: list[Path],
     environment: dict[str, str],
 ) -> None:
+    global _FORKS
+    _FORKS = multiprocessing.get_context("fork")  # it has no threads, either
     for number, file in enumerate(files, 1):
         to = os.open(file, os.O_WRONLY | os.O_CREAT)
         os.dup2(to, number)

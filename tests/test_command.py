@@ -157,7 +157,7 @@ def test_report_on_runs_and_on_none(fedsa, lab, tmp_path):
         assert not (tmp_path / "s").exists()
 
 
-def test_compare(fedsa, lab, tmp_path):
+def test_compare(fedsa, forked_runs, lab, tmp_path):
     files = [
         lab.file(),
         lab.file(federate__method="FedAvg"),
