@@ -31,6 +31,11 @@ def pytest_configure(config):
     import fs_plugins  # noqa: F401  makes federatedscope importable
 
 
+def pytest_collection_modifyitems(items):
+    """What is slow begins, so that no worker is left alone with it."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session")
 def host_name(pytestconfig) -> str:
     return pytestconfig.getoption("--host")

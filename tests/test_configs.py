@@ -54,6 +54,7 @@ def test_a_variation_says_what_it_is(file):
     assert text.startswith("# ") and len(text.splitlines()) < 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", DEMOS, ids=lambda f: f.name)
 def test_one_short_round(file, tmp_path):
     """The real model and data, one step of one round."""
@@ -284,6 +285,7 @@ def test_the_participants_differ_in_who_they_are_only():
     assert len(trees) == 4 and all(tree == trees[0] for tree in trees)
 
 
+@pytest.mark.slow
 def test_one_short_round_of_several_processes(tmp_path):
     launch = [sys.executable, str(DISTRIBUTED / "launch.py")]
     result = subprocess.run(
@@ -299,6 +301,7 @@ def test_one_short_round_of_several_processes(tmp_path):
     assert summary["results"]["last"]["clients"].keys() == {"1", "2", "3"}
 
 
+@pytest.mark.slow
 def test_the_launcher_ends_with_the_exit_code_of_what_failed(tmp_path):
     launch = [sys.executable, str(DISTRIBUTED / "launch.py")]
     result = subprocess.run(

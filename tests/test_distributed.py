@@ -106,6 +106,7 @@ def products(tensors):
     return tensors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -154,6 +155,7 @@ def test_it_ends_as_the_standalone_run_does(
     assert found["time"]["train_s"] is None  # it is spent at the clients
 
 
+@pytest.mark.slow
 def test_a_killed_client_finds_its_b_again(federation):
     """SIGKILL in the middle: the others go on, and it comes back."""
     spread = federation(

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+# One build serves all.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("package")]
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "yaml_configs"
 SOURCES = ("fs_plugins", "yaml_configs", "docs")

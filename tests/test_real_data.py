@@ -10,6 +10,7 @@ from helpers import assert_near
 from fs_plugins.config.load import load_config
 from fs_plugins.experiment import build_runner, run
 
+pytestmark = pytest.mark.slow
 DEMO = Path(__file__).parent.parent / "yaml_configs" / "demo"
 GLUE = "FS_PLUGINS_DATA"
 needs_glue = pytest.mark.skipif(

@@ -40,6 +40,7 @@ def test_a_signal_ends_the_round_and_says_how_to_go_on(
     assert everything_of(resumed(folder)) == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_exits_as_shells_expect(lab, number):
     file = lab.file(federate__total_round_num=500, eval__freq=500)
@@ -54,6 +55,7 @@ def test_the_command_exits_as_shells_expect(lab, number):
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_comparison_that_is_stopped_reports_what_had_finished(
     lab, tmp_path, number
