@@ -62,7 +62,9 @@ def test_one_short_round(file, tmp_path):
     more = ["outdir", str(tmp_path), *SHORT]
     if file.stem == "smollm2":
         more += ["data.subsample", "0.2", "llm.tok_len", "128"]
+        more += ["dataloader.batch_size", "2"]
         more += ["fedsa.eval.generate.max_new_tokens", "4"]
+        more += ["fedsa.eval.generate.examples", "4"]
     summary = run(file, more, quiet=True)
     last = summary["results"]["last"]
     assert 0 < last["weighted"]["test_avg_loss"] < 5

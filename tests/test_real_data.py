@@ -91,6 +91,7 @@ def test_gsm8k(tmp_path):
             *("eval.split", "['val']"),
             *("data.splits", "[0.99, 0.001, 0.009]"),
             *("llm.tok_len", "160"),
+            *("dataloader.batch_size", "2"),
             *("federate.total_round_num", "1"),
             *("train.local_update_steps", "2"),
         ],
