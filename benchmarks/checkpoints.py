@@ -97,7 +97,7 @@ def own_bytes(checkpoint: Path) -> int:
 
 def store(folder: Path, passes: int) -> None:
     """Clients a second that the store on disk reads and writes."""
-    from fs_plugins.state.client_state import Cache, KeptInMemory, KeptOnDisk
+    from fs_plugins.state.client_state import Cache, StateInMemory, StateOnDisk
 
     like = {f"B{i}": torch.randn(384, 8) for i in range(12)}
     like["head"] = torch.randn(5, 384)
@@ -110,9 +110,9 @@ def store(folder: Path, passes: int) -> None:
     ):
         cache = Cache(int(limit * 1e6))
         clients: list[Any] = [
-            KeptInMemory(like)
+            StateInMemory(like)
             if name == "memory"
-            else KeptOnDisk(like, folder / f"client_{i}.safetensors", cache)
+            else StateOnDisk(like, folder / f"client_{i}.safetensors", cache)
             for i in range(1000)
         ]
         writes, reads = [], []

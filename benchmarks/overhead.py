@@ -86,7 +86,7 @@ def main() -> None:
             now = time.perf_counter()
             if server.state:
                 ours.append(now - between_rounds.begin)  # type: ignore
-            with server.parameters.lent():
+            with server.parameters.loaded():
                 bare(runner, MODELS[model][2])
             theirs.append(time.perf_counter() - now)
             between_rounds.begin = time.perf_counter()  # type: ignore

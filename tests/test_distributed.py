@@ -19,7 +19,7 @@ from helpers import (
 from safetensors.torch import load_file
 
 from fs_plugins.errors import RunError, UserError
-from fs_plugins.state import KeptInMemory
+from fs_plugins.state import StateInMemory
 from fs_plugins.state.files import write_file, write_tensors
 from fs_plugins.wire.channel import Listener, Security
 
@@ -218,7 +218,7 @@ def test_b_is_found_in_its_own_run_only(client):
     for parameter in client.parameters.kept.values():
         parameter.data.fill_(0.25)
     client._keep()
-    client.kept = KeptInMemory(client.kept._initial)
+    client.kept = StateInMemory(client.kept._initial)
     assign(client, OTHER_RUN)
     start = client.parameters.initial
     for name, value in client.kept.values.items():

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from fs_plugins.aggregator.base import Aggregator
-from fs_plugins.policy import first_of
+from fs_plugins.policy import leading_slices
 from fs_plugins.wire import Tensors
 
 
@@ -41,7 +41,7 @@ class WeightedAverage(Aggregator):
             whole = torch.zeros_like(self.shared[name], dtype=torch.float64)
             self._sum[name] = whole
             self._weights[name] = Counter()
-        part = self._sum[name][first_of(tensor.shape)]
+        part = self._sum[name][leading_slices(tensor.shape)]
         part.add_(tensor.double(), alpha=weight)
         self._weights[name][tensor.shape] += weight  # type: ignore[assignment]
 
@@ -58,7 +58,7 @@ class WeightedAverage(Aggregator):
             return total / weights[old.shape]
         weight = torch.zeros_like(total)
         for shape, its_weight in weights.items():
-            weight[first_of(shape)] += its_weight
+            weight[leading_slices(shape)] += its_weight
         return torch.where(weight > 0, total / weight, old.double())
 
     def reset(self) -> None:

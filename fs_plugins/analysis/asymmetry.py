@@ -15,9 +15,9 @@ from torch import Tensor
 
 from fs_plugins.policy import (
     Role,
-    first_of,
     is_bias,
     layer_of,
+    leading_slices,
     name_in_base,
 )
 from fs_plugins.report.tables import Table
@@ -131,7 +131,7 @@ def mean_angle(bases: Tensor) -> float | None:
 
 def _padded(value: Tensor, like: Tensor) -> Tensor:
     whole = torch.zeros_like(like)
-    whole[first_of(value.shape)] = value.double()
+    whole[leading_slices(value.shape)] = value.double()
     return whole
 
 

@@ -13,8 +13,8 @@ from fs_plugins.experiment.folder import locked, make_folder
 from fs_plugins.experiment.runs import Run, load_run
 from fs_plugins.experiment.signals import handling
 from fs_plugins.notes import note
+from fs_plugins.report.caveats import caveats
 from fs_plugins.report.comparison import write_comparison
-from fs_plugins.report.remarks import remarks
 from fs_plugins.report.tables import show
 
 
@@ -164,7 +164,7 @@ def report(runs: Sequence[Run], out: Path) -> None:
         raise UserError(
             f"{error.filename or out} cannot be written: {error.strerror}"
         ) from error
-    for sentence in remarks(runs):
+    for sentence in caveats(runs):
         note(sentence)
     for table in tables:
         show(table)

@@ -283,7 +283,7 @@ def _check_distributed(cfg: Config) -> None:
 
 def _check_ours(cfg: Config) -> None:
     policy = policy_from(cfg)
-    if policy.in_turn and not cfg.federate.share_local_model:
+    if policy.sequential and not cfg.federate.share_local_model:
         raise UserError(
             f"federate.share_local_model: must be True with federate.method "
             f"{cfg.federate.method}, whose clients train one model in turn"

@@ -42,7 +42,7 @@ def check_lora(cfg: Config, policy: Policy) -> None:
     if aggregator.reinitializes:
         _check_fresh_start(cfg, name)
     if ranks:
-        _check_ranks(cfg, ranks, has_private or policy.in_turn)
+        _check_ranks(cfg, ranks, has_private or policy.sequential)
 
 
 def _shared_roles(rounds: list[Policy]) -> str:

@@ -9,7 +9,7 @@ from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.host.protocols import Runner
 from fs_plugins.model.delta import Delta
 from fs_plugins.model.peft_files import save_adapter
-from fs_plugins.policy import of_rank
+from fs_plugins.policy import truncate
 from fs_plugins.settings import rank_of
 from fs_plugins.wire import Tensors
 from fs_plugins.worker.ours import (
@@ -89,14 +89,14 @@ def save_adapters(runner: Runner, folder: Path) -> None:
 
 
 def _of_server(server: "FedSAServer") -> Iterator[Adapter]:
-    with server.parameters.lent(server.aggregator.shared):
+    with server.parameters.loaded(server.aggregator.shared):
         yield Adapter(RunFolder.GLOBAL, server.model, server.parameters.delta)
 
 
 def _of_client(client: "FedSAClient", shared: Tensors) -> Iterator[Adapter]:
     own, rank = client.parameters, rank_of(client._cfg, client.ID)
-    received = of_rank(shared, own.roles, rank)
-    with own.lent(received, client.kept.values, client=client.ID):
+    received = truncate(shared, own.roles, rank)
+    with own.loaded(received, client.kept.values, client=client.ID):
         name = RunFolder.adapter_name(client.ID)
         yield Adapter(name, client.model, own.delta, rank, client.ID)
 

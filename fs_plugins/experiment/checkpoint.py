@@ -18,7 +18,7 @@ from fs_plugins.experiment.run_folder import CheckpointFolder, RunFolder
 from fs_plugins.host.protocols import Runner, Worker
 from fs_plugins.listeners import Listener
 from fs_plugins.seeds import random_states, restore_random_states
-from fs_plugins.state import Kept
+from fs_plugins.state import ClientState
 from fs_plugins.state.files import (
     link_file,
     read_tensors,
@@ -239,7 +239,7 @@ class Checkpoints(Listener):
     def _workers(self) -> dict[int, Worker]:
         return {0: self._runner.server, **self._runner.client}
 
-    def _kept(self) -> dict[int, Kept]:
+    def _kept(self) -> dict[int, ClientState]:
         """By client; nothing with the host's own workers."""
         clients = our_clients(self._runner)
         return {ID: client.kept for ID, client in clients.items()}

@@ -20,7 +20,7 @@ from fs_plugins.notes import note
 from fs_plugins.policy import PRIVATE_ADAPTER
 from fs_plugins.settings import device_of, is_client
 from fs_plugins.terms import CAUSAL, GIVEN, TASKS
-from fs_plugins.trainer.dual import taking
+from fs_plugins.trainer.dual import weighted_adapters
 from fs_plugins.trainer.precision import autocast, is_precise
 from fs_plugins.worker.ours import participant_of
 
@@ -175,7 +175,7 @@ def _of_run(
     inner = getattr(adapter.model, "model", adapter.model)
     if PRIVATE_ADAPTER not in getattr(inner, "peft_config", {}):
         return _logits(adapter.model, batch, cfg)
-    with taking(inner, 1.0, 0.0):
+    with weighted_adapters(inner, 1.0, 0.0):
         return _logits(adapter.model, batch, cfg)
 
 

@@ -33,7 +33,7 @@ class Adaptation:
     apply: Callable[[], bool]
 
 
-def fit(adaptations: tuple[Adaptation, ...]) -> tuple[Adaptation, ...]:
+def adapt(adaptations: tuple[Adaptation, ...]) -> tuple[Adaptation, ...]:
     """Apply what is needed; returns what was applied."""
     return tuple(each for each in adaptations if each.apply())
 

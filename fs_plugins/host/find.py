@@ -17,7 +17,7 @@ from fs_plugins.host.adaptations import (
     BEFORE_IMPORT,
     ON_ANY_HOST,
     Adaptation,
-    fit,
+    adapt,
 )
 
 EMBEDDED = Path(__file__).parent / "embedded"
@@ -198,7 +198,7 @@ def _connect(register: Callable[[], None]) -> None:
     global _host
     module = sys.modules["federatedscope"]
     is_embedded = _folder(module) == EMBEDDED / "federatedscope"
-    applied = () if is_embedded else fit(BEFORE_IMPORT)
+    applied = () if is_embedded else adapt(BEFORE_IMPORT)
     try:
         config = importlib.import_module("federatedscope.core.configs.config")
         if not hasattr(config.global_cfg, "llm"):
@@ -207,8 +207,8 @@ def _connect(register: Callable[[], None]) -> None:
                 f"install its llm branch, or set {VARIABLE}=embedded to do "
                 "without it"
             )
-        applied += fit(ON_ANY_HOST)
-        applied += () if is_embedded else fit(AFTER_IMPORT)
+        applied += adapt(ON_ANY_HOST)
+        applied += () if is_embedded else adapt(AFTER_IMPORT)
     except UserError:
         raise
     except Exception as error:  # whatever is wrong with the installation

@@ -116,8 +116,8 @@ def _first(model_config: Any) -> AdapterModel:
     own = given_model(model_config.type.rpartition("@")[0])
     if own is None:
         base = load_base(model_config)
-        if base.remark:
-            note(base.remark)
+        if base.caveat:
+            note(base.caveat)
         return AdapterModel(put_adapter(base, model_config))
     if is_adapted(own):
         if model_config.adapter.private:

@@ -161,10 +161,10 @@ def match_labels(
     if all(len({*each, ""}) == len(each) + 1 for each in plain):
         # else they differ in punctuation alone, as 'C' and 'C++' do
         before, wanted = plain
-    remark = ""
+    caveat = ""
     numbers = [_NUMBERED.fullmatch(each) for each in before]
     if sorted(before) != sorted(wanted) and all(numbers):
-        remark = (
+        caveat = (
             "does not name the classes of its head; they are taken to be "
             f"{', '.join(classes)}, in this order"
         )
@@ -175,7 +175,7 @@ def match_labels(
             for name, own in model.get_submodule(output).named_parameters():
                 if f"{output}.{name}" not in new:
                     own.copy_(own[order].clone())
-        return remark
+        return caveat
     for module in head:
         _draw(model, model.get_submodule(module))
     return (

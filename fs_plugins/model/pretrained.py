@@ -30,13 +30,13 @@ class Base:
         head: the names of the modules that the backbone does not have, or
             that the checkpoint does not have: together with the adapter they
             are all that differs from the checkpoint.
-        remark: what a user should know of the head; '' if nothing.
+        caveat: what a user should know of the head; '' if nothing.
 
     """
 
     model: Any
     head: list[str]
-    remark: str = ""
+    caveat: str = ""
 
 
 def load_base(model_config: Model) -> Base:
@@ -88,13 +88,13 @@ def load_base(model_config: Model) -> Base:
         raise incomplete(name, new)
     head = [] if model_config.task == CAUSAL else head_of(model, info, name)
     classes = list(model_config.adapter.get("classes", ()))
-    remark = ""
+    caveat = ""
     if len(labels) == len(classes) > 0:
-        remark = match_labels(model, head, labels, classes, new)
+        caveat = match_labels(model, head, labels, classes, new)
     agree_on_tokens(model.config, model_config)
     if model_config.adapter.base.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    return Base(model, head, remark and f"model.type: {name!r} {remark}")
+    return Base(model, head, caveat and f"model.type: {name!r} {caveat}")
 
 
 def auto_class(task: str) -> Any:

@@ -10,7 +10,7 @@ from fs_plugins.policy.methods import (
     policy_of,
     register_method,
 )
-from fs_plugins.policy.ranks import first_of, of_rank
+from fs_plugins.policy.ranks import leading_slices, truncate
 from fs_plugins.policy.roles import (
     PEFT_METHODS,
     PRIVATE_ADAPTER,
@@ -48,7 +48,7 @@ __all__ = [
     "b_modules",
     "canonical",
     "check_peft_method",
-    "first_of",
+    "leading_slices",
     "is_a",
     "is_b",
     "is_bias",
@@ -57,7 +57,7 @@ __all__ = [
     "is_private",
     "layer_of",
     "name_in_base",
-    "of_rank",
+    "truncate",
     "pairs_of",
     "policy_of",
     "register_method",

@@ -35,8 +35,9 @@ class Policy:
         A, B, HEAD, OTHER: the action for each role.
         PRIVATE: ``KEEP`` gives every client a second adapter of its own.
         even: what is otherwise in even rounds; the first round is odd.
-        in_turn: what is kept is not each client's own: all clients train one
-            in turn, each from where the one before it left it.
+        sequential: what is kept is not each client's own: the clients of a
+            round train one copy in turn, each from where the client before
+            left it.
 
     """
 
@@ -48,7 +49,7 @@ class Policy:
     OTHER: Action = KEEP
     PRIVATE: Action = FREEZE
     even: Mapping[str, Action] = field(default_factory=dict)
-    in_turn: bool = False
+    sequential: bool = False
 
     def in_round(self, rnd: int) -> "Policy":
         """What happens in one round; they are counted from 1."""
@@ -125,7 +126,7 @@ METHODS: dict[str, Policy] = {
         "the code released with arXiv 2410.01463, share_local_model: True",
         A=SHARE,
         B=KEEP,
-        in_turn=True,
+        sequential=True,
     ),
     "local": Policy(
         "every client trains alone",

@@ -6,7 +6,7 @@ from typing import Any
 from fs_plugins.policy.roles import Role, is_bias
 
 
-def of_rank(
+def truncate(
     tensors: Mapping[str, Any], roles: Mapping[str, Role], rank: int
 ) -> dict[str, Any]:
     """What a client of a rank has of them, as views.
@@ -26,6 +26,6 @@ def of_rank(
     return found
 
 
-def first_of(shape: Iterable[int]) -> tuple[slice, ...]:
+def leading_slices(shape: Iterable[int]) -> tuple[slice, ...]:
     """Where a tensor of this shape stands in that of a higher rank."""
     return tuple(map(slice, shape))

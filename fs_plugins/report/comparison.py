@@ -10,6 +10,7 @@ from typing import Any
 from fs_plugins.errors import UserError
 from fs_plugins.experiment.folder import make_folder
 from fs_plugins.experiment.runs import Run, as_frame, load_run
+from fs_plugins.report.caveats import caveats, tasks
 from fs_plugins.report.comparison_tables import (
     comparison_table,
     costs_table,
@@ -23,7 +24,6 @@ from fs_plugins.report.plots import (
     labels,
     save_figure,
 )
-from fs_plugins.report.remarks import remarks, tasks
 from fs_plugins.report.tables import Table, markdown
 from fs_plugins.state.files import write_file
 
@@ -56,13 +56,13 @@ class Comparison:
     Attributes:
         runs: the runs, in the order in which they were given.
         tables: one or more for each task, as the command prints them.
-        remarks: what a reader should know before comparing, a sentence each.
+        caveats: what a reader should know before comparing, a sentence each.
 
     """
 
     runs: list[Run]
     tables: list[Table]
-    remarks: list[str]
+    caveats: list[str]
 
     @property
     def results(self) -> Any:
@@ -106,7 +106,7 @@ def compare(
     if out is not None:
         make_folder(Path(out))
         write_comparison(read, Path(out))
-    return Comparison(read, _titled(sections), list(remarks(read)))
+    return Comparison(read, _titled(sections), list(caveats(read)))
 
 
 def write_comparison(runs: Sequence[Run], out: Path) -> list[Table]:
@@ -123,7 +123,7 @@ def write_comparison(runs: Sequence[Run], out: Path) -> list[Table]:
         The tables that a terminal has room for, each with its task.
 
     """
-    sections, notes = _sections(runs), remarks(runs)
+    sections, notes = _sections(runs), caveats(runs)
     content = [
         {"name": run.name, "folder": str(run.folder), "source": run.source}
         | run.summary

@@ -1,11 +1,17 @@
 """What a client keeps between rounds, and files that are never half there."""
 
 from fs_plugins.state.client_state import (
-    Kept,
-    KeptInMemory,
-    KeptOnDisk,
+    ClientState,
+    StateInMemory,
+    StateOnDisk,
     cache_for,
-    kept_for,
+    client_state_for,
 )
 
-__all__ = ["Kept", "KeptInMemory", "KeptOnDisk", "cache_for", "kept_for"]
+__all__ = [
+    "ClientState",
+    "StateInMemory",
+    "StateOnDisk",
+    "cache_for",
+    "client_state_for",
+]

@@ -21,7 +21,7 @@ OPTIMIZER = "optimizer."  # the names of optimizer state begin so
 _ALIGN = 64  # bytes; any type of tensor may begin there
 
 
-class Kept(abc.ABC):
+class ClientState(abc.ABC):
     """The parameters that never leave a client, and perhaps more.
 
     With ``fedsa.state.optimizer`` there is optimizer state beside them,
@@ -96,7 +96,7 @@ class Kept(abc.ABC):
         """Copy all tensors."""
 
 
-class KeptInMemory(Kept):
+class StateInMemory(ClientState):
     """In pages of its own.
 
     On the heap, what lives as long as the run would lie between the
@@ -130,11 +130,11 @@ class KeptInMemory(Kept):
         return views
 
 
-class KeptOnDisk(Kept):
+class StateOnDisk(ClientState):
     """In a safetensors file, mapped into memory while it is used.
 
     Args:
-        initial: as for ``Kept``.
+        initial: as for ``ClientState``.
         file: is replaced at each ``save``, never written into.
         cache: holds what was used last.
 
@@ -233,9 +233,9 @@ def cache_for(cfg: Any) -> Cache:
     return Cache(int(cfg.fedsa.state.cache * 1e6))
 
 
-def kept_for(
+def client_state_for(
     client: int, initial: Tensors, cfg: Any, cache: Cache, run: str = ""
-) -> Kept:
+) -> ClientState:
     """What a client keeps, where ``fedsa.state`` wants it.
 
     Args:
@@ -248,9 +248,9 @@ def kept_for(
 
     """
     if cfg.fedsa.state.backend == "memory" and not run:
-        return KeptInMemory(initial)
+        return StateInMemory(initial)
     file = _folder(cfg, run) / f"client_{client}.safetensors"
-    return KeptOnDisk(initial, file, cache)
+    return StateOnDisk(initial, file, cache)
 
 
 def _folder(cfg: Any, run: str) -> Path:

@@ -58,7 +58,7 @@ class Mixture:
     def training_private(self) -> Iterator[None]:
         """The shared adapter takes part and does not learn."""
         with (
-            taking(self._model, 1 - self._weight, self._weight),
+            weighted_adapters(self._model, 1 - self._weight, self._weight),
             _frozen(self._model, lambda name: not is_private(name)),
         ):
             yield
@@ -67,7 +67,7 @@ class Mixture:
     def training_shared(self) -> Iterator[None]:
         """The private adapter takes no part."""
         with (
-            taking(self._model, 1.0, 0.0),
+            weighted_adapters(self._model, 1.0, 0.0),
             _frozen(self._model, is_private),
         ):
             yield
@@ -81,13 +81,13 @@ class Mixture:
         """What is right for each input of a batch."""
         share: Share = self._weight
         if self._number:
-            with torch.no_grad(), taking(self._model, 0.0, 1.0):
+            with torch.no_grad(), weighted_adapters(self._model, 0.0, 1.0):
                 if self._references is None:
                     device = batch["input_ids"].device
                     self._references = self._seen(self._examples(device))
                 likeness = self._seen(batch) @ self._references.T
             share = self._weight * likeness.mean(dim=1).clamp(0, 1)
-        with taking(self._model, 1 - share, share):
+        with weighted_adapters(self._model, 1 - share, share):
             yield
 
     def _examples(self, device: torch.device) -> dict[str, Tensor]:
@@ -115,7 +115,9 @@ class Mixture:
 
 
 @contextmanager
-def taking(model: nn.Module, shared: Share, private: Share) -> Iterator[None]:
+def weighted_adapters(
+    model: nn.Module, shared: Share, private: Share
+) -> Iterator[None]:
     """Forward passes take so much of each adapter."""
     shares = {"default": shared, PRIVATE_ADAPTER: private}
     with ExitStack() as stack:

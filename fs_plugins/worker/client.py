@@ -11,7 +11,7 @@ from federatedscope.core.workers import Client
 
 from fs_plugins.errors import RunError
 from fs_plugins.host.configuration import Config
-from fs_plugins.state import KeptOnDisk
+from fs_plugins.state import StateOnDisk
 from fs_plugins.wire import WireError, encode
 from fs_plugins.wire.messages import (
     Admission,
@@ -68,7 +68,7 @@ class FedSAClient(Client):  # type: ignore[misc]
         """
         with self._refusing(rnd):
             shared = self.parameters.received(self.ID, sent.payload, rnd)
-        with self.parameters.lent(shared, self.kept.values, client=self.ID):
+        with self.parameters.loaded(shared, self.kept.values, client=self.ID):
             yield
 
     def _sent_in(self, message: Message) -> GlobalParameters:
@@ -168,7 +168,7 @@ class FedSAClient(Client):  # type: ignore[misc]
         except WireError as error:
             raise RunError(str(error)) from error
         kept = self.parameters.kept_by(self.ID, run)
-        if isinstance(kept, KeptOnDisk):
+        if isinstance(kept, StateOnDisk):
             kept.find()
         self.kept = kept
 

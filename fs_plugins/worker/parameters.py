@@ -19,11 +19,11 @@ from fs_plugins.model.factors import check_factors
 from fs_plugins.policy import (
     Action,
     Role,
-    first_of,
     is_bias,
-    of_rank,
+    leading_slices,
     pairs_of,
     roles_of,
+    truncate,
 )
 from fs_plugins.scope import current_scope
 from fs_plugins.seeds import random_state
@@ -33,7 +33,12 @@ from fs_plugins.settings import (
     policy_from,
     rank_of,
 )
-from fs_plugins.state import Kept, KeptInMemory, cache_for, kept_for
+from fs_plugins.state import (
+    ClientState,
+    StateInMemory,
+    cache_for,
+    client_state_for,
+)
 from fs_plugins.wire import Tensors, decode, encode, spec_of
 
 
@@ -41,7 +46,7 @@ class AdapterParameters:
     """Views of a model's parameters, by what the policy does to them.
 
     The server and all clients may work on one model.  Whoever uses it moves
-    its own values in and leaves the model as it was: see ``lent``.  A worker
+    its own values in and leaves the model as it was: see ``loaded``.  A worker
     of rank k uses the first k rows of A and columns of B, and no others.
 
     Args:
@@ -104,9 +109,9 @@ class AdapterParameters:
         self._pairs = (
             pairs_of(self.roles) if self._aggregator.needs_pairs else {}
         )
-        self._in_turn = (
-            KeptInMemory(self.initial_of(self.kept))
-            if policy.in_turn
+        self._sequential = (
+            StateInMemory(self.initial_of(self.kept))
+            if policy.sequential
             else None
         )
 
@@ -143,10 +148,16 @@ class AdapterParameters:
             delta=self.delta,
         )
 
-    def kept_by(self, client: int, run: str = "") -> Kept:
-        """A client's own, see ``kept_for``; or, in turn, the one of all."""
+    def kept_by(self, client: int, run: str = "") -> ClientState:
+        """What a client keeps; with a sequential policy, the one of all.
+
+        Args:
+            client: its ID.
+            run: the server's name for a distributed run.
+
+        """
         initial = self._of_rank(client, self.initial_of(self.kept))
-        return self._in_turn or kept_for(
+        return self._sequential or client_state_for(
             client, initial, self._cfg, self._cache, run
         )
 
@@ -237,7 +248,7 @@ class AdapterParameters:
 
     def _of_rank(self, client: int, tensors: Tensors) -> dict[str, Any]:
         """The first rows of A and columns of B, views of the tensors."""
-        return of_rank(tensors, self.roles, rank_of(self._cfg, client))
+        return truncate(tensors, self.roles, rank_of(self._cfg, client))
 
     @contextmanager
     def training(self, rnd: int) -> Iterator[None]:
@@ -260,7 +271,7 @@ class AdapterParameters:
         return not checks or bool(torch.stack(checks).all())
 
     @contextmanager
-    def lent(self, *values: Tensors, client: int = 0) -> Iterator[None]:
+    def loaded(self, *values: Tensors, client: int = 0) -> Iterator[None]:
         """The model with these values; afterwards, with its initial ones.
 
         Nothing that the borrower puts in, trains or computes gradients for
@@ -289,7 +300,7 @@ class AdapterParameters:
             whole = everything[name]
             if whole.shape != value.shape:
                 whole.zero_()
-            whole[first_of(value.shape)].copy_(value)
+            whole[leading_slices(value.shape)].copy_(value)
 
 
 def _refuse_zero(name: str, frozen: nn.Parameter, role: Role) -> None:

@@ -148,7 +148,7 @@ class FedSAServer(AttendingServer):
 
     def eval(self) -> None:
         """Evaluate at the clients, or here if nothing is kept by them."""
-        with self.parameters.lent(self.aggregator.shared):
+        with self.parameters.loaded(self.aggregator.shared):
             super().eval()
 
     def terminate(self, msg_type: str = "finish") -> None:

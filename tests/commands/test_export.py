@@ -39,7 +39,7 @@ def of_the_run(lab, folder: Path, client: int) -> torch.Tensor:
     Checkpoints(runner, None).restore_parameters(files.checkpoints()[-1])
     worker = runner.client[client]
     shared = runner.server.aggregator.shared
-    with worker.parameters.lent(shared, worker.kept.values):
+    with worker.parameters.loaded(shared, worker.kept.values):
         return logits_of(worker.model)
 
 

@@ -122,7 +122,7 @@ def test_the_logits_are_those_of_the_run(
     shared = runner.server.aggregator.shared
     with (
         torch.no_grad(),
-        client.parameters.lent(
+        client.parameters.loaded(
             client.parameters.sent_to(2, shared), client.kept.values, client=2
         ),
     ):

@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM
 from fs_plugins.errors import UserError
 from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.experiment.runs import load_run
-from fs_plugins.report.remarks import remarks
+from fs_plugins.report.caveats import caveats
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "fs_plugins"
@@ -128,7 +128,7 @@ def test_an_unfinished_run_tells_what_its_summary_would(folder, lab):
     for key in ("clients", "rounds"):
         assert part.summary[key] == whole.summary[key]
     assert part.metric == whole.metric and part.labels == whole.labels
-    note = " ".join(remarks([part]))
+    note = " ".join(caveats([part]))
     assert "not finished" in note and "round 2 of 2" in note
 
 

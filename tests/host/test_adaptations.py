@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fs_plugins.host import find_host
-from fs_plugins.host.adaptations import Adaptation, fit
+from fs_plugins.host.adaptations import Adaptation, adapt
 
 needs_federatedscope = pytest.mark.skipif(
     find_host().name != "federatedscope",
@@ -17,7 +17,7 @@ needs_federatedscope = pytest.mark.skipif(
 def test_only_what_is_needed_is_applied():
     needed = Adaptation("a", "because", lambda: True)
     not_needed = Adaptation("b", "because", lambda: False)
-    assert fit((needed, not_needed)) == (needed,)
+    assert adapt((needed, not_needed)) == (needed,)
 
 
 def test_the_embedded_host_needs_a_transport_only():

@@ -15,7 +15,7 @@ from transformers import (
 
 from fs_plugins.errors import UserError
 from fs_plugins.experiment.adapters import save_adapters
-from fs_plugins.trainer.dual import taking
+from fs_plugins.trainer.dual import weighted_adapters
 
 VERA = {
     "adapter_method": "vera",
@@ -118,8 +118,10 @@ def check_reloaded(lab, base, load, args, is_double=True, **changes):
         own, shared = client.parameters, runner.server.aggregator.shared
         with (
             torch.no_grad(),
-            own.lent(own.sent_to(ID, shared), client.kept.values, client=ID),
-            taking(client.model, 1.0, 0.0),  # without feddpa's private one
+            own.loaded(own.sent_to(ID, shared), client.kept.values, client=ID),
+            weighted_adapters(
+                client.model, 1.0, 0.0
+            ),  # without feddpa's private one
         ):
             expected = client.model.eval()(**batch).logits
         plain = load(base, dtype=expected.dtype).eval()

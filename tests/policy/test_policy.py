@@ -17,11 +17,11 @@ from fs_plugins.policy import (
     is_of_adapter,
     layer_of,
     name_in_base,
-    of_rank,
     pairs_of,
     policy_of,
     roles_of,
     saved_names,
+    truncate,
     variant_of,
 )
 
@@ -132,7 +132,7 @@ def test_a_client_of_lower_rank_has_all_of_bs_bias():
         for part in ("A.default.weight", "B.default.weight", "B.default.bias")
     ]
     values = (torch.ones(3, 4), torch.ones(5, 3), torch.ones(5))
-    found = of_rank(
+    found = truncate(
         dict(zip(names, values, strict=True)), roles_of("lora", names), 2
     )
     assert [tuple(t.shape) for t in found.values()] == [(2, 4), (5, 2), (5,)]

@@ -10,7 +10,7 @@ from helpers import finished_run
 
 from fs_plugins.errors import UserError
 from fs_plugins.experiment.runs import load_run
-from fs_plugins.report.remarks import remarks, tasks
+from fs_plugins.report.caveats import caveats, tasks
 from fs_plugins.report.runs import find_runs
 
 
@@ -43,12 +43,12 @@ def test_what_a_reader_must_know():
     runs[2].summary["data"] = "elsewhere"
     runs[3].summary["results"]["last"] = None
     assert list(tasks(runs)) == ["toy, test_acc", "elsewhere, test_acc"]
-    text = "\n".join(remarks(runs))
+    text = "\n".join(caveats(runs))
     assert "d, seed 0: no results yet" in text
     assert "different tasks, not compared with each other" in text
     assert "different rounds: a 2, b 9" in text
     assert "model differ: other, tiny" in text
-    assert remarks([runs[2]]) == []
+    assert caveats([runs[2]]) == []
 
 
 def test_other_data_at_the_clients_are_said():
@@ -59,7 +59,7 @@ def test_other_data_at_the_clients_are_said():
         type(one)("a", one.folder, one.summary, labels={"1": {}}),
         type(two)("b", two.folder, two.summary, labels={"2": {}}),
     ]
-    assert "the clients have other data in b than in a" in remarks(runs)[0]
+    assert "the clients have other data in b than in a" in caveats(runs)[0]
 
 
 def test_other_settings_than_the_method_are_said(tmp_path):
@@ -77,7 +77,7 @@ def test_other_settings_than_the_method_are_said(tmp_path):
         return load_run(folder, name)
 
     runs = [one("a", 4), one("a", 4, 1), one("b", 2), one("c", 4)]
-    assert remarks(runs) == [
+    assert caveats(runs) == [
         "toy, test_acc: train.local_update_steps is 4 in a, c; 2 in b"
     ]
-    assert remarks([runs[0], runs[1], runs[3]]) == []
+    assert caveats([runs[0], runs[1], runs[3]]) == []

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from processes import Process
 
 from fs_plugins.errors import UserError
-from fs_plugins.state.client_state import Cache, KeptInMemory, KeptOnDisk
+from fs_plugins.state.client_state import Cache, StateInMemory, StateOnDisk
 from fs_plugins.state.files import link_file, read_tensors, write_file
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
@@ -32,8 +32,8 @@ def tensors(draw, scale=1.0):
 
 def kept_in(backend, initial, folder, limit=10_000):
     if backend == "memory":
-        return KeptInMemory(initial)
-    return KeptOnDisk(initial, folder / "own.safetensors", Cache(limit))
+        return StateInMemory(initial)
+    return StateOnDisk(initial, folder / "own.safetensors", Cache(limit))
 
 
 def same(found, expected):
@@ -112,8 +112,8 @@ def test_what_does_not_fit_is_refused_by_name(
 ):
     """And what was kept stays as it was."""
     file = tmp_path / "checkpoint.safetensors"
-    KeptInMemory({}).write(file)
-    other = KeptInMemory(written)
+    StateInMemory({}).write(file)
+    other = StateInMemory(written)
     other.save(written)
     other.write(file)
     kept = kept_in(backend, of(), tmp_path)
@@ -151,7 +151,7 @@ def test_a_damaged_file_is_noticed(tmp_path_factory, at, bit, cut):
 def test_the_cache_is_bounded(tmp_path):
     cache = Cache(1000)
     clients = [
-        KeptOnDisk(of(), tmp_path / f"client_{i}", cache) for i in range(100)
+        StateOnDisk(of(), tmp_path / f"client_{i}", cache) for i in range(100)
     ]
     for number, kept in enumerate(clients):
         kept.save(of(fill=float(number)))
@@ -162,7 +162,7 @@ def test_the_cache_is_bounded(tmp_path):
             assert cache.size == 32 * len(cache._files)
     assert len(cache._files) == 1000 // 32
     too_large = {"B": torch.ones(1000)}
-    kept = KeptOnDisk(too_large, tmp_path / "large", cache)
+    kept = StateOnDisk(too_large, tmp_path / "large", cache)
     kept.save(too_large)
     same(kept.values, too_large)
     assert cache.size <= 1000

@@ -108,9 +108,9 @@ def test_dropout_depends_on_seed_client_and_round_only(lab):
         if runner is crowd:
             torch.manual_seed(99)
             runner.client[1].state = 0
-            with runner.server.parameters.lent():
+            with runner.server.parameters.loaded():
                 runner.client[1].trainer.train()
-        with runner.server.parameters.lent():
+        with runner.server.parameters.loaded():
             client.trainer.train()
             shared = runner.server.parameters.shared
             updates.append({n: p.detach().clone() for n, p in shared.items()})

@@ -152,7 +152,7 @@ def test_an_input_takes_as_much_of_the_private_one_as_it_is_like_the_data(
         "on_batch_forward",
         insert_mode=-1,
     )
-    with client.parameters.lent(
+    with client.parameters.loaded(
         runner.server.aggregator.shared, client.kept.values
     ):
         client.trainer.evaluate("test")

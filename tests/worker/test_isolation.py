@@ -25,7 +25,7 @@ METHODS = (
     {
         name: {"federate__method": name}
         for name, rule in policy.METHODS.items()
-        if not rule.in_turn
+        if not rule.sequential
     }
     | {
         name: {"federate__method": "fedit", "fedsa__aggregator": name}

@@ -41,7 +41,7 @@ def oracle(
     start,
     shares,
     sampled,
-    in_turn=False,
+    sequential=False,
     adapter="lora",
     frozen=nothing,
 ):
@@ -53,7 +53,7 @@ def oracle(
         start: the initial trainable parameters.
         shares: name -> whether it is shared.
         sampled: the clients of each round.
-        in_turn: what isn't shared goes from client to client.
+        sequential: what isn't shared goes from client to client.
         adapter: one of ``ADAPTERS``.
         frozen: name, round from 1 -> whether it is not trained in it.
     """
@@ -91,7 +91,7 @@ def oracle(
                 optimizer.step()
                 count += len(batch)
             now = {n: p.detach().clone() for n, p in trained.items()}
-            for j in own if in_turn else [i]:
+            for j in own if sequential else [i]:
                 own[j] = {n: now[n] for n in own[i]}
             updates.append((count, {n: now[n] for n in server}))
         total = sum(count for count, _ in updates)
@@ -236,7 +236,9 @@ def test_sequential_b_is_one_b_for_all_in_turn(lab, toy_model, sample):
     texts, start = texts_of(runner, toy_model), start_of(runner)
     rounds = sampled_of(runner)
     runner.run()
-    server, own = oracle(toy_model, texts, start, is_a, rounds, in_turn=True)
+    server, own = oracle(
+        toy_model, texts, start, is_a, rounds, sequential=True
+    )
     assert_moved(own[1], start)
     assert_close(runner.server.aggregator.shared, server)
     for client in runner.client:

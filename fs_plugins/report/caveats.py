@@ -29,7 +29,7 @@ def tasks(runs: Sequence[Run]) -> dict[str, list[Run]]:
     return found
 
 
-def remarks(runs: Sequence[Run]) -> list[str]:
+def caveats(runs: Sequence[Run]) -> list[str]:
     """What a reader must know before comparing, one sentence each."""
     said = []
     for run in runs:
