@@ -3,13 +3,36 @@
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from fs_plugins.experiment.events import LiveRun
-    from fs_plugins.host.protocols import Message
+from fs_plugins.host.configuration import Config
+from fs_plugins.host.protocols import Message, Server
 
 Results = Mapping[str, float]  # <split>_<metric>: value
+
+
+class RunInProgress(Protocol):
+    """A run as its listeners see it.
+
+    Attributes:
+        cfg: the run's configuration.
+        server: the run's server.
+        times_clients: whether the clients work in this process.
+
+    """
+
+    cfg: Config
+    server: Server
+    times_clients: bool
+
+    def tell(self, what: str, *facts: Any) -> None:
+        """Call a method of every listener.
+
+        Args:
+            what: the method's name.
+            facts: its arguments.
+
+        """
 
 
 class Listener:
@@ -18,7 +41,7 @@ class Listener:
     Rounds count from 1.  An exception that a listener raises ends the run.
     """
 
-    def run_begins(self, run: "LiveRun") -> None:
+    def run_begins(self, run: RunInProgress) -> None:
         """Nothing has been sent yet.
 
         Args:
@@ -38,7 +61,7 @@ class Listener:
 
         """
 
-    def message_passes(self, message: "Message", receivers: int) -> None:
+    def message_passes(self, message: Message, receivers: int) -> None:
         """A message with parameters passes between server and clients.
 
         Args:

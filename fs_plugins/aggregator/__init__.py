@@ -5,11 +5,8 @@ The name of an aggregator is a value of ``fedsa.aggregator``.
 
 from typing import TYPE_CHECKING, Any
 
-from fs_plugins.aggregator.registry import (
-    AGGREGATOR_ARGS,
-    AGGREGATORS,
-    register_aggregator,
-)
+from fs_plugins.aggregator.arguments import AGGREGATOR_ARGS
+from fs_plugins.aggregator.registry import AGGREGATORS, register_aggregator
 
 if TYPE_CHECKING:
     from fs_plugins.aggregator.base import Aggregator

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from fs_plugins.aggregator.registry import AGGREGATOR_ARGS
+from fs_plugins.aggregator.arguments import AGGREGATOR_ARGS
 from fs_plugins.model.delta import Delta
 from fs_plugins.state.files import write_file
 from fs_plugins.wire import Tensors

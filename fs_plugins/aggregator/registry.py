@@ -11,16 +11,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fs_plugins.aggregator.base import Aggregator
 
-# fedsa.aggregator_args: what some of them can be told
-AGGREGATOR_ARGS = {
-    "lr": 1.0,
-    "momentum": 0.9,
-    "beta1": 0.9,
-    "beta2": 0.99,
-    "tau": 1e-3,
-    "trim": 0.1,
-}
-
 
 @dataclass(frozen=True)
 class Described:

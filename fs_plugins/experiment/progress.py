@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fs_plugins.experiment.evaluations import leading_metric, size
-from fs_plugins.experiment.events import LiveRun
-from fs_plugins.listeners import Listener
+from fs_plugins.listeners import Listener, RunInProgress
 
 
 class Lines(Listener):
@@ -87,7 +86,7 @@ class Bar(Listener):
         self._trained = self._evaluated = (0, 0)
         self._results = ""
 
-    def run_begins(self, run: LiveRun) -> None:
+    def run_begins(self, run: RunInProgress) -> None:
         """Show the bar."""
         self._display.start()
 

@@ -18,12 +18,11 @@ from fs_plugins.experiment.evaluations import (
     evaluation,
     selection_key,
 )
-from fs_plugins.experiment.events import LiveRun
 from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.experiment.summary import results_of
 from fs_plugins.host.configuration import Config
 from fs_plugins.host.protocols import Message
-from fs_plugins.listeners import Listener, Results
+from fs_plugins.listeners import Listener, Results, RunInProgress
 from fs_plugins.wire import encode
 from fs_plugins.wire.messages import round_of
 from fs_plugins.worker.ours import is_our_server, parameters_in
@@ -58,7 +57,7 @@ class Recorder(Listener):
         self._before = 0.0  # seconds, and peak memory, of earlier processes
         self._peak_before = 0
 
-    def run_begins(self, run: LiveRun) -> None:
+    def run_begins(self, run: RunInProgress) -> None:
         """Take note of the run, and of what is timed in this process."""
         self._run = run
         if run.times_clients:

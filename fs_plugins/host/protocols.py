@@ -5,11 +5,12 @@ enters, in ``build_runner``, and what hangs on it has its type from there.
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol
-
-import torch
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fs_plugins.host.configuration import Config
+
+if TYPE_CHECKING:  # what is imported for the command takes no time
+    import torch
 
 
 class Message(Protocol):
@@ -41,7 +42,7 @@ class WorkersTrainer(Protocol):
     """A worker's trainer."""
 
     evaluate: Callable[..., dict[str, float]]
-    get_model_para: Callable[[], dict[str, torch.Tensor]]
+    get_model_para: "Callable[[], dict[str, torch.Tensor]]"
     train: Callable[..., Any]
 
 
