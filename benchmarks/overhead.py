@@ -20,6 +20,8 @@ from typing import Any
 
 import torch
 
+from fs_plugins import Listener
+
 # YAML file of the demo, clients, steps, batch, length
 MODELS = {
     "minilm": ("fedsa.yaml", 4, 5, 16, 64),
@@ -29,7 +31,6 @@ MODELS = {
 
 def build(model: str, folder: Path, rounds: int) -> Any:
     """The federation, not yet run."""
-    import fs_plugins  # noqa: F401  makes federatedscope importable
     from fs_plugins.config.load import load_config
     from fs_plugins.experiment.runner import build_runner
 
@@ -67,38 +68,45 @@ def bare(runner: Any, steps: int) -> None:
             optimizer.step()
 
 
+class Turns(Listener):
+    """Runs the bare loop after each round, and times both."""
+
+    def __init__(self, runner: Any, steps: int) -> None:
+        self.ours: list[float] = []
+        self.theirs: list[float] = []
+        self._runner = runner
+        self._steps = steps
+        self._begin = 0.0
+
+    def clients_joined(self) -> None:
+        """Begin to time the first round."""
+        self._begin = time.perf_counter()
+
+    def round_ends(self, rnd: int) -> None:
+        """Time the bare loop; the next round begins."""
+        now = time.perf_counter()
+        self.ours.append(now - self._begin)
+        with self._runner.server.parameters.loaded():
+            bare(self._runner, self._steps)
+        self._begin = time.perf_counter()
+        self.theirs.append(self._begin - now)
+
+
 def main() -> None:
     """Take turns and print the ratio."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--model", choices=MODELS, default="minilm")
+    from fs_plugins.experiment.events import LiveRun
+
     arguments = parser.parse_args()
     pairs, model = arguments.pairs, arguments.model
-    ours: list[float] = []
-    theirs: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         runner = build(model, Path(folder), rounds=pairs + 2)
-        server = runner.server
-        start_round = server.broadcast_model_para
-
-        def between_rounds(*args: Any, **kwargs: Any) -> None:
-            """A new round begins: the last one is over; run the bare loop."""
-            now = time.perf_counter()
-            if server.state:
-                ours.append(now - between_rounds.begin)  # type: ignore
-            with server.parameters.loaded():
-                bare(runner, MODELS[model][2])
-            theirs.append(time.perf_counter() - now)
-            between_rounds.begin = time.perf_counter()  # type: ignore
-            start_round(*args, **kwargs)
-
-        def evaluate() -> None:
-            """Not timed."""
-
-        server.broadcast_model_para = between_rounds
-        server.eval = evaluate
-        runner.run()
-    ours, theirs = ours[1:], theirs[1 : len(ours)]  # the first is a warm-up
+        turns = Turns(runner, MODELS[model][2])
+        LiveRun(runner, [turns]).run()
+    ours, theirs = turns.ours, turns.theirs
+    ours, theirs = ours[1:], theirs[1:]  # the first is a warm-up
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
     for name, values in (
         ("a round of FedSA, s", ours),

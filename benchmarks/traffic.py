@@ -14,6 +14,9 @@ from typing import Any
 
 from safetensors.torch import load
 
+from fs_plugins import Listener
+from fs_plugins.wire import encode
+
 DEMO = Path(__file__).parent.parent / "yaml_configs" / "demo" / "fedsa.yaml"
 # variations of the demo's file
 METHODS = (
@@ -41,39 +44,42 @@ SETTINGS = (
 )
 
 
+class Passed(Listener):
+    """Adds up what passes from the third round on."""
+
+    def __init__(self) -> None:
+        self.totals: Counter[str] = Counter()
+
+    def message_passes(self, message: Any, receivers: int) -> None:
+        """Count the numbers and bytes of a payload."""
+        if message.msg_type != "model_para" or message.state < 2:
+            return
+        is_up = message.sender != 0
+        way = "up" if is_up else "down"
+        payload = message.content[1] if is_up else message.content
+        if isinstance(payload, dict):  # the host's own worker
+            payload = encode(payload)
+        tensors = load(payload) if payload else {}
+        self.totals[way] += receivers
+        self.totals[f"{way} bytes"] += receivers * len(payload)
+        self.totals[f"{way} numbers"] += receivers * sum(
+            tensor.numel() for tensor in tensors.values()
+        )
+
+
 def measure(method: str, head: str) -> dict[str, float]:
     """Numbers and bytes a client and round, up and down."""
-    import fs_plugins  # noqa: F401  makes federatedscope importable
     from fs_plugins.config.load import load_config
+    from fs_plugins.experiment.events import LiveRun
     from fs_plugins.experiment.runner import build_runner
-    from fs_plugins.wire import encode
 
     with tempfile.TemporaryDirectory() as folder:
         cfg = load_config(f"{DEMO}+{method}{head}", [*SETTINGS])
         cfg.outdir = folder
         runner = build_runner(cfg)
-        found: Counter[str] = Counter()
-        for worker in (runner.server, *runner.client.values()):
-            send = worker.comm_manager.send
-
-            def counted(message: Any, send: Any = send) -> None:
-                if message.msg_type == "model_para" and message.state >= 2:
-                    is_up = message.sender != 0
-                    way = "up" if is_up else "down"
-                    payload = message.content[1] if is_up else message.content
-                    if isinstance(payload, dict):  # the host's own worker
-                        payload = encode(payload)
-                    number = 1 if is_up else len(message.receiver)
-                    tensors = load(payload) if payload else {}
-                    found[way] += number
-                    found[f"{way} bytes"] += number * len(payload)
-                    found[f"{way} numbers"] += number * sum(
-                        t.numel() for t in tensors.values()
-                    )
-                send(message)
-
-            worker.comm_manager.send = counted
-        runner.run()
+        passed = Passed()
+        LiveRun(runner, [passed], pauses=False).run()
+    found = passed.totals
     return {
         f"{way} {what}": found[f"{way} {what}"] / found[way]
         for way in ("up", "down")
