@@ -18,7 +18,7 @@ demo: install-demo
 	$(BIN)/fedsa compare $(DEMO) --out exp/demo
 
 test: install-demo
-	$(BIN)/python -m pytest -q --numprocesses auto --dist loadfile tests
+	$(BIN)/python -m pytest -q --numprocesses auto --dist loadgroup tests
 
 check: .venv/.dev
 	$(BIN)/ruff format --check .

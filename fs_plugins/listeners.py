@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fs_plugins.experiment.events import LiveRun
+    from fs_plugins.host.protocols import Message
 
 Results = Mapping[str, float]  # <split>_<metric>: value
 
@@ -37,7 +38,7 @@ class Listener:
 
         """
 
-    def message_passes(self, message: Any, receivers: int) -> None:
+    def message_passes(self, message: "Message", receivers: int) -> None:
         """A message with parameters passes between server and clients.
 
         Args:

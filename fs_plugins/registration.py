@@ -6,6 +6,7 @@ asks for it.
 
 from typing import Any
 
+from fs_plugins.host.configuration import Config, Model
 from fs_plugins.policy import METHODS
 from fs_plugins.terms import (
     CLASSIFICATION_TRAINER,
@@ -58,7 +59,7 @@ def call_trainer(trainer: str) -> Any:
     return None
 
 
-def call_data(config: Any, client_cfgs: Any) -> Any:
+def call_data(config: Config, client_cfgs: Any) -> Any:
     """Answer to ``data.type: <name>@<family>`` of the registry of data.
 
     FederatedScope's own trainer loads ``<name>@llm`` itself.
@@ -79,7 +80,7 @@ def call_data(config: Any, client_cfgs: Any) -> Any:
     return load(config, client_cfgs)
 
 
-def call_model(model_config: Any, input_shape: Any) -> Any:
+def call_model(model_config: Model, input_shape: Any) -> Any:
     """Answer to ``...@huggingface_llm`` if our data have set the task.
 
     Args:

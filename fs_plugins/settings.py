@@ -6,10 +6,11 @@ from typing import Any
 import torch
 
 from fs_plugins.errors import UserError
+from fs_plugins.host.configuration import Config
 from fs_plugins.policy import METHODS, Policy, canonical, policy_of
 
 
-def policy_from(cfg: Any) -> Policy:
+def policy_from(cfg: Config) -> Policy:
     """The policy that ``federate.method`` and ``fedsa.policy`` ask for."""
     return policy_of(cfg.federate.method, plain(cfg.fedsa.policy))
 
@@ -23,24 +24,24 @@ def plain(node: Any) -> dict[str, Any]:
     }
 
 
-def peft_method_of(cfg: Any) -> str:
+def peft_method_of(cfg: Config) -> str:
     """The PEFT method that ``llm.adapter.args`` asks for."""
     return canonical(adapter_args(cfg))[0]
 
 
-def adapter_args(cfg: Any) -> Mapping[str, Any]:
+def adapter_args(cfg: Config) -> Mapping[str, Any]:
     """The first (and only) entry of ``llm.adapter.args``."""
     args = cfg.llm.adapter.args
     return dict(args[0]) if args else {}
 
 
-def clients_of_a_round(cfg: Any) -> int:
+def clients_of_a_round(cfg: Config) -> int:
     """How many clients are asked to train in a round."""
     sampled = int(cfg.federate.sample_client_num)
     return sampled if sampled > 0 else int(cfg.federate.client_num)
 
 
-def rank_of(cfg: Any, client: int) -> int:
+def rank_of(cfg: Config, client: int) -> int:
     """A client's rank (``fedsa.ranks``); 0 for all that the adapter has.
 
     Args:
@@ -52,7 +53,7 @@ def rank_of(cfg: Any, client: int) -> int:
     return int(ranks[(client - 1) % len(ranks)]) if ranks and client else 0
 
 
-def device_of(cfg: Any) -> str:
+def device_of(cfg: Config) -> str:
     """Where the model computes: ``cpu``, or ``cuda:0`` say.
 
     Raises:
@@ -74,12 +75,12 @@ def device_of(cfg: Any) -> str:
     return f"cuda:{number}"
 
 
-def is_ours(cfg: Any) -> bool:
+def is_ours(cfg: Config) -> bool:
     """Whether our workers run the method (else the host's own do)."""
     return cfg.federate.method.lower() in METHODS
 
 
-def is_client(cfg: Any) -> bool:
+def is_client(cfg: Config) -> bool:
     """Whether this process is a client of a distributed run."""
     is_distributed = cfg.federate.mode.lower() == "distributed"
     return bool(is_distributed and cfg.distribute.role == "client")

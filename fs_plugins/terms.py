@@ -12,3 +12,5 @@ GENERATION_METRICS = ("exact_match", "rouge_l", "pass_at_1")
 # where results may go as they come (fedsa.track)
 TENSORBOARD = "tensorboard"
 TRACKERS = (TENSORBOARD,)
+# in data.type and model.type: what Python code hands to the run
+GIVEN = "given"

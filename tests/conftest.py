@@ -2,7 +2,6 @@
 
 import copy
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,11 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     os.environ["FS_PLUGINS_HOST"] = config.getoption("--host")
     import fs_plugins  # noqa: F401  makes federatedscope importable
+
+
+def pytest_collection_modifyitems(items):
+    """What is slow begins, so that no worker is left alone with it."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(scope="session")
@@ -292,14 +296,14 @@ class Lab:
 
     def command(self, *words: Any, **environment: str) -> Any:
         """``fedsa <words>`` in a process of its own."""
-        import subprocess
+        from types import SimpleNamespace
 
-        return subprocess.run(
-            [sys.executable, "-m", "fs_plugins", *map(str, words)],
-            capture_output=True,
-            text=True,
-            env=os.environ | environment,
-            check=False,
+        import processes
+
+        process = processes.fedsa(*words, **environment)
+        out, err = process.communicate()
+        return SimpleNamespace(
+            returncode=process.returncode, stdout=out, stderr=err
         )
 
 
@@ -320,6 +324,16 @@ def fedsa(capsys):
         )
 
     return call
+
+
+@pytest.fixture
+def forked_runs(monkeypatch):
+    """The runs that a comparison starts in this process are forked."""
+    import subprocess
+
+    import processes
+
+    monkeypatch.setattr(subprocess, "Popen", processes.started)
 
 
 @pytest.fixture

@@ -1,10 +1,7 @@
 """Kill runs of an experiment at random instants, resume them, compare.
 
-    python crash_runs.py FILE FOLDER KILLS
-
-Prints, as JSON, where each SIGKILL fell and what differed afterwards.  The
-host is the one that ``FS_PLUGINS_HOST`` names.  Runs are forked from this
-process, which has imported everything: starting one takes no time.
+Runs are forked from a process that has imported everything, and has no
+threads: starting one takes no time.
 """
 
 import json
@@ -64,7 +61,7 @@ def count_operations(asked: Path, die_at: int = -1) -> list[int]:
 
 
 class Trials:
-    def __init__(self, file: str, folder: Path) -> None:
+    def __init__(self, file: Path, folder: Path) -> None:
         self.file = file
         self.folder = folder
         self.number = 0
@@ -117,7 +114,8 @@ class Trials:
         return told
 
 
-def main(file: str, folder: Path, kills: int) -> None:
+def kill_and_resume(file: Path, folder: Path, kills: int) -> None:
+    """Print, as JSON, where each SIGKILL fell and what differed afterwards."""
     rng = random.Random(0)
     trials = Trials(file, folder)
     whole, seconds, operations = trials.whole()
@@ -133,7 +131,3 @@ def main(file: str, folder: Path, kills: int) -> None:
             told["same"] = results == whole
             found.append(told)
     print(json.dumps(found))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))

@@ -157,7 +157,8 @@ def test_report_on_runs_and_on_none(fedsa, lab, tmp_path):
         assert not (tmp_path / "s").exists()
 
 
-def test_compare(fedsa, lab, tmp_path):
+@pytest.mark.slow
+def test_compare(fedsa, forked_runs, lab, tmp_path):
     files = [
         lab.file(),
         lab.file(federate__method="FedAvg"),
@@ -196,6 +197,7 @@ def test_compare_refuses_before_it_runs_anything(fedsa, lab, tmp_path):
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_compare_goes_on_when_a_run_fails(fedsa, lab, tmp_path):
     good = lab.file()
     bad = lab.file(model__type="/no/such@huggingface_llm")

@@ -54,6 +54,7 @@ def test_a_variation_says_what_it_is(file):
     assert text.startswith("# ") and len(text.splitlines()) < 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", DEMOS, ids=lambda f: f.name)
 def test_one_short_round(file, tmp_path):
     """The real model and data, one step of one round."""
@@ -61,7 +62,9 @@ def test_one_short_round(file, tmp_path):
     more = ["outdir", str(tmp_path), *SHORT]
     if file.stem == "smollm2":
         more += ["data.subsample", "0.2", "llm.tok_len", "128"]
+        more += ["dataloader.batch_size", "2"]
         more += ["fedsa.eval.generate.max_new_tokens", "4"]
+        more += ["fedsa.eval.generate.examples", "4"]
     summary = run(file, more, quiet=True)
     last = summary["results"]["last"]
     assert 0 < last["weighted"]["test_avg_loss"] < 5
@@ -284,6 +287,7 @@ def test_the_participants_differ_in_who_they_are_only():
     assert len(trees) == 4 and all(tree == trees[0] for tree in trees)
 
 
+@pytest.mark.slow
 def test_one_short_round_of_several_processes(tmp_path):
     launch = [sys.executable, str(DISTRIBUTED / "launch.py")]
     result = subprocess.run(
@@ -299,6 +303,7 @@ def test_one_short_round_of_several_processes(tmp_path):
     assert summary["results"]["last"]["clients"].keys() == {"1", "2", "3"}
 
 
+@pytest.mark.slow
 def test_the_launcher_ends_with_the_exit_code_of_what_failed(tmp_path):
     launch = [sys.executable, str(DISTRIBUTED / "launch.py")]
     result = subprocess.run(

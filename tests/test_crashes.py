@@ -1,12 +1,10 @@
 """SIGKILL at any instant: the run goes on, and ends as if nothing had been."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from crash_runs import kill_and_resume
+from processes import Process
 
 
 @pytest.mark.slow
@@ -19,15 +17,10 @@ def test_killed_at_random_instants(lab, tmp_path, backend):
         federate__client_num=4,
         federate__sample_client_num=2,
     )
-    script = Path(__file__).with_name("crash_runs.py")
-    ran = subprocess.run(
-        [sys.executable, str(script), str(file), str(tmp_path), "25"],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-        env=os.environ | {"PYTHONPATH": str(script.parent.parent)},
-    )
-    trials = json.loads(ran.stdout.splitlines()[-1])
+    process = Process(kill_and_resume, file, tmp_path, 25)
+    told, err = process.communicate()
+    assert process.returncode == 0, err
+    trials = json.loads(told.splitlines()[-1])
     assert len(trials) == 25
     assert [t for t in trials if not t["same"]] == []
     # They fell all over the run: before its first checkpoint, after it,

@@ -1,12 +1,11 @@
 """A distributed run as a user starts it: one process a participant."""
 
 import json
-import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
+import processes
 import pytest
 import torch
 from federatedscope.core.message import Message
@@ -53,13 +52,7 @@ class Federation:
             "distribute__data_idx": ID or -1,
         }
         file = self.lab.file(**own | self.changes | changes)
-        self.processes[ID] = subprocess.Popen(
-            [sys.executable, "-m", "fs_plugins", "run", "--cfg", str(file)],
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        self.processes[ID] = processes.fedsa("run", "--cfg", file)
         return self.processes[ID]
 
     def end(self, ID):
@@ -68,10 +61,12 @@ class Federation:
         out, err = process.communicate(timeout=120)
         return process.returncode, out, err
 
-    def rounds(self):
-        """How many evaluations the server has written."""
+    def evaluated(self):
+        """Who has taken part in each evaluation that the server wrote."""
         file = self.folder(0) / "metrics.jsonl"
-        return len(file.read_text().splitlines()) if file.exists() else 0
+        text = file.read_text() if file.exists() else ""
+        whole = text.rpartition("\n")[0].splitlines()
+        return [set(json.loads(line)["clients"]) for line in whole]
 
 
 @pytest.fixture
@@ -111,6 +106,7 @@ def products(tensors):
     return tensors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -159,29 +155,29 @@ def test_it_ends_as_the_standalone_run_does(
     assert found["time"]["train_s"] is None  # it is spent at the clients
 
 
+@pytest.mark.slow
 def test_a_killed_client_finds_its_b_again(federation):
     """SIGKILL in the middle: the others go on, and it comes back."""
     spread = federation(
-        federate__total_round_num=400,
-        eval__freq=20,
+        federate__total_round_num=200,
+        eval__freq=10,
         fedsa__transport={"lost_after": 2.0},
     )
     for ID in (0, *CLIENTS):
         spread.start(ID)
-    wait_for(lambda: spread.rounds() >= 2, 90)
+    wait_for(lambda: len(spread.evaluated()) >= 2, 90)
     spread.processes[2].send_signal(signal.SIGKILL)
     spread.end(2)
     kept = list(spread.folder(2).glob("state/*/client_2.safetensors"))
     assert len(kept) == 1
     left = kept[0].read_bytes()
+    wait_for(lambda: {"1", "3"} in spread.evaluated(), 90)
     spread.start(2)
     for ID in (0, *CLIENTS):
         code, _, err = spread.end(ID)
         assert (code, err) == (0, ""), err
-    lines = (spread.folder(0) / "metrics.jsonl").read_text().splitlines()
-    clients = [set(json.loads(line)["clients"]) for line in lines]
-    assert len(clients) == 20 and {"1", "3"} in clients
-    assert clients[-1] == {"1", "2", "3"}
+    evaluated = spread.evaluated()
+    assert len(evaluated) == 20 and evaluated[-1] == {"1", "2", "3"}
     # It went on from the B that it found: one file, of the same run.
     again = list(spread.folder(2).glob("state/*/client_2.safetensors"))
     assert again == kept and kept[0].read_bytes() != left

@@ -58,6 +58,7 @@ def test_a_quota(lab, size):
     assert everything_of(folder) == whole
 
 
+@pytest.mark.slow
 def test_a_full_disk(lab, tmp_path):
     """A disk of 160 kB; where none can be mounted, a quota in its place."""
     changes = {"federate__total_round_num": 12}

@@ -1,5 +1,6 @@
 """An installed package has what a checkout has, in any folder."""
 
+import json
 import os
 import re
 import shutil
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+# One build serves all.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("package")]
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "yaml_configs"
 SOURCES = ("fs_plugins", "yaml_configs", "docs")
@@ -61,15 +64,49 @@ def installed(wheel, tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture
-def fedsa(installed, tmp_path):
-    """The installed command, in a folder that has no YAML files."""
+COMMANDS = """
+import contextlib, io, json, os, sys
+from fs_plugins.cli import main
+for line in sys.stdin:
+    words, environment = json.loads(line)
+    before = dict(os.environ)
+    os.environ.update(environment)
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        try:
+            main(words)
+        except SystemExit as stop:
+            code = stop.code
+    os.environ.clear()
+    os.environ.update(before)
+    print(json.dumps([code, said.getvalue()]), flush=True)
+"""
 
-    def call(*words, folder=tmp_path, **environment):
-        path = {"PYTHONPATH": str(installed), **environment}
-        return python("-m", "fs_plugins", *words, folder=folder, **path)
 
-    return call
+@pytest.fixture(scope="module")
+def fedsa(installed, tmp_path_factory):
+    """The installed command, in a folder that has no YAML files.
+
+    One process answers all calls, as it takes seconds to start.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMMANDS],
+        cwd=tmp_path_factory.mktemp("empty"),
+        env={**os.environ, "PYTHONPATH": str(installed)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    def call(*words, **environment):
+        print(json.dumps([words, environment]), file=process.stdin, flush=True)
+        code, said = json.loads(process.stdout.readline())
+        assert code == 0, said
+        return said
+
+    with process:
+        yield call
+        process.stdin.close()
 
 
 def test_the_wheel_has_the_package_and_every_yaml_file(wheel):
@@ -139,7 +176,9 @@ def test_packaged_experiments_are_loaded_by_name(installed, tmp_path):
     assert all(cfg["data"]["type"] == "bbc@demo" for cfg in loaded)
 
 
-def test_the_command_runs_a_packaged_experiment(fedsa):
+def test_the_command_runs_a_packaged_experiment(installed, tmp_path):
     """Without a model or training: what it would do and cost."""
-    text = fedsa("run", "--cfg", "demo/fedsa.yaml+ffa", "--dry-run")
+    words = ["run", "--cfg", "demo/fedsa.yaml+ffa", "--dry-run"]
+    path = {"PYTHONPATH": str(installed)}
+    text = python("-m", "fs_plugins", *words, folder=tmp_path, **path)
     assert "  method: ffa\n" in text

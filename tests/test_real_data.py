@@ -10,6 +10,7 @@ from helpers import assert_near
 from fs_plugins.config.load import load_config
 from fs_plugins.experiment.runner import build_runner, run
 
+pytestmark = pytest.mark.slow
 DEMO = Path(__file__).parent.parent / "yaml_configs" / "demo"
 GLUE = "FS_PLUGINS_DATA"
 needs_glue = pytest.mark.skipif(
@@ -90,6 +91,7 @@ def test_gsm8k(tmp_path):
             *("eval.split", "['val']"),
             *("data.splits", "[0.99, 0.001, 0.009]"),
             *("llm.tok_len", "160"),
+            *("dataloader.batch_size", "2"),
             *("federate.total_round_num", "1"),
             *("train.local_update_steps", "2"),
         ],

@@ -13,7 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fs_plugins.policy import Role, first_of, is_bias
+from fs_plugins.policy import (
+    Role,
+    first_of,
+    is_bias,
+    layer_of,
+    name_in_base,
+)
 from fs_plugins.report.tables import Table
 from fs_plugins.wire import Tensors
 
@@ -77,7 +83,7 @@ def measure(
             continue
         start = initial[name].double()
         values = torch.stack([_padded(c[name], start) for c in clients])
-        own = layers.setdefault(_layer_of(name), {})
+        own = layers.setdefault(name_in_base(layer_of(name)), {})
         own[role.value] = mean_cosine(values)
         if role is Role.A:
             own["A - A_0"] = mean_cosine(values - start)
@@ -133,12 +139,6 @@ def _columns(values: Tensor, role: Role, rank: int) -> Tensor:
     """A's rows, or B's columns, of the rank that all clients have."""
     columns = values.mT if role is Role.A else values
     return columns[..., :rank]
-
-
-def _layer_of(name: str) -> str:
-    for part in (".lora_", ".vera_"):
-        name = name.partition(part)[0]
-    return name.removeprefix("base_model.model.")
 
 
 def asymmetry_table(groups: Sequence[Asymmetry]) -> Table:

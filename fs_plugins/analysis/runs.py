@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import load
 
@@ -21,13 +21,24 @@ from fs_plugins.config.load import load_config
 from fs_plugins.errors import UserError
 from fs_plugins.experiment.checkpoint import Checkpoints
 from fs_plugins.experiment.folder import make_folder
+from fs_plugins.experiment.recorder import Recorder
 from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.experiment.runner import build_runner
+from fs_plugins.host.protocols import Runner
 from fs_plugins.policy import Role, variant_of
 from fs_plugins.report.tables import markdown, show
 from fs_plugins.settings import adapter_args, is_ours
 from fs_plugins.state.files import write_file
 from fs_plugins.wire import Tensors
+from fs_plugins.wire.messages import GlobalParameters, NoUpdate
+from fs_plugins.worker.ours import (
+    is_our_server,
+    our_clients,
+    parameters_in,
+)
+
+if TYPE_CHECKING:
+    from fs_plugins.worker.client import FedSAClient
 
 
 def alone(
@@ -68,8 +79,8 @@ def _alone(
     runner = build_runner(cfg)
     rounds = cfg.federate.total_round_num
     clients = [
-        [_trained(client, rnd, b"") for rnd in range(rounds)][-1]
-        for client in runner.client.values()
+        [_trained(client, rnd, b"") for rnd in range(1, rounds + 1)][-1]
+        for client in our_clients(runner).values()
     ]
     return Asymmetry(
         variant_of(adapter_args(cfg)),
@@ -100,60 +111,60 @@ def of_run(folder: Path) -> Asymmetry:
         cfg.outdir, cfg.wandb.use = scratch, False
         cfg.fedsa.state.folder = ""
         runner = build_runner(cfg)
-        Checkpoints(runner, None).restore_parameters(found[-1])
-        done = found[-1].round
+        Checkpoints(runner, Recorder(cfg, {})).restore_parameters(found[-1])
+        rnd = found[-1].round + 1
         server = runner.server
+        assert is_our_server(server)  # as the configuration says
         known = server.parameters.delta.rounds
         clients = [
             _trained(
                 client,
-                done,
+                rnd,
                 server.parameters.payload_for(
                     ID, server.aggregator.shared, known
                 ),
             )
-            for ID, client in runner.client.items()
+            for ID, client in our_clients(runner).items()
         ]
         return Asymmetry(
             variant_of(adapter_args(cfg)),
             folder.name,
             len(clients),
-            f"in round {done + 1} of {cfg.federate.method.lower()}, before "
+            f"in round {rnd} of {cfg.federate.method.lower()}, before "
             "aggregation",
             _layers(runner, clients),
         )
 
 
-def _trained(client: Any, rnd: int, payload: bytes) -> dict[str, Any]:
-    """A client's parameters after a round, counted from 0."""
-    from federatedscope.core.message import Message
+def _trained(
+    client: "FedSAClient", rnd: int, payload: bytes
+) -> dict[str, Any]:
+    """A client's parameters after a round.
 
-    sent: list[Any] = []
-    client.comm_manager.send = sent.append
-    client.callback_funcs_for_model_para(
-        Message(
-            msg_type="model_para",
-            sender=0,
-            receiver=[client.ID],
-            state=rnd,
-            content=payload,
+    Args:
+        client: of a runner.
+        rnd: the round.
+        payload: the global parameters that it begins with.
+
+    """
+    answer = client.train_with(GlobalParameters(payload), rnd)
+    if isinstance(answer, NoUpdate):
+        raise UserError(
+            f"client {client.ID} cannot be compared: {answer.reason}"
         )
-    )
-    _, update = sent[-1].content
-    if isinstance(update, str):
-        raise UserError(f"client {client.ID} cannot be compared: {update}")
-    shared = load(update) if update else {}
+    shared = load(answer.payload) if answer.payload else {}
     return shared | dict(client.kept.values)
 
 
-def _layers(runner: Any, clients: Sequence[Tensors]) -> Any:
+def _layers(runner: Runner, clients: Sequence[Tensors]) -> Any:
     if len(clients) < 2:
         raise UserError("federate.client_num: one client has no other like it")
-    own = runner.server.parameters
-    roles = own.roles
+    parameters = parameters_in(runner.server)
+    assert parameters is not None  # the configuration asks for ours
+    roles = parameters.roles
     if not {Role.A, Role.B} <= set(roles.values()):
         raise UserError("there is no A, or no B, that is trained")
-    return measure(clients, own.initial, roles)
+    return measure(clients, parameters.initial, roles)
 
 
 def write(groups: Sequence[Asymmetry], out: Path) -> None:

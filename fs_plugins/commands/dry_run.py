@@ -11,10 +11,12 @@ from fs_plugins.config.load import load_config, tree_of
 from fs_plugins.experiment.evaluations import size
 from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.experiment.runner import build_runner, silence
+from fs_plugins.host.protocols import Runner
 from fs_plugins.policy import Role
 from fs_plugins.report.tables import Table, show
 from fs_plugins.settings import clients_of_a_round
 from fs_plugins.wire import encode
+from fs_plugins.worker.ours import parameters_in
 
 _MOMENTS = {"SGD": 0, "Adam": 2, "AdamW": 2}  # tensors of state a parameter
 
@@ -65,9 +67,9 @@ def split_table(counts: Mapping[str, Any]) -> Table:
     return Table("the split: examples", columns, rows)
 
 
-def parameters_table(runner: Any) -> Table:
+def parameters_table(runner: Runner) -> Table:
     """How many parameters of each role, and what becomes of them."""
-    own = getattr(runner.server, "parameters", None)
+    own = parameters_in(runner.server)
     if own is None:
         trained = runner.server.model.state_dict()
         number = sum(tensor.numel() for tensor in trained.values())
@@ -88,7 +90,7 @@ def parameters_table(runner: Any) -> Table:
     )
 
 
-def costs_table(runner: Any) -> Table:
+def costs_table(runner: Runner) -> Table:
     """Bytes of a round, and of memory as far as they can be told."""
     cfg = runner.cfg
     up, down = _payloads(runner)
@@ -99,7 +101,7 @@ def costs_table(runner: Any) -> Table:
         for tensor in (*model.parameters(), *model.buffers())
     }
     trained = sum(t.nbytes for t in model.state_dict().values())
-    own = getattr(runner.server, "parameters", None)
+    own = parameters_in(runner.server)
     kept = sum(t.nbytes for t in own.kept.values()) if own else 0
     if cfg.fedsa.state.optimizer:
         kept += trained * _MOMENTS.get(cfg.train.optimizer.type, 1)
@@ -145,10 +147,10 @@ def costs_table(runner: Any) -> Table:
     )
 
 
-def _payloads(runner: Any) -> tuple[int, int]:
+def _payloads(runner: Runner) -> tuple[int, int]:
     """Bytes up and down, mean over clients and an odd and an even round."""
     server = runner.server
-    own = getattr(server, "parameters", None)
+    own = parameters_in(server)
     if own is None:
         client = next(iter(runner.client.values()))
         up = len(encode(client.trainer.get_model_para()))

@@ -11,6 +11,7 @@ import yaml
 from fs_plugins.errors import UserError, first_line, unknown
 from fs_plugins.experiment.adapters import save_adapters
 from fs_plugins.experiment.checkpoint import Checkpoints
+from fs_plugins.experiment.recorder import Recorder
 from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.experiment.runner import build_runner
 from fs_plugins.experiment.runs import Run, load_run
@@ -82,7 +83,8 @@ def _adapters_of(files: RunFolder, scratch: RunFolder) -> dict[str, Path]:
     cfg.outdir = str(scratch.path / "run")
     cfg.fedsa.state.folder = ""
     runner = build_runner(cfg)
-    Checkpoints(runner, None).restore_parameters(files.checkpoints()[-1])
+    checkpoints = Checkpoints(runner, Recorder(cfg, {}))
+    checkpoints.restore_parameters(files.checkpoints()[-1])
     save_adapters(runner, scratch.adapters)
     return scratch.saved_adapters()
 

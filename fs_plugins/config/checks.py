@@ -10,6 +10,7 @@ from fs_plugins.config.options import OPTIONS, PATH
 from fs_plugins.config.plugins import load_plugins
 from fs_plugins.data import FAMILIES
 from fs_plugins.errors import UserError, shown, unknown
+from fs_plugins.host.configuration import Config
 from fs_plugins.model.arguments import check_arguments
 from fs_plugins.settings import is_ours, policy_from
 from fs_plugins.terms import GENERATION_METRICS, TRAINERS
@@ -28,7 +29,7 @@ _NOT_WITH_OURS = (
 )
 
 
-def check(cfg: Any) -> None:
+def check(cfg: Config) -> None:
     """Refuse a configuration that cannot run.
 
     Raises:
@@ -42,7 +43,7 @@ def check(cfg: Any) -> None:
         _check_ours(cfg)
 
 
-def check_values(cfg: Any) -> None:
+def check_values(cfg: Config) -> None:
     """Refuse values that do not go together, or not on this machine.
 
     Called once, on the complete configuration of a run.
@@ -69,7 +70,7 @@ def check_values(cfg: Any) -> None:
         _check_distributed(cfg)
 
 
-def _check_folder(cfg: Any) -> None:
+def _check_folder(cfg: Config) -> None:
     """The run's folder lies in ``outdir``, and can be made."""
     name = cfg.expname
     if cfg.expname_tag:
@@ -95,7 +96,7 @@ def _check_place(key: str, folder: Path) -> None:
             return
 
 
-def _check_clients(cfg: Any) -> None:
+def _check_clients(cfg: Config) -> None:
     clients, sampled = cfg.federate.client_num, cfg.federate.sample_client_num
     if "@" in cfg.data.type and clients < 1:
         raise UserError(
@@ -115,7 +116,7 @@ def _check_clients(cfg: Any) -> None:
         )
 
 
-def check_metrics(cfg: Any) -> None:
+def check_metrics(cfg: Config) -> None:
     """Refuse metrics that the task does not have, or not in every round.
 
     Called once the data have said what the task is.
@@ -165,7 +166,7 @@ def check_metrics(cfg: Any) -> None:
         )
 
 
-def _answer_metrics(cfg: Any) -> set[str]:
+def _answer_metrics(cfg: Config) -> set[str]:
     """What the answers that are generated are scored by."""
     options = cfg.fedsa.eval.generate
     if not options.examples:
@@ -173,7 +174,7 @@ def _answer_metrics(cfg: Any) -> set[str]:
     return {*score_names(options.metric, options.samples)}
 
 
-def _check_generation(cfg: Any) -> None:
+def _check_generation(cfg: Config) -> None:
     options, key = cfg.fedsa.eval.generate, "fedsa.eval.generate"
     if options.samples > 1 and not options.temperature:
         raise UserError(
@@ -192,7 +193,7 @@ def _check_generation(cfg: Any) -> None:
         )
 
 
-def _check_splits(cfg: Any) -> None:
+def _check_splits(cfg: Config) -> None:
     """The splits that are evaluated need a trainer that evaluates them."""
     if not cfg.eval.split:
         raise UserError("eval.split: it names no split; one is needed")
@@ -204,7 +205,7 @@ def _check_splits(cfg: Any) -> None:
         )
 
 
-def _check_state(cfg: Any) -> None:
+def _check_state(cfg: Config) -> None:
     own = cfg.fedsa.state
     if own.backend == "disk" and own.folder:
         _check_place("fedsa.state.folder", Path(own.folder))
@@ -218,7 +219,7 @@ def _check_state(cfg: Any) -> None:
         )
 
 
-def notes_on(cfg: Any) -> list[str]:
+def notes_on(cfg: Config) -> list[str]:
     """What a user should know of a configuration that runs all the same."""
     local = list(cfg.personalization.local_param)
     leaks = cfg.federate.share_local_model and local and not is_ours(cfg)
@@ -233,7 +234,7 @@ def notes_on(cfg: Any) -> list[str]:
     ]
 
 
-def why_not_resumable(cfg: Any) -> str:
+def why_not_resumable(cfg: Config) -> str:
     """What in a configuration keeps a run from being checkpointed; or ''.
 
     The host's own FedAvg can be; what its other methods carry from round to
@@ -254,7 +255,7 @@ def why_not_resumable(cfg: Any) -> str:
     return ""
 
 
-def _check_distributed(cfg: Any) -> None:
+def _check_distributed(cfg: Config) -> None:
     if not cfg.distribute.use:
         raise UserError(
             "distribute.use: must be True with federate.mode 'distributed'; "
@@ -280,7 +281,7 @@ def _check_distributed(cfg: Any) -> None:
             )
 
 
-def _check_ours(cfg: Any) -> None:
+def _check_ours(cfg: Config) -> None:
     policy = policy_from(cfg)
     if policy.in_turn and not cfg.federate.share_local_model:
         raise UserError(
@@ -310,7 +311,7 @@ def _check_ours(cfg: Any) -> None:
         )
 
 
-def _check_tracking(cfg: Any) -> None:
+def _check_tracking(cfg: Config) -> None:
     for key, package, is_used in (
         ("fedsa.track", "tensorboard", cfg.fedsa.track == "tensorboard"),
         ("wandb.use", "wandb", cfg.wandb.use),
@@ -322,7 +323,7 @@ def _check_tracking(cfg: Any) -> None:
             )
 
 
-def _check_names(cfg: Any) -> None:
+def _check_names(cfg: Config) -> None:
     """Refuse a metric or trainer that nobody offers."""
     import federatedscope.register as register
     from federatedscope.core.monitors.metric_calculator import SUPPORT_METRICS
@@ -341,7 +342,7 @@ def _check_names(cfg: Any) -> None:
         raise unknown("trainer.type", trainer, TRAINERS)
 
 
-def _get(cfg: Any, key: str, default: Any = None) -> Any:
+def _get(cfg: Config, key: str, default: Any = None) -> Any:
     """The value of a key with dots; ``default`` if the host has no such."""
     node = cfg
     for part in key.split("."):

@@ -4,12 +4,13 @@ from typing import Any
 
 from fs_plugins.aggregator import AGGREGATORS
 from fs_plugins.errors import UserError
+from fs_plugins.host.configuration import Config
 from fs_plugins.model.arguments import check_arguments
 from fs_plugins.policy import Action, Policy, Role, canonical, variant_of
 from fs_plugins.settings import adapter_args
 
 
-def check_lora(cfg: Any, policy: Policy) -> None:
+def check_lora(cfg: Config, policy: Policy) -> None:
     """Refuse what needs A and B as LoRA has them, and does not get them."""
     check_arguments(cfg)
     aggregator = AGGREGATORS[cfg.fedsa.aggregator]
@@ -53,7 +54,7 @@ def _shared_roles(rounds: list[Policy]) -> str:
     return f"{shared[0]} alone" if shared else "neither in all of them"
 
 
-def _check_plain_lora(cfg: Any, key: str, is_start_bound: bool) -> None:
+def _check_plain_lora(cfg: Config, key: str, is_start_bound: bool) -> None:
     """LoRA or rsLoRA; with a start that leaves the base model as it is."""
     method, args = canonical(adapter_args(cfg))
     start = args.get("init_lora_weights", True)
@@ -72,7 +73,7 @@ def _check_plain_lora(cfg: Any, key: str, is_start_bound: bool) -> None:
         )
 
 
-def _check_fresh_start(cfg: Any, key: str) -> None:
+def _check_fresh_start(cfg: Config, key: str) -> None:
     """A start that cannot be drawn again, or has a B A that is not zero.
 
     The aggregator would add that to the base model in each round.
@@ -86,7 +87,7 @@ def _check_fresh_start(cfg: Any, key: str) -> None:
         )
 
 
-def check_float64(cfg: Any) -> None:
+def check_float64(cfg: Config) -> None:
     """Everything is in float64, or nothing: autocast knows halves only."""
     own, double = cfg.fedsa, "float64"
     both = (own.base.dtype, own.adapter_dtype)
@@ -107,7 +108,7 @@ def check_float64(cfg: Any) -> None:
             )
 
 
-def _check_ranks(cfg: Any, ranks: list[Any], is_refused: bool) -> None:
+def _check_ranks(cfg: Config, ranks: list[Any], is_refused: bool) -> None:
     args = canonical(adapter_args(cfg))[1]
     pattern = args.get("rank_pattern") or {}
     most = max([args.get("r", 8), *pattern.values()])

@@ -14,6 +14,7 @@ from fs_plugins.config.plugins import load_plugins
 from fs_plugins.config.yaml_file import flatten, read_yaml, short
 from fs_plugins.configurations import find_configuration
 from fs_plugins.errors import UserError, did_you_mean, shown, unknown
+from fs_plugins.host.configuration import Config
 
 _KINDS = {option.key: option.kind for option in (*OPTIONS, *HOST_OPTIONS)}
 _ADAPTER = "llm.adapter.args"
@@ -25,7 +26,7 @@ Experiment = str | Path | Mapping[str, Any]
 Overrides = Sequence[str] | Mapping[str, Any]
 
 
-def load_config(experiment: Experiment, overrides: Overrides = ()) -> Any:
+def load_config(experiment: Experiment, overrides: Overrides = ()) -> Config:
     """The configuration of an experiment, complete and checked.
 
     Args:
@@ -44,7 +45,7 @@ def load_config(experiment: Experiment, overrides: Overrides = ()) -> Any:
     """
     from federatedscope.core.configs.config import global_cfg
 
-    cfg = global_cfg.clone()
+    cfg: Config = global_cfg.clone()
     chosen: dict[str, Any] = {}
     folder = Path()
     if isinstance(experiment, Mapping):
@@ -126,7 +127,7 @@ def _as_in_yaml(value: Any) -> Any:
     return value
 
 
-def _words(cfg: Any, overrides: Sequence[str]) -> dict[str, Any]:
+def _words(cfg: Config, overrides: Sequence[str]) -> dict[str, Any]:
     """The values of ``key value`` pairs; the last one of a key counts."""
     words = [str(word) for word in overrides]
     if len(words) % 2:
@@ -150,7 +151,7 @@ def _kind_of(key: str, default: Any) -> Kind:
     return _KINDS.get(key) or kind_like(default)
 
 
-def _value_at(cfg: Any, key: str) -> Any:
+def _value_at(cfg: Config, key: str) -> Any:
     """The value of a key, or None if there is no such."""
     node = cfg
     for part in key.split("."):
@@ -214,7 +215,7 @@ def name_of(experiment: Experiment) -> str:
     return "+".join(file.stem for file in files_of(experiment))
 
 
-def _set(cfg: Any, key: str, value: Any) -> None:
+def _set(cfg: Config, key: str, value: Any) -> None:
     """Check a value and let the host merge it."""
     *path, name = key.split(".")
     node = _value_at(cfg, ".".join(path)) if path else cfg
@@ -239,7 +240,7 @@ def _set(cfg: Any, key: str, value: Any) -> None:
         raise UserError(one_line(error)) from error
 
 
-def _check_new(cfg: Any, section: Any, key: str) -> None:
+def _check_new(cfg: Config, section: Any, key: str) -> None:
     """Refuse a key below a value, or misspelt where any key is taken.
 
     Any key is taken for the arguments of the optimizer, say: a name that is
@@ -261,7 +262,7 @@ def _check_new(cfg: Any, section: Any, key: str) -> None:
         raise _no_such_key(cfg, key)
 
 
-def _no_such_key(cfg: Any, key: str) -> UserError:
+def _no_such_key(cfg: Config, key: str) -> UserError:
     known = difference({}, cfg)
     return UserError(
         f"{short(key)}: there is no such key{did_you_mean(key, known)}"
@@ -281,7 +282,7 @@ def _nested(key: str, value: Any) -> Any:
     return CN(value)
 
 
-def update(cfg: Any, other: Any) -> None:
+def update(cfg: Config, other: Any) -> None:
     """Take over all values of another configuration.
 
     The host's own merge would read a text such as '123' as a number.
@@ -319,7 +320,7 @@ def difference(old: Any, new: Any) -> dict[str, Any]:
     }
 
 
-def tree_of(cfg: Any) -> dict[str, Any]:
+def tree_of(cfg: Config) -> dict[str, Any]:
     """All of a configuration, as a YAML file has it."""
     return nested(difference({}, cfg))
 

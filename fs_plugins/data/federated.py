@@ -9,6 +9,7 @@ from fs_plugins.data.registry import FAMILIES
 from fs_plugins.data.split import Parts, split_like, split_train
 from fs_plugins.data.tokens import Tokens
 from fs_plugins.errors import UserError
+from fs_plugins.host.configuration import Config
 
 SPLITS = ("train", "val", "test")
 # FederatedScope splits the same way whatever ``seed`` is; so do we.
@@ -16,7 +17,7 @@ SPLIT_SEED = 12345
 
 
 def three_splits(
-    cfg: Any, name: str, family: str
+    cfg: Config, name: str, family: str
 ) -> tuple[Examples, Examples, Examples]:
     """Training, validation and test examples.
 
@@ -68,7 +69,7 @@ def three_splits(
     return train, val, test
 
 
-def split_over_clients(cfg: Any, tokens: list[Tokens]) -> list[Parts]:
+def split_over_clients(cfg: Config, tokens: list[Tokens]) -> list[Parts]:
     """Each client's part of each split, as indices of its examples.
 
     Args:

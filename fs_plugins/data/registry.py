@@ -4,8 +4,10 @@ from collections.abc import Callable
 
 from fs_plugins.data.demo import load_demo
 from fs_plugins.data.examples import Examples
+from fs_plugins.data.given import load_given
 from fs_plugins.data.glue import load_glue
 from fs_plugins.data.instructions import load_instructions
+from fs_plugins.terms import GIVEN
 
 # From the name before the '@' and data.root, to all examples, and the test
 # set if the data have one of their own.
@@ -13,6 +15,7 @@ Loader = Callable[[str, str], tuple[Examples, Examples | None]]
 FAMILIES: dict[str, Loader] = {
     "glue": load_glue,
     "llm": load_instructions,
+    GIVEN: load_given,
     "demo": lambda name, _: (load_demo(name), None),
 }
 

@@ -1,16 +1,16 @@
 """How examples are split among clients."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from fs_plugins.errors import UserError
+from fs_plugins.host.configuration import Config
 
 Parts = list[list[int]]
 
 
-def split_train(labels: Sequence[int], cfg: Any) -> Parts:
+def split_train(labels: Sequence[int], cfg: Config) -> Parts:
     """Split the training examples with the host's splitter.
 
     Args:
@@ -118,7 +118,7 @@ def _fill_empty(
         part.append(given)
 
 
-def _check_alpha(cfg: Any) -> None:
+def _check_alpha(cfg: Config) -> None:
     args = cfg.data.splitter_args[0] if cfg.data.splitter_args else {}
     alpha = args.get("alpha", 1)
     is_number = isinstance(alpha, (int, float)) and alpha > 0
@@ -129,7 +129,7 @@ def _check_alpha(cfg: Any) -> None:
         )
 
 
-def _check_batches(parts: Parts, cfg: Any) -> None:
+def _check_batches(parts: Parts, cfg: Config) -> None:
     least = cfg.dataloader.batch_size if cfg.dataloader.drop_last else 1
     for client, part in enumerate(parts, 1):
         if len(part) < least:

@@ -11,13 +11,7 @@ from fs_plugins.errors import UserError, first_line
 def load_tokenizer(
     name: str, cache_dir: str, config: Any = None, needs_end: bool = False
 ) -> Any:
-    """The tokenizer of a model, with the token that the model pads with.
-
-    A classifier may look for padding by the token that its configuration
-    names: texts are padded with that one, so that an adapter has the same
-    results on the base model as it is.  Where the configuration names none,
-    and for language models, it is the tokenizer's own; else the end of text
-    or the separator.
+    """The tokenizer of a model, which pads as ``set_padding`` says.
 
     Args:
         name: a folder, or a name on the hub.
@@ -41,6 +35,31 @@ def load_tokenizer(
             f"model.type: the tokenizer of {name!r} cannot be loaded: "
             f"{first_line(error)}"
         ) from error
+    set_padding(tokenizer, name, config, needs_end)
+    return tokenizer
+
+
+def set_padding(
+    tokenizer: Any, name: str, config: Any = None, needs_end: bool = False
+) -> None:
+    """Have a tokenizer pad with the token that the model pads with.
+
+    A classifier may look for padding by the token that its configuration
+    names: texts are padded with that one, so that an adapter has the same
+    results on the base model as it is.  Where the configuration names none,
+    and for language models, it is the tokenizer's own; else the end of text
+    or the separator.
+
+    Args:
+        tokenizer: of transformers; is changed.
+        name: of the model, for the sentence.
+        config: the model's configuration, if it has one.
+        needs_end: for a language model, whose answers end in a token.
+
+    Raises:
+        UserError: the tokenizer has no such tokens.
+
+    """
     advice = "name one in its tokenizer_config.json"
     if needs_end and tokenizer.eos_token_id is None:
         raise UserError(
@@ -65,7 +84,6 @@ def load_tokenizer(
             f"(eos_token), and the tokenizer of {name!r} has none that is "
             f"different from its padding; {advice}"
         )
-    return tokenizer
 
 
 def end_of_text(tokenizer: Any, config: Any) -> int:

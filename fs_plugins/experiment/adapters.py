@@ -3,14 +3,25 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fs_plugins.experiment.run_folder import RunFolder
+from fs_plugins.host.protocols import Runner
 from fs_plugins.model.delta import Delta
 from fs_plugins.model.peft_files import save_adapter
 from fs_plugins.policy import of_rank
 from fs_plugins.settings import rank_of
 from fs_plugins.wire import Tensors
+from fs_plugins.worker.ours import (
+    is_our_client,
+    is_our_server,
+    our_clients,
+    participant_of,
+)
+
+if TYPE_CHECKING:
+    from fs_plugins.worker.client import FedSAClient
+    from fs_plugins.worker.server import FedSAServer
 
 
 @dataclass(frozen=True)
@@ -33,7 +44,7 @@ class Adapter:
     client: int = 0
 
 
-def adapters_of(runner: Any) -> Iterator[Adapter]:
+def adapters_of(runner: Runner) -> Iterator[Adapter]:
     """What a run has trained, one adapter after the other.
 
     Until the next one is asked for, the model computes with it.  In
@@ -49,18 +60,17 @@ def adapters_of(runner: Any) -> Iterator[Adapter]:
         yield from _of_participant(runner)
         return
     server = runner.server
-    own = getattr(server, "parameters", None)
-    if own is None:
+    if not is_our_server(server):
         yield Adapter(RunFolder.GLOBAL, server.model)
         return
     shared = server.aggregator.shared
     if shared:
         yield from _of_server(server)
-    for client in runner.client.values():
+    for client in our_clients(runner).values():
         yield from _of_client(client, shared)
 
 
-def save_adapters(runner: Any, folder: Path) -> None:
+def save_adapters(runner: Runner, folder: Path) -> None:
     """Write what a run has trained.
 
     ``PeftModel.from_pretrained(base_model, <folder>/client_<ID>)`` is the
@@ -78,12 +88,12 @@ def save_adapters(runner: Any, folder: Path) -> None:
         save_adapter(each.model, folder / each.name, each.delta, each.rank)
 
 
-def _of_server(server: Any) -> Iterator[Adapter]:
+def _of_server(server: "FedSAServer") -> Iterator[Adapter]:
     with server.parameters.lent(server.aggregator.shared):
         yield Adapter(RunFolder.GLOBAL, server.model, server.parameters.delta)
 
 
-def _of_client(client: Any, shared: Tensors) -> Iterator[Adapter]:
+def _of_client(client: "FedSAClient", shared: Tensors) -> Iterator[Adapter]:
     own, rank = client.parameters, rank_of(client._cfg, client.ID)
     received = of_rank(shared, own.roles, rank)
     with own.lent(received, client.kept.values, client=client.ID):
@@ -91,18 +101,20 @@ def _of_client(client: Any, shared: Tensors) -> Iterator[Adapter]:
         yield Adapter(name, client.model, own.delta, rank, client.ID)
 
 
-def _of_participant(runner: Any) -> Iterator[Adapter]:
-    is_server = runner.cfg.distribute.role == "server"
-    worker = runner.server if is_server else runner.client
-    own = getattr(worker, "parameters", None)
-    if own is None:
-        name = RunFolder.adapter_name(0 if is_server else worker.ID)
-        yield Adapter(name, worker.model)
-    elif is_server and worker.aggregator.shared:
-        yield from _of_server(worker)
-    elif not is_server and worker.final is not None:
+def _of_participant(runner: Runner) -> Iterator[Adapter]:
+    worker = participant_of(runner)
+    if is_our_server(worker):
+        if worker.aggregator.shared:
+            yield from _of_server(worker)
+    elif is_our_client(worker):
+        if worker.final is None:
+            return
         # Of an A that starts afresh, the first: beside a B of zero it says
         # nothing.
-        shared = own.received(worker.ID, worker.final.content, rnd=1)
+        shared = worker.parameters.received(
+            worker.ID, worker.final.payload, rnd=1
+        )
         if shared or worker.kept.values:
             yield from _of_client(worker, shared)
+    else:
+        yield Adapter(RunFolder.adapter_name(worker.ID), worker.model)

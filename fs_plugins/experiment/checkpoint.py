@@ -13,9 +13,12 @@ import torch
 
 from fs_plugins.errors import UserError
 from fs_plugins.experiment.digests import digests_of, digests_of_files
+from fs_plugins.experiment.recorder import Recorder
 from fs_plugins.experiment.run_folder import CheckpointFolder, RunFolder
+from fs_plugins.host.protocols import Runner, Worker
 from fs_plugins.listeners import Listener
 from fs_plugins.seeds import random_states, restore_random_states
+from fs_plugins.state import Kept
 from fs_plugins.state.files import (
     link_file,
     read_tensors,
@@ -24,6 +27,7 @@ from fs_plugins.state.files import (
     write_tensors,
 )
 from fs_plugins.wire import Tensors, WireError, check_tensors, spec_of
+from fs_plugins.worker.ours import is_our_server, our_clients
 
 _SCHEMA = 1  # of what is no tensor
 # What a worker's monitor counts, on either host.
@@ -53,11 +57,11 @@ class Checkpoints(Listener):
 
     Args:
         runner: a runner of either host, standalone, not yet run.
-        recorder: the run's ``Recorder``.
+        recorder: the run's.
 
     """
 
-    def __init__(self, runner: Any, recorder: Any) -> None:
+    def __init__(self, runner: Runner, recorder: Recorder) -> None:
         self._runner = runner
         self._recorder = recorder
         self._files = RunFolder(runner.cfg.outdir)
@@ -177,10 +181,11 @@ class Checkpoints(Listener):
         for log in self._files.growing:
             _cut(log, state["logs"][log.name])
         server.state = state["round"]
-        server.rejected_updates = state["rejected_updates"]
-        server.known_rounds = {
-            int(ID): rounds for ID, rounds in state["known_rounds"].items()
-        }
+        if is_our_server(server):
+            server.rejected_updates = state["rejected_updates"]
+            server.known_rounds = {
+                int(ID): rounds for ID, rounds in state["known_rounds"].items()
+            }
         self._recorder.restore(state["recorder"])
         self._newest = folder
         # The clients are yet to join, which is counted, and was before.
@@ -216,8 +221,12 @@ class Checkpoints(Listener):
         return {
             "schema": _SCHEMA,
             "round": server.state,
-            "rejected_updates": getattr(server, "rejected_updates", 0),
-            "known_rounds": getattr(server, "known_rounds", {}),
+            "rejected_updates": (
+                server.rejected_updates if is_our_server(server) else 0
+            ),
+            "known_rounds": (
+                server.known_rounds if is_our_server(server) else {}
+            ),
             "workers": {
                 ID: _state_of_worker(w) for ID, w in self._workers().items()
             },
@@ -227,16 +236,13 @@ class Checkpoints(Listener):
             "recorder": self._recorder.state(),
         }
 
-    def _workers(self) -> dict[int, Any]:
+    def _workers(self) -> dict[int, Worker]:
         return {0: self._runner.server, **self._runner.client}
 
-    def _kept(self) -> dict[int, Any]:
+    def _kept(self) -> dict[int, Kept]:
         """By client; nothing with the host's own workers."""
-        return {
-            ID: client.kept
-            for ID, client in self._runner.client.items()
-            if hasattr(client, "kept")
-        }
+        clients = our_clients(self._runner)
+        return {ID: client.kept for ID, client in clients.items()}
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         """What the aggregator carries; or the models of the host's workers.
@@ -244,7 +250,7 @@ class Checkpoints(Listener):
         With those, each participant's model is its state.
         """
         server = self._runner.server
-        if hasattr(server, "parameters"):
+        if is_our_server(server):
             return _joined(server.aggregator.state())
         return _joined(
             {str(ID): model.state_dict() for ID, model in self._models()}
@@ -269,7 +275,7 @@ class Checkpoints(Listener):
             raise UserError(f"{file} is of another run: {error}") from error
         server = self._runner.server
         groups = _split(found)
-        if hasattr(server, "parameters"):
+        if is_our_server(server):
             server.aggregator.restore(groups)
             return
         for ID, model in self._models():
@@ -318,7 +324,7 @@ def _split(tensors: Tensors) -> dict[str, dict[str, torch.Tensor]]:
     return groups
 
 
-def _state_of_worker(worker: Any) -> dict[str, Any]:
+def _state_of_worker(worker: Worker) -> dict[str, Any]:
     stopper = worker.early_stopper
     # A client's history matters if it can stop early, the server's always.
     remembers = worker.ID == 0 or stopper.patience > 0
@@ -331,7 +337,7 @@ def _state_of_worker(worker: Any) -> dict[str, Any]:
     }
 
 
-def _restore_worker(worker: Any, state: Mapping[str, Any]) -> None:
+def _restore_worker(worker: Worker, state: Mapping[str, Any]) -> None:
     worker.state = state["state"]
     worker.best_results = state["best"]
     worker.history_results = state["history"]

@@ -10,8 +10,10 @@ import numpy as np
 import torch
 import xxhash
 
+from fs_plugins.host.protocols import Runner
 
-def digests_of(runner: Any) -> dict[str, str]:
+
+def digests_of(runner: Runner) -> dict[str, str]:
     """Digests of the data and the frozen weights, by a name for sentences.
 
     Args:

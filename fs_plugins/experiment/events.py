@@ -9,7 +9,15 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from fs_plugins.host.protocols import (
+    Communication,
+    Message,
+    Runner,
+    Server,
+)
 from fs_plugins.listeners import Listener
+from fs_plugins.wire.messages import round_of
+from fs_plugins.worker.ours import is_our_server
 
 
 class LiveRun:
@@ -29,7 +37,10 @@ class LiveRun:
     """
 
     def __init__(
-        self, runner: Any, listeners: Sequence[Listener], pauses: bool = True
+        self,
+        runner: Runner,
+        listeners: Sequence[Listener],
+        pauses: bool = True,
     ) -> None:
         self.cfg = runner.cfg
         self.server = runner.server
@@ -90,7 +101,7 @@ class LiveRun:
 
         setattr(owner, method, timed)
 
-    def _watch_joining(self, server: Any) -> None:
+    def _watch_joining(self, server: Server) -> None:
         broadcast = server.broadcast_model_para
 
         def first(*args: Any, **kwargs: Any) -> Any:
@@ -100,17 +111,17 @@ class LiveRun:
 
         server.broadcast_model_para = first
 
-    def _watch_sending(self, manager: Any) -> None:
+    def _watch_sending(self, manager: Communication) -> None:
         send = manager.send
 
-        def watched(message: Any) -> None:
+        def watched(message: Message) -> None:
             to = message.receiver
             self._see(message, len(to) if isinstance(to, list) else 1)
             send(message)
 
         manager.send = watched
 
-    def _watch_receiving(self, manager: Any) -> None:
+    def _watch_receiving(self, manager: Communication) -> None:
         receive = manager.receive
 
         def watched(*args: Any, **kwargs: Any) -> Any:
@@ -121,12 +132,12 @@ class LiveRun:
 
         manager.receive = watched
 
-    def _see(self, message: Any, receivers: int) -> None:
+    def _see(self, message: Message, receivers: int) -> None:
         kind = message.msg_type
         if kind in ("model_para", "evaluate", "finish"):
             self.tell("message_passes", message, receivers)
         if kind == "model_para" and message.sender == 0:
-            self.tell("round_begins", message.state + 1, receivers)
+            self.tell("round_begins", round_of(message.state), receivers)
         elif kind == "model_para":
             self.tell("client_trained", message.sender)
         elif kind == "evaluate":
@@ -134,20 +145,20 @@ class LiveRun:
         elif kind == "metrics":
             self.tell("client_evaluated", message.sender)
 
-    def _watch_merging(self, server: Any) -> None:
+    def _watch_merging(self, server: Server) -> None:
         merge = server.merge_eval_results_from_all_clients
 
         def watched() -> Any:
             merged = merge()
-            rnd = max(server.msg_buffer["eval"])
-            results = server.msg_buffer["eval"][rnd]
+            state = max(server.msg_buffer["eval"])
+            results = server.msg_buffer["eval"][state]
             clients = {ID: dict(r) for ID, r in results.items() if r}
-            self.tell("evaluated", rnd + 1, clients)
+            self.tell("evaluated", round_of(state), clients)
             return merged
 
         server.merge_eval_results_from_all_clients = watched
 
-    def _watch_global_evaluation(self, server: Any) -> None:
+    def _watch_global_evaluation(self, server: Server) -> None:
         self._time(server.trainer, "evaluate", "eval")
         evaluate, evaluate_all = server.trainer.evaluate, server.eval
         results: dict[str, float] = {}
@@ -165,7 +176,7 @@ class LiveRun:
         server.trainer.evaluate, server.eval = keep, watched
 
 
-def _call_between_rounds(server: Any, action: Callable[[], None]) -> None:
+def _call_between_rounds(server: Server, action: Callable[[], None]) -> None:
     """Call ``action`` before each round but the first.
 
     All updates are in then, and all results of the evaluation before it.
@@ -184,18 +195,16 @@ def _call_between_rounds(server: Any, action: Callable[[], None]) -> None:
     waiting: list[tuple[Any, ...]] = []  # the round that must wait
     awaited = [False]  # whether the host's clients evaluate
 
-    def is_evaluating() -> bool:
-        # Our own server knows; it calls again once all are in.
-        return bool(getattr(server, "_evaluating", awaited[0]))
-
     def begun(*args: Any) -> None:
-        if not is_evaluating():
+        if is_our_server(server):
+            if not server.is_evaluating:
+                action()
+            begin(*args)  # which waits by itself, and calls again
+        elif awaited[0]:
+            waiting.append(args)
+        else:
             action()
             begin(*args)
-        elif hasattr(server, "_evaluating"):
-            begin(*args)
-        else:
-            waiting.append(args)
 
     def evaluated() -> None:
         awaited[0] = not server._cfg.federate.make_global_eval

@@ -10,6 +10,7 @@ from fs_plugins.data.assets import ASSETS, find_asset
 from fs_plugins.data.gguf import from_gguf
 from fs_plugins.data.tokens import default_cache
 from fs_plugins.errors import UserError
+from fs_plugins.host.configuration import Config
 from fs_plugins.policy import KEEP
 from fs_plugins.settings import (
     adapter_args,
@@ -20,7 +21,7 @@ from fs_plugins.settings import (
 )
 
 
-def resolve_model(cfg: Any) -> str:
+def resolve_model(cfg: Config) -> str:
     """Tell the model builder (``model.*``) what the configuration says.
 
     Returns:
@@ -56,7 +57,7 @@ def resolve_model(cfg: Any) -> str:
     return name
 
 
-def _scaled(cfg: Any) -> dict[str, Any]:
+def _scaled(cfg: Config) -> dict[str, Any]:
     """The adapter's arguments; with ``fedsa.scale_by_clients`` for N clients.
 
     alpha sqrt(N / r) with rsLoRA's alpha / sqrt(r).  (Huang et al., arXiv

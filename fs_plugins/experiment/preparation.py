@@ -1,5 +1,6 @@
 """From the configuration to the data of every client."""
 
+import copy
 import logging
 from typing import Any
 
@@ -18,18 +19,25 @@ from fs_plugins.data.federated import (
 from fs_plugins.data.glue import task_of
 from fs_plugins.data.human_eval import load_problems
 from fs_plugins.data.split import Parts
-from fs_plugins.data.tokenizer import end_of_text, load_tokenizer
+from fs_plugins.data.tokenizer import (
+    end_of_text,
+    load_tokenizer,
+    set_padding,
+)
 from fs_plugins.data.tokens import Tokens, tokenise
 from fs_plugins.errors import UserError
 from fs_plugins.experiment.model_settings import resolve_model
 from fs_plugins.experiment.run_folder import RunFolder
+from fs_plugins.host.configuration import Config
+from fs_plugins.model.given import config_of, given_model
 from fs_plugins.model.inputs import Inputs, inputs_of, longest_text
 from fs_plugins.model.pretrained import load_model_config
-from fs_plugins.scope import begin_run
+from fs_plugins.scope import begin_run, current_scope
 from fs_plugins.terms import (
     CAUSAL,
     CLASSIFICATION,
     CLASSIFICATION_TRAINER,
+    GIVEN,
     LANGUAGE_TRAINER,
     REGRESSION,
     TRAINERS,
@@ -42,7 +50,7 @@ logger = logging.getLogger("federatedscope.fs_plugins")
 METRIC_OF = {"gsm8k": "exact_match", "gsm_symbolic": "exact_match"}
 
 
-def load(cfg: Any, client_cfgs: Any) -> tuple[Any, Any]:
+def load(cfg: Config, client_cfgs: Any) -> tuple[Any, Any]:
     """The data of ``data.type: <name>@<family>``, split and tokenised.
 
     The model is told what it needs to know of them (``model.*``), and the
@@ -63,19 +71,19 @@ def load(cfg: Any, client_cfgs: Any) -> tuple[Any, Any]:
     begin_run()
     name, _, family = cfg.data.type.rpartition("@")
     model = resolve_model(cfg)
-    model_config = load_model_config(model, cfg.llm.cache.model)
+    own = given_model(model)
+    model_config = (
+        load_model_config(model, cfg.llm.cache.model)
+        if own is None
+        else config_of(own)
+    )
     train, val, test = three_splits(cfg, name, family)
     _check_trainer(cfg, train)
     _tell_monitor(cfg, name, train)
     cfg.model.task = _task_of(train)
     cfg.model.num_labels = max(1, len(train.names))
-    inputs = inputs_of(model_config, cfg.model.task)
-    tokenizer = load_tokenizer(
-        model,
-        cfg.llm.cache.model,
-        model_config,
-        needs_end=train.are_instructions,
-    )
+    inputs = inputs_of(model_config, cfg.model.task, own)
+    tokenizer = _tokenizer_of(cfg, model, model_config, train.are_instructions)
     tokenizer.padding_side = "left" if inputs.pads_left else "right"
     cfg.model.adapter.classes = [
         str(name) for name in train.names if not train.are_instructions
@@ -110,8 +118,27 @@ def load(cfg: Any, client_cfgs: Any) -> tuple[Any, Any]:
     return StandaloneDataDict(data, cfg), cfg
 
 
+def _tokenizer_of(
+    cfg: Any, name: str, model_config: Any, needs_end: bool
+) -> Any:
+    """The tokenizer of the checkpoint, or what goes with a given model."""
+    own = current_scope().given.get("tokenizer")
+    if name == GIVEN and own is not None:
+        tokenizer = copy.deepcopy(own)
+        set_padding(tokenizer, name, model_config, needs_end)
+        return tokenizer
+    if name == GIVEN:
+        name = getattr(model_config, "name_or_path", "")
+    if not name:
+        raise UserError(
+            "model: it does not say where it was loaded from; hand over its "
+            "tokenizer, too, as tokenizer="
+        )
+    return load_tokenizer(name, cfg.llm.cache.model, model_config, needs_end)
+
+
 def _data_of_clients(
-    cfg: Any,
+    cfg: Config,
     client_cfgs: Any,
     tokenizer: Any,
     tokens: list[Tokens],
@@ -143,7 +170,7 @@ def _data_of_clients(
     return data
 
 
-def _check_trainer(cfg: Any, examples: Examples) -> None:
+def _check_trainer(cfg: Config, examples: Examples) -> None:
     needed = (
         LANGUAGE_TRAINER
         if examples.are_instructions
@@ -156,7 +183,7 @@ def _check_trainer(cfg: Any, examples: Examples) -> None:
         )
 
 
-def _tell_monitor(cfg: Any, name: str, examples: Examples) -> None:
+def _tell_monitor(cfg: Config, name: str, examples: Examples) -> None:
     """Which results are to be expected, if the user hasn't said."""
     metrics = set(cfg.eval.metrics)
     generate = cfg.fedsa.eval.generate
@@ -171,7 +198,7 @@ def _tell_monitor(cfg: Any, name: str, examples: Examples) -> None:
 
 
 def _check_limits(
-    tokens: Tokens, inputs: Inputs, tokenizer: Any, cfg: Any
+    tokens: Tokens, inputs: Inputs, tokenizer: Any, cfg: Config
 ) -> None:
     """Refuse texts that the model would trip over, hours later perhaps."""
     most = max(int(tokens.ids.max()), int(tokenizer.pad_token_id))
@@ -208,14 +235,14 @@ def _task_of(examples: Examples) -> str:
     return CLASSIFICATION if examples.names else REGRESSION
 
 
-def _save_counts(cfg: Any, counts: Any) -> None:
+def _save_counts(cfg: Config, counts: Any) -> None:
     """Log and save how many examples of each class each client has."""
     for name, splits in counts.items():
         logger.info("client %s trains on %s", name, splits["train"])
     RunFolder(cfg.outdir).write_label_counts(counts)
 
 
-def _cfg_of(cfg: Any, client_cfgs: Any, client: int) -> Any:
+def _cfg_of(cfg: Config, client_cfgs: Any, client: int) -> Any:
     own = (client_cfgs or {}).get(f"client_{client}")
     if own is None:
         return cfg

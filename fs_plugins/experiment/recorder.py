@@ -21,8 +21,12 @@ from fs_plugins.experiment.evaluations import (
 from fs_plugins.experiment.events import LiveRun
 from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.experiment.summary import results_of
+from fs_plugins.host.configuration import Config
+from fs_plugins.host.protocols import Message
 from fs_plugins.listeners import Listener, Results
 from fs_plugins.wire import encode
+from fs_plugins.wire.messages import round_of
+from fs_plugins.worker.ours import is_our_server, parameters_in
 
 
 class Recorder(Listener):
@@ -34,12 +38,12 @@ class Recorder(Listener):
 
     """
 
-    def __init__(self, cfg: Any, facts: dict[str, Any]) -> None:
+    def __init__(self, cfg: Config, facts: dict[str, Any]) -> None:
         self.cfg = cfg
         self.facts = facts
         self._files = RunFolder(cfg.outdir)
-        # bytes by round: the next one may have begun before the results of
-        # this one's evaluation are in
+        # bytes by the host's state, which counts from 0: the next round may
+        # have begun before the results of this one's evaluation are in
         self._bytes: dict[str, Counter[int]] = {
             "uplink": Counter(),
             "downlink": Counter(),
@@ -66,11 +70,11 @@ class Recorder(Listener):
         """Add the seconds up."""
         self.seconds[what] += seconds
 
-    def message_passes(self, message: Any, receivers: int) -> None:
+    def message_passes(self, message: Message, receivers: int) -> None:
         """Count the bytes of a message's payload."""
         self._count(message, receivers)
 
-    def _count(self, message: Any, receivers: int) -> None:
+    def _count(self, message: Message, receivers: int) -> None:
         """Add up a message's payload; that of a host's worker is encoded."""
         is_uplink = message.sender != 0
         payload = message.content
@@ -96,9 +100,11 @@ class Recorder(Listener):
         self.last = evaluation(rnd, clients, self.cfg.eval.metrics)
         line = self.last | {
             f"{direction}_bytes": sum(
-                size for state, size in by_round.items() if state < rnd
+                size
+                for state, size in by_state.items()
+                if round_of(state) <= rnd
             )
-            for direction, by_round in self._bytes.items()
+            for direction, by_state in self._bytes.items()
         }
         self._files.append_evaluation(line)
         self.best = better(self._key, self.last, self.best)
@@ -119,9 +125,9 @@ class Recorder(Listener):
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what ``state`` returned."""
-        for direction, by_round in state["bytes"].items():
+        for direction, by_state in state["bytes"].items():
             self._bytes[direction] = Counter(
-                {int(rnd): size for rnd, size in by_round.items()}
+                {int(key): size for key, size in by_state.items()}
             )
         self._round_bytes = state["round_bytes"]
         self.seconds.update(state["seconds"])
@@ -137,6 +143,7 @@ class Recorder(Listener):
             total_seconds: what this process has taken.
 
         """
+        server = self._run.server
         summary = self.facts | {
             "results": results_of(self.last, self.best, self._key),
             "communication": self._communication(),
@@ -150,8 +157,8 @@ class Recorder(Listener):
                 "peak_rss_bytes": max(self._peak_before, _peak_rss()),
                 "peak_gpu_bytes": _peak_gpu() if self.cfg.use_gpu else None,
             },
-            "rejected_updates": getattr(
-                self._run.server, "rejected_updates", 0
+            "rejected_updates": (
+                server.rejected_updates if is_our_server(server) else 0
             ),
         }
         self._files.write_summary(summary)
@@ -166,9 +173,9 @@ class Recorder(Listener):
         trainable = sum(
             p.numel() for p in model.parameters() if p.requires_grad
         )
-        own = getattr(self._run.server, "parameters", None)
-        if own is not None:
-            self._shared = sum(p.numel() for p in own.shared.values())
+        parameters = parameters_in(self._run.server)
+        if parameters is not None:
+            self._shared = sum(p.numel() for p in parameters.shared.values())
         return {
             "uplink_bytes": self._bytes["uplink"].total(),
             "downlink_bytes": self._bytes["downlink"].total(),

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -43,12 +43,13 @@ from fs_plugins.experiment.track import tracker_for
 from fs_plugins.experiment.trials import check_batches, check_saved
 from fs_plugins.experiment.turns import taking_turns
 from fs_plugins.host import find_host
+from fs_plugins.host.configuration import Config
+from fs_plugins.host.protocols import Runner
 from fs_plugins.listeners import Listener, listeners_of
+from fs_plugins.model.given import args_of, is_adapted
 from fs_plugins.notes import note
 from fs_plugins.scope import RunScope, building
-from fs_plugins.settings import (
-    is_client,
-)
+from fs_plugins.settings import is_client
 
 # What a full or read-only disk answers.
 _NO_ROOM = (
@@ -94,7 +95,7 @@ def run(
     with taking_turns() as turns:
         if not verbose:
             silence()
-        cfg = load_config(experiment, overrides)
+        cfg = _adopting(load_config(experiment, overrides), scope)
         name = name_of(experiment)
         with new_folder(cfg, verbose) as folder:
             return _run(
@@ -141,7 +142,7 @@ def resume(
     with taking_turns() as turns:
         if not verbose:
             silence()
-        cfg, asked = _to_resume(folder, experiment, overrides, force)
+        cfg, asked = _to_resume(folder, experiment, overrides, force, scope)
         with old_folder(folder, verbose):
             if cfg.wandb.use:
                 from federatedscope.core.auxiliaries.logging import init_wandb
@@ -157,12 +158,17 @@ def resume(
 
 
 def _to_resume(
-    folder: Path, experiment: Experiment, overrides: Overrides, force: bool
+    folder: Path,
+    experiment: Experiment,
+    overrides: Overrides,
+    force: bool,
+    scope: RunScope | None,
 ) -> tuple[Any, Any]:
     """The configuration of a run that goes on, and what was asked for."""
     files = RunFolder(folder)
     old = files.load_asked()
     new = load_config(experiment or files.asked, overrides)
+    new = _adopting(new, scope)
     if not force:
         check_unchanged(old, new)
         if files.is_finished:
@@ -176,6 +182,16 @@ def _to_resume(
     cfg = new.clone()
     cfg.outdir = str(folder)
     return cfg, new
+
+
+def _adopting(cfg: Config, scope: RunScope | None) -> Config:
+    """The configuration with the adapter of a PEFT model that is given."""
+    own = scope.given.get("model") if scope else None
+    if own is None or not is_adapted(own):
+        return cfg
+    cfg.llm.adapter.args = [args_of(own)]
+    cfg.assert_cfg()
+    return cfg
 
 
 @dataclass(frozen=True)
@@ -282,7 +298,7 @@ def _run_rounds(
 
 
 @contextlib.contextmanager
-def _wandb_ends(cfg: Any) -> Iterator[None]:
+def _wandb_ends(cfg: Config) -> Iterator[None]:
     """The host begins W&B's run and never ends it."""
     try:
         yield
@@ -300,7 +316,7 @@ def silence() -> None:
     log.propagate = False
 
 
-def build_runner(cfg: Any, scope: RunScope | None = None) -> Any:
+def build_runner(cfg: Config, scope: RunScope | None = None) -> Runner:
     """Everything that comes before the first round, in the host's order.
 
     Args:
@@ -336,12 +352,15 @@ def build_runner(cfg: Any, scope: RunScope | None = None) -> Any:
                 cfg.federate.client_num = 1
                 data = {0: data.get(0), 1: data[only]}
             cfg.freeze()
-            runner = get_runner(
-                data=data,
-                server_class=get_server_cls(cfg),
-                client_class=get_client_cls(cfg),
-                config=cfg.clone(),
-                client_configs=None,
+            runner = cast(
+                Runner,
+                get_runner(
+                    data=data,
+                    server_class=get_server_cls(cfg),
+                    client_class=get_client_cls(cfg),
+                    config=cfg.clone(),
+                    client_configs=None,
+                ),
             )
         check_batches(runner)
         return runner

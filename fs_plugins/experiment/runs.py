@@ -14,6 +14,15 @@ from fs_plugins.experiment.saved_models import load_adapted
 from fs_plugins.experiment.summary import summary_so_far
 
 
+def as_frame(rows: list[dict[str, Any]]) -> Any:
+    """The rows as a ``pandas.DataFrame``, if pandas is installed."""
+    try:
+        import pandas
+    except ImportError:
+        return rows
+    return pandas.DataFrame(rows)
+
+
 @dataclass(frozen=True)
 class Run:
     """A run, finished or not, as it was when its folder was read.
@@ -100,11 +109,7 @@ class Run:
             | {k: v for k, v in line.items() if k.endswith("_bytes")}
             for line in self.curve
         ]
-        try:
-            import pandas
-        except ImportError:
-            return rows
-        return pandas.DataFrame(rows)
+        return as_frame(rows)
 
     def of_clients(self) -> dict[str, float]:
         """The last value of ``metric`` of every client that has it, by ID."""
@@ -165,14 +170,18 @@ class Run:
         """
         return self._adapter_of(0)
 
-    def global_model(self) -> Any:
+    def global_model(self, base: Any = None) -> Any:
         """The base model with ``adapter``, loaded by PEFT.
+
+        Args:
+            base: the base model, if it was handed to the run in place of a
+                checkpoint's name: as it was before the run.
 
         Raises:
             UserError: there is no such adapter, or it cannot be loaded.
 
         """
-        return load_adapted(self.config, self.adapter)
+        return load_adapted(self.config, self.adapter, base)
 
     def _adapter_of(self, client: int) -> Path:
         files = RunFolder(self.folder)
@@ -222,15 +231,19 @@ class TrainedClient:
         """
         return self.run._adapter_of(self.ID)
 
-    def model(self) -> Any:
+    def model(self, base: Any = None) -> Any:
         """The base model with the client's adapter, loaded by PEFT.
+
+        Args:
+            base: the base model, if it was handed to the run in place of a
+                checkpoint's name: as it was before the run.
 
         Raises:
             UserError: there is no such adapter, it cannot be loaded, or it
                 is one of two.
 
         """
-        return load_adapted(self.run.config, self.adapter)
+        return load_adapted(self.run.config, self.adapter, base)
 
 
 def load_run(folder: str | Path, name: str = "") -> Run:

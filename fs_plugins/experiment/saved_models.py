@@ -10,6 +10,7 @@ import torch
 from fs_plugins.errors import UserError, first_line
 from fs_plugins.model.pretrained import load_base
 from fs_plugins.policy import PRIVATE_ADAPTER
+from fs_plugins.terms import GIVEN
 
 
 def model_section(config: Mapping[str, Any]) -> Any:
@@ -49,6 +50,11 @@ def load_base_of(config: Mapping[str, Any], quantized: bool = True) -> Any:
 
     """
     section = model_section(config)
+    if section.type.rpartition("@")[0] == GIVEN:
+        raise UserError(
+            "the run trained a model that Python code handed to it, and that "
+            "no file names; load its adapters in Python, with base="
+        )
     section.adapter.base.gradient_checkpointing = False
     if not quantized:
         section.adapter.base.quantize = ""
@@ -56,12 +62,15 @@ def load_base_of(config: Mapping[str, Any], quantized: bool = True) -> Any:
         return load_base(section).model
 
 
-def load_adapted(config: Mapping[str, Any], adapter: Path) -> Any:
+def load_adapted(
+    config: Mapping[str, Any], adapter: Path, base: Any = None
+) -> Any:
     """The base model of a run with one of its adapters, ready to evaluate.
 
     Args:
         config: what ``config.yaml`` in the run's folder holds.
         adapter: the adapter's folder.
+        base: the base model; None to load it from its checkpoint.
 
     Returns:
         A model of PEFT.
@@ -79,7 +88,7 @@ def load_adapted(config: Mapping[str, Any], adapter: Path) -> Any:
             "input takes as much as suits it, and no one model does that; "
             "PEFT loads either of them by itself"
         )
-    base = load_base_of(config)
+    base = load_base_of(config) if base is None else base
     try:
         # An adapter is drawn before it is loaded.
         with torch.random.fork_rng(), warnings.catch_warnings():

@@ -9,6 +9,7 @@ from typing import Any
 
 from fs_plugins.errors import Interrupted
 from fs_plugins.experiment.checkpoint import Checkpoints
+from fs_plugins.host.configuration import Config
 from fs_plugins.listeners import Listener
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
@@ -42,7 +43,7 @@ class Stops(Listener):
 
     """
 
-    def __init__(self, cfg: Any, checkpoints: Checkpoints) -> None:
+    def __init__(self, cfg: Config, checkpoints: Checkpoints) -> None:
         self._cfg = cfg
         self._checkpoints = checkpoints
         self._received: list[int] = []

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fs_plugins.experiment.run_folder import RunFolder
+from fs_plugins.host.configuration import Config
 from fs_plugins.listeners import Listener
 from fs_plugins.terms import TENSORBOARD
 
@@ -45,7 +46,7 @@ class TensorBoard(Listener):
         self._writer.flush()
 
 
-def tracker_for(cfg: Any, folder: Path) -> list[Listener]:
+def tracker_for(cfg: Config, folder: Path) -> list[Listener]:
     """What ``fedsa.track`` asks for, in the run's folder.
 
     Args:

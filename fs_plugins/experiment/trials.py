@@ -12,21 +12,24 @@ from torch import Tensor
 
 from fs_plugins.errors import UserError, first_line
 from fs_plugins.experiment.adapters import Adapter, adapters_of
+from fs_plugins.host.configuration import Config, Model
+from fs_plugins.host.protocols import Runner
 from fs_plugins.model.build import free_base
 from fs_plugins.model.pretrained import load_base
 from fs_plugins.notes import note
 from fs_plugins.policy import PRIVATE_ADAPTER
 from fs_plugins.settings import device_of, is_client
-from fs_plugins.terms import CAUSAL, TASKS
+from fs_plugins.terms import CAUSAL, GIVEN, TASKS
 from fs_plugins.trainer.dual import taking
 from fs_plugins.trainer.precision import autocast, is_precise
+from fs_plugins.worker.ours import participant_of
 
 _TEXTS = 4  # of a client's, on which a saved adapter is tried
 _TOKENS = 64  # of each, and
 _ANSWERS = 256  # of a vocabulary: enough to tell two language models apart
 
 
-def check_batches(runner: Any) -> None:
+def check_batches(runner: Runner) -> None:
     """Refuse a model whose result for a text depends on what it must not.
 
     The shortest and the longest text of each split are given to it alone and
@@ -69,7 +72,7 @@ def _try(
     model: Any,
     alone: Sequence[Mapping[str, Tensor]],
     both: Mapping[str, Tensor],
-    cfg: Any,
+    cfg: Config,
 ) -> None:
     """Give a model two texts, alone and together."""
     found = [_logits(model, each, cfg) for each in alone]
@@ -91,7 +94,9 @@ def _try(
             )
 
 
-def _try_causality(model: Any, text: Mapping[str, Tensor], cfg: Any) -> None:
+def _try_causality(
+    model: Any, text: Mapping[str, Tensor], cfg: Config
+) -> None:
     """The last token of a text must not change what comes before it."""
     ids = text["input_ids"]
     if ids.shape[1] < 2:
@@ -111,7 +116,7 @@ def _try_causality(model: Any, text: Mapping[str, Tensor], cfg: Any) -> None:
         )
 
 
-def check_saved(runner: Any, folder: Path) -> str:
+def check_saved(runner: Runner, folder: Path) -> str:
     """Load each saved adapter as a user would, and compare it with the run.
 
     The run's frozen base model gives up its memory for the one that is
@@ -127,7 +132,8 @@ def check_saved(runner: Any, folder: Path) -> str:
     """
     cfg = runner.cfg
     tolerance = cfg.fedsa.reload_tolerance
-    if not tolerance or cfg.model.task not in TASKS:
+    is_given = cfg.model.type.rpartition("@")[0] == GIVEN  # can't be loaded
+    if not tolerance or is_given or cfg.model.task not in TASKS:
         return ""
     expected: dict[str, tuple[dict[str, Tensor], Tensor]] = {}
     for adapter in adapters_of(runner):
@@ -162,7 +168,9 @@ def check_saved(runner: Any, folder: Path) -> str:
     )
 
 
-def _of_run(adapter: Adapter, batch: Mapping[str, Tensor], cfg: Any) -> Tensor:
+def _of_run(
+    adapter: Adapter, batch: Mapping[str, Tensor], cfg: Config
+) -> Tensor:
     """What the run's model answers; of two adapters, with the shared one."""
     inner = getattr(adapter.model, "model", adapter.model)
     if PRIVATE_ADAPTER not in getattr(inner, "peft_config", {}):
@@ -172,7 +180,7 @@ def _of_run(adapter: Adapter, batch: Mapping[str, Tensor], cfg: Any) -> Tensor:
 
 
 def _loaded(
-    model_config: Any, folder: Path, names: Sequence[str]
+    model_config: Model, folder: Path, names: Sequence[str]
 ) -> Iterator[tuple[str, Any]]:
     """Each adapter on the base model, which is loaded once.
 
@@ -195,7 +203,7 @@ def _loaded(
         yield name, model
 
 
-def _other_base(model_config: Any) -> Any:
+def _other_base(model_config: Model) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(model_config.adapter.seed + 1)
         return load_base(model_config).model
@@ -207,18 +215,20 @@ def _ties(model: Any) -> bool:
     return any(getattr(c, "ensure_weight_tying", False) for c in configs)
 
 
-def _a_model(runner: Any) -> Any:
+def _a_model(runner: Runner) -> Any:
     """The server's; in distributed mode, that of this participant."""
-    return (getattr(runner, "server", None) or runner.client).model
+    if runner.mode == "distributed":
+        return participant_of(runner).model
+    return runner.server.model
 
 
-def _data_of(runner: Any, client: int) -> Any:
+def _data_of(runner: Runner, client: int) -> Any:
     """A client's data; in distributed mode, those of this participant."""
     data = runner.data  # a ClientData is a dict, too
     return data if hasattr(data, "train_data") else data[client]
 
 
-def _batch_for(runner: Any, adapter: Adapter) -> dict[str, Tensor]:
+def _batch_for(runner: Runner, adapter: Adapter) -> dict[str, Tensor]:
     """The first of the texts that the adapter was evaluated on, if any."""
     data = _data_of(runner, adapter.client)
     splits = (data.test_data, data.val_data, data.train_data)
@@ -233,7 +243,7 @@ def _batch_for(runner: Any, adapter: Adapter) -> dict[str, Tensor]:
 
 
 def _logits(
-    model: Any, batch: Mapping[str, Tensor], cfg: Any, place: int = -1
+    model: Any, batch: Mapping[str, Tensor], cfg: Config, place: int = -1
 ) -> Tensor:
     """What a model answers, on the CPU: of a vocabulary, a part of it.
 
@@ -272,6 +282,6 @@ def _difference(one: Tensor, other: Tensor) -> float:
     return float((one - other).abs().max()) / scale
 
 
-def _bound(cfg: Any, tolerance: float) -> float:
+def _bound(cfg: Config, tolerance: float) -> float:
     """The tolerance, which is meant for float32, for the run's precision."""
     return tolerance if is_precise(cfg) else min(1.0, 100 * tolerance)

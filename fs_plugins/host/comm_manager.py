@@ -18,6 +18,8 @@ from typing import Any
 from federatedscope.core.message import Message
 
 from fs_plugins.errors import RunError, UserError
+from fs_plugins.host.configuration import Distribute, Transport
+from fs_plugins.host.protocols import Message as HostMessage
 from fs_plugins.wire import WireError
 from fs_plugins.wire.channel import (
     Listener,
@@ -29,6 +31,7 @@ from fs_plugins.wire.channel import (
     is_loopback,
 )
 from fs_plugins.wire.envelope import pack, unpack
+from fs_plugins.wire.messages import Joining
 
 logger = logging.getLogger("federatedscope.fs_plugins")
 _WAITING = 16  # messages of one sender; in a round it sends two
@@ -58,7 +61,12 @@ class CommManager:
     """
 
     def __init__(
-        self, host: str, port: int, client_num: int, cfg: Any, options: Any
+        self,
+        host: str,
+        port: int,
+        client_num: int,
+        cfg: Distribute,
+        options: Transport,
     ) -> None:
         self.host, self.port = host, port
         self.monitor: Any = None
@@ -114,8 +122,8 @@ class CommManager:
             address: ``{'host': ..., 'port': ...}`` or ``host:port``.
 
         """
-        if isinstance(address, dict):
-            address = f"{address['host']}:{address['port']}"
+        if not isinstance(address, str):
+            address = Joining.from_content(address).address
         session = self._joining if self._is_server else self._own_session
         if self._sessions.get(neighbor_id) == session:
             return
@@ -142,7 +150,7 @@ class CommManager:
             return {each: self.neighbors[each] for each in neighbor_id}
         return self.neighbors[neighbor_id]
 
-    def send(self, message: Any) -> None:
+    def send(self, message: HostMessage) -> None:
         """Send a message to its receivers (None: to all).
 
         It returns at once.  Each receiver gets its messages in order; one
@@ -232,12 +240,16 @@ class CommManager:
             self._waiting[sender] += 1
         self._inbox.put((fields, session))
 
-    def _admit(self, client: int, session: str, address: Any) -> None:
+    def _admit(self, client: int, session: str, content: object) -> None:
         """Refuse a client that should not be, or is there already."""
         if not self._is_server:
             raise RefusedError("this is not the server")
-        if not session or not _is_address(address):
-            raise RefusedError("it does not say where it listens")
+        try:
+            where = Joining.from_content(content).address
+        except WireError as error:
+            raise RefusedError(str(error)) from None
+        if not session:
+            raise RefusedError("it does not say in which session")
         if client == -1:  # the host's own workers: the server gives the ID
             if len(self._claims) >= self._client_num:
                 raise RefusedError(
@@ -261,7 +273,6 @@ class CommManager:
                 raise RefusedError(f"client {client} has joined already")
             finally:
                 other.close()
-        where = f"{address['host']}:{address['port']}"
         with self._lock:
             if self._claims.get(client) != claim:
                 raise RefusedError(f"client {client} has joined already")
@@ -347,11 +358,3 @@ class CommManager:
             self._inbox.put(
                 RunError(f"no server for {self._wait:g} seconds: {reason}")
             )
-
-
-def _is_address(address: Any) -> bool:
-    return (
-        isinstance(address, dict)
-        and isinstance(address.get("host"), str)
-        and isinstance(address.get("port"), int)
-    )

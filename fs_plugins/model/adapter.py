@@ -11,16 +11,17 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from fs_plugins.errors import UserError, first_line
+from fs_plugins.host.configuration import Model
 from fs_plugins.model.arguments import KEY, check_matches, resolve
 from fs_plugins.model.pretrained import Base
-from fs_plugins.policy import PRIVATE_ADAPTER
+from fs_plugins.policy import PRIVATE_ADAPTER, is_embedding
 from fs_plugins.terms import CAUSAL
 
 # What PEFT itself adds to modules_to_save.
 _KNOWN_HEADS = ("classifier", "score")
 
 
-def put_adapter(base: Base, model_config: Any) -> Any:
+def put_adapter(base: Base, model_config: Model) -> Any:
     """The PEFT model of ``llm.adapter.args``.
 
     The head is trained in full and saved with the adapter, whatever the
@@ -42,6 +43,7 @@ def put_adapter(base: Base, model_config: Any) -> Any:
         kwargs["modules_to_save"] = [*asked, *head]
     is_causal = model_config.task == CAUSAL
     task = peft.TaskType.CAUSAL_LM if is_causal else peft.TaskType.SEQ_CLS
+    is_of_transformers = hasattr(model, "config")
     given = kwargs.pop("task_type", None) or task
     if str(getattr(given, "value", given)).upper() != task.value:
         raise UserError(
@@ -52,7 +54,9 @@ def put_adapter(base: Base, model_config: Any) -> Any:
     linear = ", ".join(_linear(model))
 
     def config() -> Any:  # PEFT adds to a list that it is given
-        return config_class(task_type=task, **copy.deepcopy(kwargs))
+        # PEFT's own classes for tasks are for models of transformers
+        kind = task if is_of_transformers else None
+        return config_class(task_type=kind, **copy.deepcopy(kwargs))
 
     try:
         with warnings.catch_warnings():
@@ -95,7 +99,7 @@ def _put_private(adapted: Any, config: Any, head: list[str]) -> None:
     peft.PeftModel.add_adapter(adapted, PRIVATE_ADAPTER, config)
     # both at once; the head's wrapper knows one adapter only
     adapted.base_model.set_adapter(["default", PRIVATE_ADAPTER])
-    if any(".lora_embedding_A." in n for n, _ in adapted.named_parameters()):
+    if any(map(is_embedding, adapted.modules())):
         raise UserError(
             "llm.adapter.args: target_modules: a private adapter is for "
             "linear layers, not for embeddings"

@@ -8,6 +8,7 @@ from typing import Any
 import peft
 
 from fs_plugins.errors import UserError, did_you_mean, unknown
+from fs_plugins.host.configuration import Config
 from fs_plugins.policy import canonical, check_peft_method
 
 KEY = "llm.adapter.args"
@@ -87,7 +88,7 @@ REFUSED: Mapping[str, str] = {
 }
 
 
-def check_arguments(cfg: Any) -> None:
+def check_arguments(cfg: Config) -> None:
     """Refuse arguments of the adapter that cannot be right.
 
     Args:

@@ -6,7 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fs_plugins.errors import UserError
 from fs_plugins.model.adapter import put_adapter
+from fs_plugins.model.given import (
+    accepted,
+    base_of,
+    given_model,
+    is_adapted,
+    with_loss,
+)
 from fs_plugins.model.pretrained import load_base
 from fs_plugins.notes import note
 from fs_plugins.scope import current_scope
@@ -61,6 +69,26 @@ class AdapterModel(nn.Module):
         return self.model.load_state_dict(state_dict, strict=False)
 
 
+class GivenModel(AdapterModel):
+    """A model of the user's own, which may return no more than logits.
+
+    Args:
+        model: the PEFT model.
+        task: one of ``TASKS``.
+
+    """
+
+    def __init__(self, model: Any, task: str) -> None:
+        super().__init__(model)
+        self.task = task
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The model's forward, with the inputs that it takes, and a loss."""
+        inner = self.model.get_base_model()
+        output = self.model(*args, **accepted(inner, kwargs))
+        return with_loss(output, kwargs.get("labels"), self.task)
+
+
 def build(model_config: Any) -> AdapterModel:
     """The model of ``model.type: <hub name or folder>@huggingface_llm``.
 
@@ -79,11 +107,27 @@ def build(model_config: Any) -> AdapterModel:
         return _twin(built[0])
     with torch.random.fork_rng():
         torch.manual_seed(model_config.adapter.seed)
+        built.append(_first(model_config))
+    return built[0]
+
+
+def _first(model_config: Any) -> AdapterModel:
+    """The model of the checkpoint, or the one that was handed to the run."""
+    own = given_model(model_config.type.rpartition("@")[0])
+    if own is None:
         base = load_base(model_config)
         if base.remark:
             note(base.remark)
-        built.append(AdapterModel(put_adapter(base, model_config)))
-    return built[0]
+        return AdapterModel(put_adapter(base, model_config))
+    if is_adapted(own):
+        if model_config.adapter.private:
+            raise UserError(
+                "model: a method with a private adapter puts both adapters "
+                "on the model itself; hand over the base model"
+            )
+        return GivenModel(own, model_config.task)
+    base = base_of(own, model_config)
+    return GivenModel(put_adapter(base, model_config), model_config.task)
 
 
 def free_base(model: Any) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from fs_plugins.policy import is_embedding
 from fs_plugins.wire import Tensors, WireError
 
 Pair = tuple[torch.Tensor, torch.Tensor]  # left: out x k, right: k x in
@@ -114,12 +115,12 @@ class Delta:
         left, right = (each.to(device) for each in self.pairs[name])
         self.pairs[name] = (left, right)
         scale = layer.scaling["default"]
-        is_embedding = bool(layer.lora_embedding_A)
+        looks_up = is_embedding(layer)
 
         def add(_: Any, inputs: tuple[Any, ...], output: Any) -> Any:
             inner = (
                 functional.embedding(inputs[0], right.T)
-                if is_embedding
+                if looks_up
                 else functional.linear(inputs[0].to(right.dtype), right)
             )
             change = scale * functional.linear(inner, left)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fs_plugins.errors import UserError
-from fs_plugins.policy import Role, pairs_of
+from fs_plugins.policy import Role, name_in_base, pairs_of
 
 
 def check_factors(
@@ -32,7 +32,7 @@ def check_factors(
         a, b = parameters[name_a], parameters[name_b]
         module = model.get_submodule(layer)
         rank = module.r["default"]
-        short = layer.removeprefix("base_model.model.")
+        short = name_in_base(layer)
         if hasattr(module, "parameter_name") or not (
             a.shape[0] == b.shape[1] == rank
         ):

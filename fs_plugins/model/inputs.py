@@ -37,22 +37,26 @@ class Inputs:
     ends: bool = False
 
 
-def inputs_of(config: Any, task: str) -> Inputs:
+def inputs_of(config: Any, task: str, own: nn.Module | None = None) -> Inputs:
     """The limits of the model that a configuration describes.
 
     The model is built without memory for its weights.
 
     Args:
-        config: a configuration of transformers.
+        config: a configuration of transformers; None for a model of another
+            kind.
         task: one of ``TASKS``.
+        own: the model, if it is there already.
 
     Raises:
         UserError: transformers has no model of this kind for the task.
 
     """
+    if config is None:
+        return Inputs(tokens=0)
     try:
         with torch.device("meta"):
-            model = auto_class(task).from_config(config)
+            model = own or auto_class(task).from_config(config)
     except Exception as error:  # each model has its own
         raise UserError(
             f"model.type: a model of type {config.model_type!r} cannot be "
@@ -117,10 +121,10 @@ def longest_text(config: Any) -> int:
     """How many positions a configuration promises; 0 if it does not say.
 
     Args:
-        config: a configuration of transformers.
+        config: a configuration of transformers, or None.
 
     """
-    text = config.get_text_config()
+    text = config.get_text_config() if config is not None else None
     return int(getattr(text, "max_position_embeddings", None) or 0)
 
 

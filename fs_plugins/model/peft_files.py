@@ -11,7 +11,14 @@ import torch
 from safetensors.torch import save
 
 from fs_plugins.model.delta import Delta
-from fs_plugins.policy import is_bias
+from fs_plugins.policy import (
+    Role,
+    is_a,
+    is_b,
+    layer_of,
+    name_in_base,
+    saved_names,
+)
 from fs_plugins.state.files import write_file
 from fs_plugins.wire import Tensors
 
@@ -83,27 +90,17 @@ def _negative(initial: Tensors) -> dict[str, torch.Tensor]:
 
     They train W - s B_0 A_0 + s B A.  (Meng et al., NeurIPS 2024, appendix)
     """
-    return {n: -t if _is_a(n) else t for n, t in initial.items()}
+    return {n: -t if is_a(n) else t for n, t in initial.items()}
 
 
 def _named(delta: Delta) -> dict[str, torch.Tensor]:
     """What was added to the base model, by the names that PEFT saves."""
-    found = {}
+    found: dict[str, torch.Tensor] = {}
     for layer, (left, right) in delta.pairs.items():
-        found[f"{layer}.lora_A.weight"] = right.cpu()
-        found[f"{layer}.lora_B.weight"] = left.cpu()
-        found[f"{layer}.lora_embedding_A"] = right.cpu()
-        found[f"{layer}.lora_embedding_B"] = left.cpu()
+        names = saved_names(layer)
+        found |= dict.fromkeys(names[Role.A], right.cpu())
+        found |= dict.fromkeys(names[Role.B], left.cpu())
     return found
-
-
-def _is_a(name: str) -> bool:
-    return ".lora_A." in name or name.endswith(".lora_embedding_A")
-
-
-def _is_b(name: str) -> bool:
-    is_factor = ".lora_B." in name and not is_bias(name)
-    return is_factor or name.endswith(".lora_embedding_B")
 
 
 def _sum(
@@ -124,17 +121,17 @@ def _sum(
     joined = dict(tensors)
     ranks, alphas = {}, {}
     for name, own in tensors.items():
-        if _is_a(name):
+        if is_a(name):
             own = own[: rank or None]
             joined[name] = torch.cat([own, *(p[name].to(own) for p in parts)])
-            layer = name.partition(".lora_")[0]
+            layer = layer_of(name)
             scale = model.get_submodule(layer).scaling["default"]
             # PEFT takes it for a regular expression and matches the ends of
             # names: this one is one layer's.
-            short = "^" + re.escape(layer.removeprefix("base_model.model."))
+            short = "^" + re.escape(name_in_base(layer))
             ranks[short] = len(joined[name])
             alphas[short] = scale * len(joined[name])
-        elif _is_b(name):
+        elif is_b(name):
             own = own[:, : rank or None]
             joined[name] = torch.cat(
                 [own, *(p[name].to(own) for p in parts)], dim=1

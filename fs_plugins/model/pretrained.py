@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from fs_plugins.errors import UserError, first_line
+from fs_plugins.host.configuration import Model
 from fs_plugins.model.head import (
     head_of,
     incomplete,
@@ -38,7 +39,7 @@ class Base:
     remark: str = ""
 
 
-def load_base(model_config: Any) -> Base:
+def load_base(model_config: Model) -> Base:
     """The pretrained model of ``model.type``, for ``model.task``.
 
     The task decides the loss, the number of labels and their order, whatever
@@ -61,7 +62,7 @@ def load_base(model_config: Any) -> Base:
     precision = _precision(model_config.adapter.base)
     config = load_model_config(name, model_config.adapter.cache)
     labels = dict(getattr(config, "id2label", None) or {})
-    _set_task(config, model_config)
+    set_task(config, model_config)
     try:
         model, info = auto_class(model_config.task).from_pretrained(
             name,
@@ -90,7 +91,7 @@ def load_base(model_config: Any) -> Base:
     remark = ""
     if len(labels) == len(classes) > 0:
         remark = match_labels(model, head, labels, classes, new)
-    _agree_on_tokens(model.config, model_config)
+    agree_on_tokens(model.config, model_config)
     if model_config.adapter.base.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     return Base(model, head, remark and f"model.type: {name!r} {remark}")
@@ -155,7 +156,7 @@ def _is_an_adapter(name: str) -> UserError:
     )
 
 
-def _set_task(config: Any, model_config: Any) -> None:
+def set_task(config: Any, model_config: Model) -> None:
     """Labels, loss and outputs are the task's, whatever the checkpoint says.
 
     The loss of a mixture's router is no part of it: the router is frozen.
@@ -181,7 +182,7 @@ def _set_task(config: Any, model_config: Any) -> None:
     config.problem_type = "single_label_classification"
 
 
-def _agree_on_tokens(config: Any, model_config: Any) -> None:
+def agree_on_tokens(config: Any, model_config: Model) -> None:
     """Padding and end of text are those that the texts were made with.
 
     Decoders that classify look for the last token that is not padding,

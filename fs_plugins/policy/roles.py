@@ -48,6 +48,11 @@ VARIANTS: dict[str, tuple[str, Mapping[str, Any]]] = {
 }
 HEAD_NAMES = (".modules_to_save.",)
 PRIVATE_ADAPTER = "private"  # PEFT's name for a second adapter
+_PRIVATE_NAME = f".{PRIVATE_ADAPTER}."
+# All of an adapter's parameters have one of these in their names, after the
+# name of the layer that they are on.
+_ADAPTER_NAMES = (".lora_", ".vera_")
+_MODEL_PREFIX = "base_model.model."  # of all names in a PEFT model
 
 
 def register_peft_method(
@@ -115,7 +120,7 @@ def roles_of(peft_method: str, names: Iterable[str]) -> dict[str, Role]:
     check_peft_method(peft_method)
     patterns = {
         Role.HEAD: HEAD_NAMES,
-        Role.PRIVATE: (f".{PRIVATE_ADAPTER}.",),
+        Role.PRIVATE: (_PRIVATE_NAME,),
         **PEFT_METHODS[peft_method],
     }
     roles = {}
@@ -163,3 +168,65 @@ def pairs_of(roles: Mapping[str, Role]) -> dict[str, tuple[str, str]]:
 def is_bias(name: str) -> bool:
     """Whether a parameter is a bias, as PyTorch names them."""
     return name.endswith(".bias")
+
+
+# LoRA's names, in a model and in the files that PEFT saves.  A file's names
+# are without the adapter's: ``.lora_A.weight`` for ``.lora_A.default.weight``.
+
+
+def is_a(name: str) -> bool:
+    """Whether a parameter is an A of LoRA's."""
+    return any(part in f"{name}." for part in PEFT_METHODS["lora"][Role.A])
+
+
+def is_b(name: str) -> bool:
+    """Whether a parameter is a B of LoRA's; B's bias is no factor."""
+    parts = PEFT_METHODS["lora"][Role.B]
+    return any(part in f"{name}." for part in parts) and not is_bias(name)
+
+
+def is_of_adapter(name: str) -> bool:
+    """Whether a parameter belongs to an adapter, and not to a head."""
+    return any(part in name for part in _ADAPTER_NAMES)
+
+
+def is_private(name: str) -> bool:
+    """Whether a parameter belongs to a client's second adapter."""
+    return _PRIVATE_NAME in name
+
+
+def layer_of(name: str) -> str:
+    """The layer that an adapter's parameter is on."""
+    for part in _ADAPTER_NAMES:
+        name = name.partition(part)[0]
+    return name
+
+
+def name_in_base(name: str) -> str:
+    """A layer's name in the model that PEFT has put the adapter on."""
+    return name.removeprefix(_MODEL_PREFIX)
+
+
+def saved_names(layer: str) -> dict[Role, tuple[str, str]]:
+    """The names that a layer's A, and its B, may have in a file of PEFT's.
+
+    The first is a linear layer's, the second an embedding's.
+    """
+    return {
+        role: (
+            f"{layer}.lora_{role.value}.weight",
+            f"{layer}.lora_embedding_{role.value}",
+        )
+        for role in (Role.A, Role.B)
+    }
+
+
+def is_embedding(layer: Any) -> bool:
+    """Whether a module is an embedding with LoRA on it."""
+    return bool(getattr(layer, "lora_embedding_A", None))
+
+
+def b_modules(layer: Any) -> Mapping[str, Any]:
+    """The modules that hold a linear layer's B, by adapter; else none."""
+    modules: Mapping[str, Any] = getattr(layer, "lora_B", {})
+    return modules

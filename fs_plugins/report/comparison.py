@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fs_plugins.experiment.runs import Run
+from fs_plugins.errors import UserError
+from fs_plugins.experiment.folder import make_folder
+from fs_plugins.experiment.runs import Run, as_frame, load_run
 from fs_plugins.report.comparison_tables import (
     comparison_table,
     costs_table,
@@ -47,6 +49,66 @@ class _Section:
     figures: dict[str, list[Panel]]
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Runs side by side.
+
+    Attributes:
+        runs: the runs, in the order in which they were given.
+        tables: one or more for each task, as the command prints them.
+        remarks: what a reader should know before comparing, a sentence each.
+
+    """
+
+    runs: list[Run]
+    tables: list[Table]
+    remarks: list[str]
+
+    @property
+    def results(self) -> Any:
+        """One row for each run: its name, seed, and last averages.
+
+        Returns:
+            A ``pandas.DataFrame`` if pandas is installed, else the rows as a
+            list of dictionaries.
+
+        """
+        rows = [
+            {"run": run.name, "seed": run.seed} | run.last["weighted"]
+            for run in self.runs
+        ]
+        return as_frame(rows)
+
+    def __str__(self) -> str:
+        return "\n".join(markdown(table) for table in self.tables)
+
+
+def compare(
+    *runs: Run | str | Path, out: str | Path | None = None
+) -> Comparison:
+    """Set runs side by side.
+
+    Args:
+        runs: runs, or their folders; they need not have finished, nor share
+            a task.
+        out: a folder that gets ``report.html``, ``report.md`` and their
+            figures; None to write nothing.
+
+    Raises:
+        UserError: no run is given, a folder holds none, or ``out`` cannot be
+            written to.
+
+    """
+    if not runs:
+        raise UserError("compare: hand over at least one run")
+    read = [run if isinstance(run, Run) else load_run(run) for run in runs]
+    sections = _sections(read)
+    if out is not None:
+        make_folder(Path(out))
+        write_comparison(read, Path(out))
+    return Comparison(read, _titled(sections), list(remarks(read)))
+
+
 def write_comparison(runs: Sequence[Run], out: Path) -> list[Table]:
     """Write everything into a folder.
 
@@ -61,11 +123,7 @@ def write_comparison(runs: Sequence[Run], out: Path) -> list[Table]:
         The tables that a terminal has room for, each with its task.
 
     """
-    sections = [
-        _section(task, own, "" if number == 1 else f"task{number}_")
-        for number, (task, own) in enumerate(tasks(runs).items(), 1)
-    ]
-    notes = remarks(runs)
+    sections, notes = _sections(runs), remarks(runs)
     content = [
         {"name": run.name, "folder": str(run.folder), "source": run.source}
         | run.summary
@@ -74,6 +132,18 @@ def write_comparison(runs: Sequence[Run], out: Path) -> list[Table]:
     _write(out / "comparison.json", json.dumps(content, indent=1) + "\n")
     _write(out / "report.md", _markdown(sections, runs, notes, out))
     _write(out / "report.html", _html(sections, runs, notes, out))
+    return _titled(sections)
+
+
+def _sections(runs: Sequence[Run]) -> list[_Section]:
+    return [
+        _section(task, own, "" if number == 1 else f"task{number}_")
+        for number, (task, own) in enumerate(tasks(runs).items(), 1)
+    ]
+
+
+def _titled(sections: Sequence[_Section]) -> list[Table]:
+    """All tables, each with its task in its title."""
     return [
         replace(table, title=f"{section.task}: {table.title}")
         for section in sections

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from federatedscope.core.auxiliaries.optimizer_builder import get_optimizer
 from federatedscope.core.trainers import GeneralTorchTrainer
-from federatedscope.core.trainers.context import CtxVar
+from federatedscope.core.trainers.context import Context, CtxVar
 from federatedscope.core.trainers.enums import LIFECYCLE, MODE
 
 from fs_plugins.errors import UserError
+from fs_plugins.host.configuration import Config
 from fs_plugins.policy import PRIVATE_ADAPTER, Role, roles_of
 from fs_plugins.seeds import random_state
 from fs_plugins.settings import peft_method_of
@@ -39,13 +40,14 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
 
     """
 
+    cfg: Config
     optimizer_state: Mapping[str, torch.Tensor] | None = None
 
     def train(
         self, target_data_split_name: str = "train", hooks_set: Any = None
     ) -> Any:
         """Train for a round; see ``GeneralTorchTrainer.train``."""
-        with random_state(self.cfg.seed, self._client, self._round):
+        with random_state(self.cfg.seed, self._client, self._state):
             if self._mixture is None:
                 return super().train(target_data_split_name, hooks_set)
             before = self.optimizer_state
@@ -119,7 +121,8 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
         return int(self.ctx.monitor.monitored_object.ID)
 
     @property
-    def _round(self) -> int:
+    def _state(self) -> int:
+        """The host's, from 0: seeds and schedules are counted so."""
         return max(0, int(self.ctx.monitor.monitored_object.state))
 
     def get_model_para(self) -> dict[str, torch.Tensor]:
@@ -132,14 +135,14 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
     def discharge_model(self) -> None:
         """The base model stays where it is (the host moves it to the CPU)."""
 
-    def _hook_on_fit_start_numerical_precision(self, ctx: Any) -> None:
+    def _hook_on_fit_start_numerical_precision(self, ctx: Context) -> None:
         """The host would cast all weights, the trained ones too.
 
         With ``train.is_enable_half`` the forward pass computes in
         ``fedsa.half`` and the trained parameters stay in float32.
         """
 
-    def _hook_on_fit_start_init(self, ctx: Any) -> None:
+    def _hook_on_fit_start_init(self, ctx: Context) -> None:
         ctx.model.to(ctx.device)
         if ctx.cur_mode in (MODE.TRAIN, MODE.FINETUNE):
             section = ctx.cfg[ctx.cur_mode]
@@ -158,7 +161,7 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
         ctx.ys_true = CtxVar([], LIFECYCLE.ROUTINE)
         ctx.ys_prob = CtxVar([], LIFECYCLE.ROUTINE)
 
-    def _groups(self, ctx: Any, rate: float) -> list[dict[str, Any]]:
+    def _groups(self, ctx: Context, rate: float) -> list[dict[str, Any]]:
         """What is trained, by learning rate: one group, or one a role.
 
         ``fedsa.lr`` gives roles their own: with a larger one for B it is
@@ -173,7 +176,7 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
             groups.setdefault(own[role] or rate, []).append(trained[name])
         return [{"params": p, "lr": rate} for rate, p in groups.items()]
 
-    def _rates(self, ctx: Any, scheduler: Any) -> Any:
+    def _rates(self, ctx: Context, scheduler: Any) -> Any:
         """Learning rates of the current round: step x parameter group."""
         accumulate = ctx.cfg.grad.grad_accum_count
         steps = -(-ctx.num_total_train_batch // accumulate)
@@ -182,9 +185,9 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
             tuple(group["lr"] for group in ctx.optimizer.param_groups),
             steps * ctx.cfg.federate.total_round_num,
         )
-        return table[self._round * steps :]
+        return table[self._state * steps :]
 
-    def _forward(self, ctx: Any, batch: dict[str, torch.Tensor]) -> Any:
+    def _forward(self, ctx: Context, batch: dict[str, torch.Tensor]) -> Any:
         """The model's output, in the precision that was asked for."""
         with self._autocast(), ExitStack() as stack:
             is_training = ctx.cur_mode in (MODE.TRAIN, MODE.FINETUNE)
@@ -195,7 +198,7 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
     def _autocast(self) -> Any:
         return autocast(self.cfg, self.ctx.device)
 
-    def _scaler(self, ctx: Any) -> torch.amp.GradScaler:
+    def _scaler(self, ctx: Context) -> torch.amp.GradScaler:
         """Keeps float16 gradients from vanishing; else it does nothing.
 
         It is made anew in each round, so it starts at a factor that few
@@ -209,14 +212,14 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
             enabled=is_float16 and self.cfg.fedsa.adapter_dtype == "float32",
         )
 
-    def _hook_on_batch_forward_flop_count(self, ctx: Any) -> None:
+    def _hook_on_batch_forward_flop_count(self, ctx: Context) -> None:
         """Not counted."""
 
-    def _loss_terms(self, ctx: Any) -> int:
+    def _loss_terms(self, ctx: Context) -> int:
         """How many terms the batch's loss is the mean of."""
         return int(ctx.batch_size)
 
-    def _hook_on_batch_backward(self, ctx: Any) -> None:
+    def _hook_on_batch_backward(self, ctx: Context) -> None:
         """A step's gradient is that of the mean over all of its terms.
 
         A term is an example, or a token that is learned: with gradients
@@ -252,7 +255,7 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
         ctx.scaler.update()
         ctx.optimizer.zero_grad()
 
-    def _restore_optimizer(self, ctx: Any) -> None:
+    def _restore_optimizer(self, ctx: Context) -> None:
         """Go on with the state of the client's last round."""
         names = _names_of(ctx)
         for name, value in (self.optimizer_state or {}).items():
@@ -262,7 +265,7 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
                 where = names[of].device if value.dim() else "cpu"
                 state[kind] = value.to(where, copy=True)
 
-    def _take_optimizer(self, ctx: Any) -> None:
+    def _take_optimizer(self, ctx: Context) -> None:
         """Hand over the state that the round has ended with."""
         if self.optimizer_state is None:
             return
@@ -280,20 +283,20 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
                 found[f"{OPTIMIZER}{kind}.{of}"] = value
         self.optimizer_state = found
 
-    def _hook_on_fit_end(self, ctx: Any) -> None:
+    def _hook_on_fit_end(self, ctx: Context) -> None:
         super()._hook_on_fit_end(ctx)
         self._release(ctx)
 
-    def _release(self, ctx: Any) -> None:
+    def _release(self, ctx: Context) -> None:
         """A client that waits for its turn holds on to none of these."""
         if ctx.cur_mode == MODE.TRAIN:
             self._take_optimizer(ctx)
         ctx.optimizer = ctx.trained = ctx.rates = ctx.scaler = None
         name = f"{ctx.cur_split}_loader"
-        setattr(ctx, name, ctx.get(name).loader)
+        setattr(ctx, name, ctx[name].loader)
 
 
-def _names_of(ctx: Any) -> dict[str, torch.nn.Parameter]:
+def _names_of(ctx: Context) -> dict[str, torch.nn.Parameter]:
     """The trained parameters, by their names in the PEFT model."""
     inner = getattr(ctx.model, "model", ctx.model)
     return {n: p for n, p in inner.named_parameters() if p.requires_grad}

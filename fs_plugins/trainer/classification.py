@@ -1,8 +1,6 @@
 """Local training and evaluation of a sequence classifier."""
 
-from typing import Any
-
-from federatedscope.core.trainers.context import CtxVar
+from federatedscope.core.trainers.context import Context, CtxVar
 from federatedscope.core.trainers.enums import LIFECYCLE
 
 from fs_plugins.trainer.base import AdapterTrainer
@@ -12,7 +10,7 @@ from fs_plugins.trainer.precision import widened
 class ClassificationTrainer(AdapterTrainer):
     """Classes, or scores (regression), of texts and pairs of texts."""
 
-    def _hook_on_batch_forward(self, ctx: Any) -> None:
+    def _hook_on_batch_forward(self, ctx: Context) -> None:
         batch = {k: v.to(ctx.device) for k, v in ctx.data_batch.items()}
         output = self._forward(ctx, batch)
         logits = widened(output.logits)

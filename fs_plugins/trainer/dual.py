@@ -12,7 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from fs_plugins.data.client_data import NO_LOSS
-from fs_plugins.policy import PRIVATE_ADAPTER
+from fs_plugins.host.configuration import Private
+from fs_plugins.policy import (
+    PRIVATE_ADAPTER,
+    b_modules,
+    is_of_adapter,
+    is_private,
+)
 from fs_plugins.seeds import random_state
 from fs_plugins.trainer.precision import widened
 
@@ -39,7 +45,7 @@ class Mixture:
     """
 
     def __init__(
-        self, model: Any, data: Any, options: Any, key: tuple[Any, ...]
+        self, model: Any, data: Any, options: Private, key: tuple[Any, ...]
     ) -> None:
         self._model = model
         self._data = data
@@ -53,7 +59,7 @@ class Mixture:
         """The shared adapter takes part and does not learn."""
         with (
             taking(self._model, 1 - self._weight, self._weight),
-            _frozen(self._model, lambda name: not _is_private(name)),
+            _frozen(self._model, lambda name: not is_private(name)),
         ):
             yield
 
@@ -62,7 +68,7 @@ class Mixture:
         """The private adapter takes no part."""
         with (
             taking(self._model, 1.0, 0.0),
-            _frozen(self._model, _is_private),
+            _frozen(self._model, is_private),
         ):
             yield
 
@@ -108,17 +114,13 @@ class Mixture:
         return nn.functional.normalize(mean, dim=1)
 
 
-def _is_private(name: str) -> bool:
-    return f".{PRIVATE_ADAPTER}." in name
-
-
 @contextmanager
 def taking(model: nn.Module, shared: Share, private: Share) -> Iterator[None]:
     """Forward passes take so much of each adapter."""
     shares = {"default": shared, PRIVATE_ADAPTER: private}
     with ExitStack() as stack:
         for layer in model.modules():
-            factors = getattr(layer, "lora_B", {})
+            factors = b_modules(layer)
             for name, share in shares.items():
                 if name in factors:
                     handle = factors[name].register_forward_hook(_times(share))
@@ -145,7 +147,7 @@ def _frozen(
     chosen = [
         parameter
         for name, parameter in model.named_parameters()
-        if parameter.requires_grad and ".lora_" in name and is_frozen(name)
+        if parameter.requires_grad and is_of_adapter(name) and is_frozen(name)
     ]
     try:
         for parameter in chosen:

@@ -8,6 +8,7 @@ from typing import Any
 
 from fs_plugins.data.instructions import INSTRUCTION
 from fs_plugins.data.tokenizer import answer_text, prompt_ids
+from fs_plugins.host.configuration import Generation
 from fs_plugins.model.inputs import longest_text
 
 
@@ -31,7 +32,7 @@ class Decoding:
     samples: int = 1
 
     @classmethod
-    def of(cls, options: Any) -> "Decoding":
+    def of(cls, options: Generation) -> "Decoding":
         """What ``fedsa.eval.generate`` asks for."""
         return cls(
             **{name: options[name] for name in cls.__dataclass_fields__}

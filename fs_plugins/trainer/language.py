@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from federatedscope.core.trainers.context import CtxVar
+from federatedscope.core.trainers.context import Context, CtxVar
 from federatedscope.core.trainers.enums import LIFECYCLE
 
 from fs_plugins.data.client_data import NO_LOSS
@@ -49,25 +49,25 @@ class LanguageTrainer(AdapterTrainer):
     def _is_time_to_generate(self) -> bool:
         options = self.cfg.fedsa.eval.generate
         # A client is asked in the round, the server asks itself after it.
-        done = self._round + (1 if self._client else 0)
+        done = self._state + (1 if self._client else 0)
         is_last = done >= self.cfg.federate.total_round_num
         return bool(options.examples and (is_last or not done % options.every))
 
-    def _hook_on_batch_forward(self, ctx: Any) -> None:
+    def _hook_on_batch_forward(self, ctx: Context) -> None:
         batch = {k: v.to(ctx.device) for k, v in ctx.data_batch.items()}
         output = self._forward(ctx, batch)
         ctx.loss_batch = CtxVar(output.loss, LIFECYCLE.BATCH)
         ctx.batch_size = CtxVar(len(batch["labels"]), LIFECYCLE.BATCH)
 
-    def _loss_terms(self, ctx: Any) -> int:
+    def _loss_terms(self, ctx: Context) -> int:
         """The tokens that are learned; the first of a row is given."""
         return int((ctx.data_batch["labels"][:, 1:] != NO_LOSS).sum())
 
-    def _hook_on_batch_end(self, ctx: Any) -> None:
+    def _hook_on_batch_end(self, ctx: Context) -> None:
         ctx.num_samples += ctx.batch_size
         ctx.loss_batch_total += ctx.loss_batch.item() * ctx.batch_size
 
-    def _hook_on_fit_end(self, ctx: Any) -> None:
+    def _hook_on_fit_end(self, ctx: Context) -> None:
         split, samples = ctx.cur_split, int(ctx.num_samples)
         total = float(ctx.loss_batch_total)
         ctx.eval_metrics = {
@@ -81,7 +81,7 @@ class LanguageTrainer(AdapterTrainer):
         """What generation is scored by, over this client's test examples."""
         metric = self.cfg.fedsa.eval.generate.metric
         with random_state(
-            self.cfg.seed, self._client, self._round, "generate"
+            self.cfg.seed, self._client, self._state, "generate"
         ):
             if metric == "pass_at_1":
                 return self._pass_rates()

@@ -4,10 +4,12 @@ from typing import Any
 
 import torch
 
+from fs_plugins.host.configuration import Config
+
 _PRECISE = ("float32", "float64")
 
 
-def autocast(cfg: Any, device: Any) -> Any:
+def autocast(cfg: Config, device: Any) -> Any:
     """A context of reduced precision with ``train.is_enable_half``.
 
     Also where the base model is not of the adapter's type.
@@ -26,7 +28,7 @@ def autocast(cfg: Any, device: Any) -> Any:
     )
 
 
-def is_precise(cfg: Any) -> bool:
+def is_precise(cfg: Config) -> bool:
     """Whether all is computed in float32, or better."""
     own = cfg.fedsa
     return (

@@ -48,8 +48,7 @@ def decode(
         WireError: anything else arrived.
 
     """
-    if not isinstance(payload, bytes):
-        raise WireError(f"it is a {type(payload).__name__}, not bytes")
+    payload = check_bytes(payload)
     if not spec and not free:
         if payload:
             raise WireError(f"it has {len(payload)} bytes, expected none")
@@ -68,6 +67,18 @@ def decode(
     }
     check_tensors(bound, spec)
     return tensors
+
+
+def check_bytes(payload: object) -> bytes:
+    """A payload, if it is one at all.
+
+    Raises:
+        WireError: it is something else.
+
+    """
+    if not isinstance(payload, bytes):
+        raise WireError(f"it is a {type(payload).__name__}, not bytes")
+    return payload
 
 
 def _max_bytes(spec: Spec) -> int:

@@ -11,6 +11,13 @@ from federatedscope.core.message import Message
 from federatedscope.core.workers import Server
 
 from fs_plugins.errors import RunError
+from fs_plugins.host.configuration import Config
+from fs_plugins.wire.messages import (
+    Admission,
+    FromServer,
+    round_of,
+    state_of,
+)
 
 logger = logging.getLogger("federatedscope.fs_plugins")
 MAX_REPEATS = 10  # of one round; FederatedScope's own limit
@@ -28,6 +35,8 @@ class AttendingServer(Server):  # type: ignore[misc]
         absent: clients that have joined and are not there now.
 
     """
+
+    _cfg: Config
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -78,6 +87,43 @@ class AttendingServer(Server):  # type: ignore[misc]
         return receivers
 
     @property
+    def round(self) -> int:
+        """The round that trains, or the next one to train, from 1."""
+        return round_of(self.state)
+
+    def _post(
+        self,
+        msg_type: str,
+        receivers: list[int],
+        message: FromServer,
+        rnd: int,
+    ) -> None:
+        """Send a message.
+
+        Args:
+            msg_type: the host's name of its kind.
+            receivers: IDs of clients.
+            message: what is said.
+            rnd: the round that it belongs to.
+
+        """
+        self.comm_manager.send(
+            Message(
+                msg_type=msg_type,
+                sender=self.ID,
+                receiver=receivers,
+                state=state_of(rnd),
+                timestamp=self.cur_timestamp,
+                content=message.to_content(),
+            )
+        )
+
+    @property
+    def is_evaluating(self) -> bool:
+        """Whether results of clients are awaited."""
+        return bool(self._evaluating)
+
+    @property
     def _present(self) -> set[int]:
         return set(self.comm_manager.neighbors) - self.absent
 
@@ -121,11 +167,11 @@ class AttendingServer(Server):  # type: ignore[misc]
         self._repeats += 1
         if self._repeats > MAX_REPEATS:
             raise RunError(
-                f"round {self.state + 1} was repeated {MAX_REPEATS} times "
+                f"round {self.round} was repeated {MAX_REPEATS} times "
                 f"without {self._cfg.fedsa.min_received} good update(s); "
                 "the log says why each was refused"
             )
-        logger.warning("round %d is repeated", self.state)
+        logger.warning("round %d is repeated", self.round)
         self.aggregator.reset()
         self.msg_buffer["train"][self.state].clear()
         self.broadcast_model_para(
@@ -160,16 +206,8 @@ class AttendingServer(Server):  # type: ignore[misc]
         client = message.sender
         is_known = client in self.comm_manager.neighbors
         self.comm_manager.add_neighbors(client, message.content)
-        self.comm_manager.send(
-            Message(
-                msg_type="assign_client_id",
-                sender=self.ID,
-                receiver=[client],
-                state=self.state,
-                timestamp=self.cur_timestamp,
-                content={"run": self._run},
-            )
-        )
+        admission = Admission(self._run)
+        self._post("assign_client_id", [client], admission, self.round)
         if not is_known:
             super().callback_funcs_for_join_in(message)
         elif self._has_started:
@@ -215,7 +253,7 @@ class AttendingServer(Server):  # type: ignore[misc]
         for client in sorted(training | evaluating):
             logger.warning(
                 "round %d: client %d %s; the others go on",
-                self.state,
+                self.round,
                 client,
                 why,
             )

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,8 +10,17 @@ from federatedscope.core.message import Message
 from federatedscope.core.workers import Client
 
 from fs_plugins.errors import RunError
+from fs_plugins.host.configuration import Config
 from fs_plugins.state import KeptOnDisk
-from fs_plugins.wire import encode
+from fs_plugins.wire import WireError, encode
+from fs_plugins.wire.messages import (
+    Admission,
+    GlobalParameters,
+    NoUpdate,
+    Update,
+    round_of,
+    state_of,
+)
 from fs_plugins.worker.parameters import parameters_of
 
 logger = logging.getLogger("federatedscope.fs_plugins")
@@ -30,9 +38,11 @@ class FedSAClient(Client):  # type: ignore[misc]
 
     Attributes:
         kept: its B and head, or what else the policy keeps.
-        final: the message that came with the end of the run.
+        final: the parameters that came with the end of the run.
 
     """
+
+    _cfg: Config
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -42,27 +52,60 @@ class FedSAClient(Client):  # type: ignore[misc]
             self.ID = self._cfg.distribute.data_idx
         self.parameters = parameters_of(self.model, self._cfg)
         self.kept = self.parameters.kept_by(self.ID)
-        self.final: Message | None = None
+        self.final: GlobalParameters | None = None
 
     @contextmanager
-    def _model_with(self, message: Message) -> Iterator[None]:
-        """The model with the server's parameters and this client's own."""
-        rnd = message.state + 1
-        shared = self.parameters.received(self.ID, message.content, rnd)
+    def _model_with(self, sent: GlobalParameters, rnd: int) -> Iterator[None]:
+        """The model with the server's parameters and this client's own.
+
+        Args:
+            sent: what the server has sent.
+            rnd: the round that it belongs to.
+
+        Raises:
+            RunError: they are not what they should be.
+
+        """
+        with self._refusing(rnd):
+            shared = self.parameters.received(self.ID, sent.payload, rnd)
         with self.parameters.lent(shared, self.kept.values, client=self.ID):
             yield
 
-    def callback_funcs_for_model_para(self, message: Message) -> None:
-        """A round: train, keep what is kept, send what is shared.
+    def _sent_in(self, message: Message) -> GlobalParameters:
+        with self._refusing(round_of(message.state)):
+            return GlobalParameters.from_content(message.content)
 
-        If the loss is no longer a number, nothing of the round is kept or
-        sent: the server learns that there is no update, and why.
+    @contextmanager
+    def _refusing(self, rnd: int) -> Iterator[None]:
+        """Without parameters of the server's, a client cannot go on."""
+        try:
+            yield
+        except WireError as error:
+            raise RunError(
+                f"round {rnd}: client {self.ID} refuses the server's "
+                f"parameters: {error}"
+            ) from error
+
+    def train_with(
+        self, sent: GlobalParameters, rnd: int
+    ) -> Update | NoUpdate:
+        """Train for a round and keep what is kept; returns what is shared.
+
+        If the loss is no longer a number, nothing of the round is kept, and
+        there is no update.
+
+        Args:
+            sent: what the server has sent.
+            rnd: the round, counted from 1.
+
+        Raises:
+            RunError: the server's parameters are not what they should be.
+
         """
-        self.state = message.state
-        payload: bytes | str
-        rnd = self.state + 1
+        self.state = state_of(rnd)
+        answer: Update | NoUpdate
         with (
-            self._model_with(message),
+            self._model_with(sent, rnd),
             self.parameters.training(rnd),
             self._optimizer_state(),
         ):
@@ -71,49 +114,59 @@ class FedSAClient(Client):  # type: ignore[misc]
             if reason:
                 logger.warning(
                     "round %d: client %d goes back to the round's start: %s",
-                    self.state,
+                    rnd,
                     self.ID,
                     reason,
                 )
-                samples, payload = 0, reason
+                answer = NoUpdate(reason)
             else:
                 self._keep()
-                payload = encode(self.parameters.sent_by(self.ID, rnd))
+                shared = self.parameters.sent_by(self.ID, rnd)
+                answer = Update(samples, encode(shared))
         self._monitor.format_eval_res(
             results, rnd=self.state, role=f"Client #{self.ID}", return_raw=True
+        )
+        return answer
+
+    def callback_funcs_for_model_para(self, message: Message) -> None:
+        """A round: the server learns what this client shares, or why not."""
+        answer = self.train_with(
+            self._sent_in(message), round_of(message.state)
         )
         self.comm_manager.send(
             Message(
                 msg_type="model_para",
                 sender=self.ID,
                 receiver=[message.sender],
-                state=self.state,
+                state=message.state,
                 timestamp=message.timestamp,
-                content=(samples, payload),
+                content=answer.to_content(),
             )
         )
 
     def callback_funcs_for_evaluate(self, message: Message) -> None:
         """Evaluate the global parameters together with this client's own."""
-        with self._model_with(message):
-            message = _without_content(message)
-            super().callback_funcs_for_evaluate(message)
+        sent = self._sent_in(message)
+        with self._model_with(sent, round_of(message.state)):
+            super().callback_funcs_for_evaluate(_without_content(message))
 
     def callback_funcs_for_finish(self, message: Message) -> None:
         """The end: the host has nothing to load, as nothing is its own."""
-        self.final = message
+        self.final = self._sent_in(message)
         super().callback_funcs_for_finish(_without_content(message))
 
     def callback_funcs_for_assign_id(self, message: Message) -> None:
         """Learn which run it is; go on with what was kept of it.
 
         Raises:
+            RunError: the server says something else.
             UserError: what was kept can't be read.
 
         """
-        run = message.content["run"]
-        if not re.fullmatch("[0-9a-f]{16}", run):  # it becomes a folder
-            raise RunError(f"the server's run {run!r} has no valid name")
+        try:
+            run = Admission.from_content(message.content).run
+        except WireError as error:
+            raise RunError(str(error)) from error
         kept = self.parameters.kept_by(self.ID, run)
         if isinstance(kept, KeptOnDisk):
             kept.find()

@@ -7,10 +7,18 @@ from typing import Any
 
 from federatedscope.core.message import Message
 
+from fs_plugins.host.configuration import Config
 from fs_plugins.settings import rank_of
 from fs_plugins.wire import WireError, decode, spec_of
+from fs_plugins.wire.messages import (
+    GlobalParameters,
+    Metrics,
+    NoUpdate,
+    answer_from,
+    round_of,
+)
 from fs_plugins.worker.attendance import AttendingServer
-from fs_plugins.worker.client_results import check_results, in_agreement
+from fs_plugins.worker.client_results import in_agreement
 from fs_plugins.worker.parameters import parameters_of
 
 logger = logging.getLogger("federatedscope.fs_plugins")
@@ -49,24 +57,16 @@ class FedSAServer(AttendingServer):
             msg_type, sample_client_num, filter_unseen_clients
         )
         # Evaluation belongs to the round that has just ended.
-        state = self.state - 1 if msg_type == "evaluate" else self.state
-        payloads: dict[Any, bytes] = {}
+        rnd = self.round - 1 if msg_type == "evaluate" else self.round
+        messages: dict[Any, GlobalParameters] = {}
         for kind, group in groupby(receivers, self._kind_of):
             alike = list(group)
-            if kind not in payloads:
-                payloads[kind] = self.parameters.payload_for(
+            if kind not in messages:
+                payload = self.parameters.payload_for(
                     alike[0], self.aggregator.shared, kind[1]
                 )
-            self.comm_manager.send(
-                Message(
-                    msg_type=msg_type,
-                    sender=self.ID,
-                    receiver=alike,
-                    state=min(state, self.total_round_num),
-                    timestamp=self.cur_timestamp,
-                    content=payloads[kind],
-                )
-            )
+                messages[kind] = GlobalParameters(payload)
+            self._post(msg_type, alike, messages[kind], rnd)
         now = self.parameters.delta.rounds
         self.known_rounds |= dict.fromkeys(receivers, now)
 
@@ -90,26 +90,29 @@ class FedSAServer(AttendingServer):
             self.sampler.change_state(client, "idle")
         is_awaited = client in self._training
         try:
-            if message.state != self.state:
-                raise WireError(f"it is of round {message.state}")
+            rnd = round_of(message.state)
+            if rnd != self.round:
+                raise WireError(f"it is of round {rnd}")
             if not is_awaited:
                 raise WireError("none is awaited from this client")
             self._training.discard(client)
-            samples, payload = self._parts(message.content)
-            sent = self.parameters.sent_by(client, self.state + 1)
-            update = decode(payload, spec_of(sent))
+            answer = answer_from(message.content, _most_samples(self._cfg))
+            if isinstance(answer, NoUpdate):
+                raise WireError(f"it has none: {answer.reason[:100]!r}")
+            sent = self.parameters.sent_by(client, rnd)
+            update = decode(answer.payload, spec_of(sent))
         except WireError as error:
             self.rejected_updates += 1
             logger.warning(
                 "round %d: the update of client %s is refused: %s",
-                self.state,
+                self.round,
                 client,
                 error,
             )
         else:
-            self.aggregator.add(update, samples)
+            self.aggregator.add(update, answer.samples)
             answers = self.msg_buffer["train"].setdefault(self.state, {})
-            answers[client] = samples
+            answers[client] = answer.samples
         return is_awaited and self.check_and_move_on()
 
     def callback_funcs_for_metrics(self, message: Message) -> Any:
@@ -121,13 +124,15 @@ class FedSAServer(AttendingServer):
         self._evaluating.discard(client)
         results = self.msg_buffer["eval"].setdefault(self.state - 1, {})
         try:
-            check_results(message.content, self._cfg.eval.split)
+            metrics = Metrics.from_content(
+                message.content, self._cfg.eval.split
+            )
         except WireError as error:
             logger.warning(
                 "client %s's results are refused: %s", client, error
             )
         else:
-            results[client] = message.content
+            results[client] = metrics.results
         return self.check_and_move_on(check_eval_result=True)
 
     def merge_eval_results_from_all_clients(self) -> Any:
@@ -152,23 +157,8 @@ class FedSAServer(AttendingServer):
         self._monitor.finish_fl()
         self.broadcast_model_para(msg_type, filter_unseen_clients=False)
 
-    def _parts(self, content: Any) -> tuple[int, Any]:
-        """(samples, payload) of an update."""
-        if not isinstance(content, (tuple, list)) or len(content) != 2:
-            raise WireError("it is not a pair of samples and payload")
-        samples, payload = content
-        if samples == 0 and isinstance(payload, str):
-            raise WireError(f"it has none: {payload[:100]!r}")
-        most = _most_samples(self._cfg)
-        if type(samples) is not int or not 0 < samples <= most:
-            raise WireError(
-                f"it claims {samples!r} samples; from 1 to {most} can be "
-                "(fedsa.max_samples)"
-            )
-        return samples, payload
 
-
-def _most_samples(cfg: Any) -> int:
+def _most_samples(cfg: Config) -> int:
     """What ``fedsa.max_samples`` says, or stands for."""
     if cfg.fedsa.max_samples:
         return int(cfg.fedsa.max_samples)

@@ -2,10 +2,9 @@
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
+import processes
 import pytest
 from helpers import everything_of, folder_of, resumed, wait_for
 
@@ -41,15 +40,11 @@ def test_a_signal_ends_the_round_and_says_how_to_go_on(
     assert everything_of(resumed(folder)) == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_exits_as_shells_expect(lab, number):
     file = lab.file(federate__total_round_num=500, eval__freq=500)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "fs_plugins", "run", "--cfg", str(file)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = processes.fedsa("run", "--cfg", file)
     outdir = Path(lab.settings["outdir"])
     wait_for(lambda: any(outdir.rglob("checkpoints/round_*")), 60)
     process.send_signal(number)
@@ -60,6 +55,7 @@ def test_the_command_exits_as_shells_expect(lab, number):
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_comparison_that_is_stopped_reports_what_had_finished(
     lab, tmp_path, number
@@ -68,15 +64,7 @@ def test_a_comparison_that_is_stopped_reports_what_had_finished(
     short = lab.file(federate__total_round_num=1)
     long = lab.file(federate__total_round_num=500, eval__freq=500)
     out = tmp_path / "compared"
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "fs_plugins", "compare"),
-            *(short, long, "--out", out, "--quiet"),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = processes.fedsa("compare", short, long, "--out", out, "--quiet")
     second = out / f"{long.stem}_seed1"
     wait_for(lambda: any(second.glob("checkpoints/round_*")), 60)
     process.send_signal(number)

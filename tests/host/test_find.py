@@ -37,6 +37,7 @@ def package(folder, **files):
     return folder
 
 
+@pytest.mark.slow
 def test_one_can_be_forced(tmp_path):
     broken = package(tmp_path, core="raise ImportError('broken')")
     result = start(broken, FS_PLUGINS_HOST="embedded")
@@ -68,6 +69,7 @@ def test_the_wrong_branch_is_named(tmp_path):
     assert str(tmp_path) in result.stderr
 
 
+@pytest.mark.slow
 def test_without_federatedscope_the_embedded_host_stands_in(host_name):
     result = start()
     assert result.returncode == 0

@@ -11,10 +11,17 @@ from fs_plugins.policy import (
     Action,
     Role,
     canonical,
+    is_a,
+    is_b,
+    is_embedding,
+    is_of_adapter,
+    layer_of,
+    name_in_base,
     of_rank,
     pairs_of,
     policy_of,
     roles_of,
+    saved_names,
     variant_of,
 )
 
@@ -59,6 +66,44 @@ def test_roles_of_a_real_peft_model(toy_model):
             assert trained[name].shape[0] == trained[other].shape[1] == 2
     count = [sum(r is role for r in roles.values()) for role in Role]
     assert count == [3, 3, 2, 0, 0]
+
+
+def test_names_of_a_real_peft_model_and_of_its_file(toy_model):
+    """Each A and B, in the model and saved, is known with its layer."""
+    from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
+    from transformers import AutoModelForSequenceClassification
+
+    base = AutoModelForSequenceClassification.from_pretrained(toy_model)
+    in_base = {name for name, _ in base.named_modules()}
+    targets = ["query", "word_embeddings"]
+    model = get_peft_model(
+        base, LoraConfig(task_type="SEQ_CLS", r=2, target_modules=targets)
+    )
+    saved = get_peft_model_state_dict(model, save_embedding_layers=False)
+    trained = [n for n, p in model.named_parameters() if p.requires_grad]
+    layers = [n for n in in_base if n.rpartition(".")[2] in targets]
+    assert len(layers) == 3
+    for names in (trained, saved):
+        found = {"a": 0, "b": 0, "head": 0}
+        for name in names:
+            if is_of_adapter(name):
+                assert is_a(name) is not is_b(name)
+                assert name_in_base(layer_of(name)) in layers
+                found["a" if is_a(name) else "b"] += 1
+            else:
+                found["head"] += 1
+        assert found == {"a": 3, "b": 3, "head": 2}
+    for layer in map(layer_of, filter(is_a, saved)):
+        which = int(is_embedding(model.get_submodule(layer)))
+        assert which == ("embedding" in layer)
+        for names in saved_names(layer).values():
+            assert names[which] in saved
+
+
+def test_bs_bias_is_of_the_adapter_and_no_factor():
+    for name in ("layer.lora_B.bias", "layer.lora_B.default.bias"):
+        assert is_of_adapter(name) and layer_of(name) == "layer"
+        assert not is_b(name) and not is_a(name)
 
 
 def test_pairs_are_of_one_layer():

@@ -1,14 +1,14 @@
 """What a client keeps comes back bit for bit, wherever it is kept."""
 
 import os
-import subprocess
+import signal
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processes import Process
 
 from fs_plugins.errors import UserError
 from fs_plugins.state.client_state import Cache, KeptInMemory, KeptOnDisk
@@ -192,32 +192,28 @@ def test_where_there_are_no_links_it_is_a_copy(tmp_path, monkeypatch):
     assert new.read_bytes() == b"first"
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from fs_plugins.state.files import write_file
-number = int(sys.argv[2])
-def heard(event, args):
-    global number
-    if event in ("open", "os.rename") and sys.argv[1] in str(args[0]):
-        number -= 1
-        if number < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-sys.addaudithook(heard)
-write_file(Path(sys.argv[1]), b"new" * 100_000)
-"""
+def write_and_be_killed(file, operations):
+    """Write anew; be killed after so many operations on the file."""
+
+    def heard(event, args):
+        nonlocal operations
+        if event in ("open", "os.rename") and str(file) in str(args[0]):
+            operations -= 1
+            if operations < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(heard)
+    write_file(file, b"new" * 100_000)
 
 
 @pytest.mark.parametrize("operations", [0, 1, 2])
 def test_a_crash_leaves_the_old_file_or_the_new(tmp_path, operations):
     file = tmp_path / "file"
     file.write_bytes(b"old")
-    ran = subprocess.run(
-        [sys.executable, "-c", KILLED, str(file), str(operations)],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-    )
+    process = Process(write_and_be_killed, file, operations)
+    process.communicate()
     # Opening the part and renaming it are two operations.
-    assert ran.returncode == (0 if operations == 2 else -9)
+    assert process.returncode == (0 if operations == 2 else -9)
     assert file.read_bytes() == (
         b"new" * 100_000 if operations == 2 else b"old"
     )

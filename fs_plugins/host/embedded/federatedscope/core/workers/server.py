@@ -147,7 +147,7 @@ class Server(Worker):
     def trigger_for_start(self) -> None:
         """Start the first round once all clients are there."""
         if self.check_client_join_in():
-            logger.info("round %d begins", self.state)
+            logger.info("round %d begins", self.state + 1)
             self.broadcast_model_para(
                 "model_para", sample_client_num=self.sample_client_num
             )
@@ -189,7 +189,7 @@ class Server(Worker):
             return "finish"
         self.sampler.change_state(message.sender, "idle")
         if message.state != self.state:
-            logger.info("an update of round %d is too late", message.state)
+            logger.info("an update of round %d is too late", message.state + 1)
             return False
         buffer = self.msg_buffer["train"].setdefault(message.state, {})
         buffer[message.sender] = message.content
@@ -239,7 +239,7 @@ class Server(Worker):
         if last or self.state % self._cfg.eval.freq == 0:
             self.eval()
         if not last:
-            logger.info("round %d begins", self.state)
+            logger.info("round %d begins", self.state + 1)
             self._start_new_training_round(aggregated)
         return True
 

@@ -1,0 +1,308 @@
+"""The configuration, as far as our code uses it, for the type checker.
+
+FederatedScope's has attributes that appear at run time.  It is given the type
+``Config`` where it enters: in ``load_config``, and where the host calls us.
+"""
+
+from collections.abc import ItemsView, Sequence
+from typing import Any, Protocol
+
+
+class Section(Protocol):
+    """A part of the configuration whose keys are not all known."""
+
+    def __getitem__(self, key: str) -> Any: ...
+    def __setitem__(self, key: str, value: Any) -> None: ...
+    def __contains__(self, key: object) -> bool: ...
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of a key, or the default."""
+
+    def items(self) -> ItemsView[str, Any]:
+        """Keys and values."""
+        ...
+
+
+class Federate(Protocol):
+    """The section ``federate``."""
+
+    client_idx_for_local_train: int
+    client_num: int
+    ignore_weight: bool
+    make_global_eval: bool
+    method: str
+    mode: str
+    restore_from: str
+    sample_client_num: int
+    sampler: str
+    share_local_model: bool
+    total_round_num: int
+
+
+class Distribute(Protocol):
+    """The section ``distribute``."""
+
+    use: bool
+    role: str
+    data_idx: int
+    grpc_max_send_message_length: int
+    grpc_max_receive_message_length: int
+
+
+class Data(Protocol):
+    """The section ``data``."""
+
+    consistent_label_distribution: bool
+    root: str
+    splits: Sequence[float]
+    splitter: str
+    splitter_args: list[dict[str, Any]]
+    subsample: float
+    type: str
+
+
+class DataLoader(Protocol):
+    """The section ``dataloader``."""
+
+    batch_size: int
+    drop_last: bool
+
+
+class Base(Section, Protocol):
+    """The sections ``fedsa.base`` and ``model.adapter.base``."""
+
+    dtype: str
+    quantize: str
+    gradient_checkpointing: bool
+
+
+class BaseOnDevice(Base, Protocol):
+    """The section ``model.adapter.base``."""
+
+    device: str
+
+
+class ModelAdapter(Section, Protocol):
+    """The section ``model.adapter``: what the model is told by our data."""
+
+    args: list[dict[str, Any]]
+    base: BaseOnDevice
+    cache: str
+    classes: list[str]
+    dtype: str
+    eos: int
+    pad: int
+    private: bool
+    seed: int
+
+
+class Model(Protocol):
+    """The section ``model``."""
+
+    adapter: ModelAdapter
+    num_labels: int
+    task: str
+    type: str
+
+
+class Adapter(Protocol):
+    """The section ``llm.adapter``."""
+
+    args: list[dict[str, Any]]
+    use: bool
+
+
+class ModelCache(Protocol):
+    """The section ``llm.cache``."""
+
+    model: str
+
+
+class LanguageModel(Protocol):
+    """The section ``llm``."""
+
+    adapter: Adapter
+    cache: ModelCache
+    tok_len: int
+
+
+class Optimizer(Section, Protocol):
+    """The sections ``train.optimizer`` and ``finetune.optimizer``."""
+
+    lr: float
+    type: str
+
+
+class Scheduler(Section, Protocol):
+    """The sections ``train.scheduler`` and ``finetune.scheduler``."""
+
+    type: str
+    warmup_ratio: float
+
+
+class Train(Protocol):
+    """The section ``train``."""
+
+    batch_or_epoch: str
+    is_enable_half: bool
+    local_update_steps: int
+    optimizer: Optimizer
+    scheduler: Scheduler
+
+
+class Grad(Protocol):
+    """The section ``grad``."""
+
+    grad_accum_count: int
+    grad_clip: float
+
+
+class Evaluation(Protocol):
+    """The section ``eval``."""
+
+    best_res_update_round_wise_key: str
+    freq: int
+    metrics: list[str]
+    split: list[str]
+
+
+class Personalization(Protocol):
+    """The section ``personalization``."""
+
+    local_param: list[str]
+
+
+class Tracking(Protocol):
+    """The section ``wandb``."""
+
+    use: bool
+
+
+class Trainer(Protocol):
+    """The section ``trainer``."""
+
+    type: str
+
+
+class Generation(Section, Protocol):
+    """The section ``fedsa.eval.generate``."""
+
+    batch_size: int
+    every: int
+    examples: int
+    max_new_tokens: int
+    metric: str
+    problems: str
+    run_code: bool
+    samples: int
+    shots: int
+    temperature: float
+    timeout: float
+    top_p: float
+
+
+class OwnEvaluation(Protocol):
+    """The section ``fedsa.eval``."""
+
+    generate: Generation
+
+
+class Private(Protocol):
+    """The section ``fedsa.private``."""
+
+    references: int
+    weight: float
+
+
+class ClientState(Protocol):
+    """The section ``fedsa.state``."""
+
+    backend: str
+    cache: float
+    folder: str
+    optimizer: bool
+
+
+class Checkpoint(Protocol):
+    """The section ``fedsa.checkpoint``."""
+
+    every: int
+    keep: int
+
+
+class Transport(Protocol):
+    """The section ``fedsa.transport``."""
+
+    ca: str
+    certificate: str
+    key: str
+    lost_after: float
+    token_file: str
+    wait: float
+
+
+class FedSA(Protocol):
+    """The section ``fedsa``."""
+
+    adapter_dtype: str
+    aggregator: str
+    aggregator_args: Section
+    base: Base
+    checkpoint: Checkpoint
+    eval: OwnEvaluation
+    half: str
+    lr: Section
+    max_samples: int
+    min_received: int
+    plugins: list[str]
+    policy: Section
+    private: Private
+    ranks: list[int]
+    reload_tolerance: float
+    round_timeout: float
+    scale_by_clients: bool
+    state: ClientState
+    token_cache: str
+    track: str
+    transport: Transport
+
+
+class Config(Section, Protocol):
+    """The configuration of a run."""
+
+    data: Data
+    dataloader: DataLoader
+    device: int
+    distribute: Distribute
+    eval: Evaluation
+    expname: str
+    expname_tag: str
+    federate: Federate
+    fedsa: FedSA
+    grad: Grad
+    llm: LanguageModel
+    model: Model
+    outdir: str
+    personalization: Personalization
+    seed: int
+    train: Train
+    trainer: Trainer
+    use_gpu: bool
+    wandb: Tracking
+
+    def clone(self) -> "Config":
+        """A copy that can be changed."""
+        ...
+
+    def defrost(self) -> None:
+        """Let it be changed."""
+
+    def freeze(self, inform: bool = True, save: bool = True) -> None:
+        """Let it be changed no more, and write it into its folder."""
+
+    def merge_from_other_cfg(
+        self, cfg_other: Any, check_cfg: bool = True
+    ) -> None:
+        """Take over the values of another."""
+
+    def assert_cfg(self) -> None:
+        """Run the registered checks."""

@@ -1,0 +1,100 @@
+"""What our code uses of the host's live objects, for the type checker.
+
+FederatedScope has no types.  A runner is given the type ``Runner`` where it
+enters, in ``build_runner``, and what hangs on it has its type from there.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+
+from fs_plugins.host.configuration import Config
+
+
+class Message(Protocol):
+    """A message between workers; see ``fs_plugins.wire.messages``."""
+
+    msg_type: str
+    sender: int
+    receiver: Any  # an ID or a list of them
+    state: int
+    timestamp: float
+    content: Any
+
+
+class Communication(Protocol):
+    """What a worker sends and receives messages with."""
+
+    neighbors: dict[int, Any]
+    send: Callable[[Message], None]
+    receive: Callable[..., Message | None]
+
+
+class EarlyStopper(Protocol):
+    """What decides whether a run stops early."""
+
+    patience: int
+
+
+class WorkersTrainer(Protocol):
+    """A worker's trainer."""
+
+    evaluate: Callable[..., dict[str, float]]
+    get_model_para: Callable[[], dict[str, torch.Tensor]]
+    train: Callable[..., Any]
+
+
+class Worker(Protocol):
+    """A server or a client, ours or the host's."""
+
+    ID: int
+    best_results: dict[str, Any]
+    comm_manager: Communication
+    early_stopper: EarlyStopper
+    history_results: dict[str, Any]
+    mode: str
+    model: Any
+    state: int
+    trainer: WorkersTrainer
+    _cfg: Config
+    _monitor: Any
+
+
+class Server(Worker, Protocol):
+    """A server; its methods may be replaced, see ``LiveRun``."""
+
+    aggregator: Any
+    broadcast_model_para: Callable[..., None]
+    eval: Callable[[], None]
+    is_finish: bool
+    merge_eval_results_from_all_clients: Callable[[], Any]
+    msg_buffer: dict[str, dict[int, dict[int, Any]]]
+    _merge_and_format_eval_results: Callable[[], None]
+    _start_new_training_round: Callable[..., None]
+
+
+class Client(Worker, Protocol):
+    """A client."""
+
+
+class Runner(Protocol):
+    """A run's participants in this process.
+
+    Attributes:
+        cfg: the configuration.
+        mode: ``standalone`` or ``distributed``.
+        data: by participant; in distributed mode, the participant's.
+        server: in distributed mode the server's process alone has it.
+        client: by ID; in distributed mode, see ``participant_of``.
+
+    """
+
+    cfg: Config
+    mode: str
+    data: Any
+    server: Server
+    client: dict[int, Client]
+
+    def run(self) -> Any:
+        """Run to the end."""

@@ -1,0 +1,115 @@
+"""Processes of their own that start at once.
+
+Importing torch, transformers and PEFT takes seconds.  A process of this
+module is forked from one that has imported them and has done nothing else:
+with ``forkserver`` of ``multiprocessing``, once for each process that runs
+tests.  It is a process as any other, which can be killed.  Where it matters
+that Python starts anew, a test starts Python itself.
+"""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+_FORKS: Any = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(
+    [
+        "fs_plugins.cli",
+        "fs_plugins.compare",
+        "fs_plugins.experiment",
+        "peft",
+        "sklearn.metrics",
+        "transformers.models.auto.modeling_auto",
+        "transformers.models.bert.modeling_bert",
+    ]
+)
+
+_POPEN = subprocess.Popen
+
+
+class Process:
+    """A call in a process of its own; used as ``subprocess.Popen`` is.
+
+    Args:
+        function: importable by its name; what it raises is the exit code.
+        words: its arguments.
+        environment: what is changed in the environment.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], *words: Any, **environment: str
+    ) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="process_")
+        # What such a process starts itself prints to where that prints.
+        names = "oe" if _FORKS.get_start_method() == "forkserver" else ""
+        self._files = [Path(self._folder.name) / name for name in names]
+        self._process = _FORKS.Process(
+            target=_call,
+            args=(function, words, self._files, environment),
+        )
+        self._process.start()
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit code; below 0: the signal that ended it; None: it runs."""
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        if self.returncode is None:
+            os.kill(self._process.pid, number)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def wait(self) -> int | None:
+        self._process.join()
+        return self.returncode
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Wait for its end; what it printed, and what it complained of."""
+        self._process.join(timeout)
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired(self._process.name, timeout)
+        out, err = (file.read_text() for file in self._files)
+        return out, err
+
+
+def fedsa(*words: Any, **environment: str) -> Process:
+    """The command ``fedsa <words>``."""
+    return Process(_command, *map(str, words), **environment)
+
+
+def started(command: list[Any], **options: Any) -> Any:
+    """In place of ``subprocess.Popen``: ``fedsa <words>`` is forked."""
+    if command[:3] == [sys.executable, "-m", "fs_plugins"]:
+        return fedsa(*command[3:])
+    return _POPEN(command, **options)
+
+
+def _command(*words: str) -> None:
+    """As the command does; the runs of a comparison are forked, too."""
+    from fs_plugins.cli import main
+
+    subprocess.Popen = started
+    main(list(words))
+
+
+def _call(
+    function: Callable[..., Any],
+    words: tuple[Any, ...],
+    files: list[Path],
+    environment: dict[str, str],
+) -> None:
+    global _FORKS
+    _FORKS = multiprocessing.get_context("fork")  # it has no threads, either
+    for number, file in enumerate(files, 1):
+        to = os.open(file, os.O_WRONLY | os.O_CREAT)
+        os.dup2(to, number)
+        os.close(to)
+    os.environ.update(environment)
+    function(*words)

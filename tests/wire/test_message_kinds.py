@@ -1,0 +1,184 @@
+"""What travels is what is read from it; anything else is refused."""
+
+import sys
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fs_plugins.wire import WireError
+from fs_plugins.wire.envelope import pack, unpack
+from fs_plugins.wire.messages import (
+    Admission,
+    GlobalParameters,
+    Joining,
+    Metrics,
+    NoUpdate,
+    Update,
+    answer_from,
+    round_of,
+    state_of,
+)
+
+MOST = 64
+SPLITS = ["val", "test"]
+values = st.floats(allow_nan=False) | st.integers(0, 2**40)
+metrics = st.builds(
+    lambda by_name, totals: Metrics(by_name | totals),
+    st.dictionaries(
+        st.sampled_from(["val_acc", "val_loss", "test_acc"]), values
+    ),
+    st.fixed_dictionaries(
+        {f"{split}_total": st.integers(1, 2**40) for split in SPLITS}
+    ),
+)
+# the kind, how it is read, and its message with a content that is good
+READ = {
+    "joining": Joining.from_content,
+    "admission": Admission.from_content,
+    "parameters": GlobalParameters.from_content,
+    "answer": lambda content: answer_from(content, MOST),
+    "metrics": lambda content: Metrics.from_content(content, SPLITS),
+}
+MESSAGES = {
+    "joining": st.builds(Joining, st.text(), st.integers(0, 65535)),
+    "admission": st.builds(
+        Admission, st.text("0123456789abcdef", min_size=16, max_size=16)
+    ),
+    "parameters": st.builds(GlobalParameters, st.binary()),
+    "answer": st.builds(Update, st.integers(1, MOST), st.binary())
+    | st.builds(NoUpdate, st.text()),
+    "metrics": metrics,
+}
+FIELDS = {"msg_type": "m", "serial": 1, "sender": 1, "state": 0}
+
+
+def through_a_wire(content):
+    """The content as another process gets it."""
+    fields = FIELDS | {"timestamp": 0, "content": content}
+    return unpack(pack(fields))["content"]
+
+
+@pytest.mark.parametrize("kind", READ)
+@given(data=st.data())
+def test_what_is_sent_arrives(kind, data):
+    message = data.draw(MESSAGES[kind])
+    assert READ[kind](message.to_content()) == message
+    assert READ[kind](through_a_wire(message.to_content())) == message
+
+
+@pytest.mark.parametrize(
+    "message, content",
+    [
+        (Joining("127.0.0.1", 5000), {"host": "127.0.0.1", "port": 5000}),
+        (Admission("0" * 16), {"run": "0" * 16}),
+        (GlobalParameters(b"A"), b"A"),
+        (Update(8, b"A"), (8, b"A")),
+        (NoUpdate("its loss is not finite"), (0, "its loss is not finite")),
+        (Metrics({"val_total": 2}), {"val_total": 2}),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_this_is_what_travels(message, content):
+    """Participants of different versions understand each other."""
+    assert message.to_content() == content
+    assert type(message.to_content()) is type(content)
+
+
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=20)
+    | st.binary(max_size=20)
+    | st.sampled_from([torch.zeros(2), torch.tensor(0), 10**400])
+)
+anything = st.recursive(
+    scalars | st.sampled_from(["host", "port", "run", "val_acc", "val_total"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.tuples(inner, inner)
+        | st.dictionaries(
+            st.sampled_from(["host", "port", "run", "val_acc", "val_total"])
+            | st.integers(),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=6,
+)
+
+
+@pytest.mark.parametrize("kind", READ)
+@given(content=anything)
+def test_whatever_arrives_is_well_formed_or_refused(kind, content):
+    try:
+        message = READ[kind](content)
+    except WireError as error:
+        assert len(str(error)) < 300
+        return
+    assert is_well_formed(message)
+
+
+def is_well_formed(message):
+    match message:
+        case Joining(host, port):
+            return isinstance(host, str) and isinstance(port, int)
+        case Admission(run):
+            return len(run) == 16 and set(run) <= set("0123456789abcdef")
+        case GlobalParameters(payload):
+            return type(payload) is bytes
+        case Update(samples, payload):
+            is_number = type(samples) is int and 0 < samples <= MOST
+            return is_number and type(payload) is bytes
+        case NoUpdate(reason):
+            return type(reason) is str
+        case Metrics(results):
+            totals = [v for k, v in results.items() if k.endswith("_total")]
+            return all(0 < t <= sys.float_info.max for t in totals) and all(
+                isinstance(float(value), float) for value in results.values()
+            )
+    return False
+
+
+@pytest.mark.parametrize(
+    "kind, content, words",
+    [
+        ("joining", {"host": "127.0.0.1"}, "where it listens"),
+        ("joining", "127.0.0.1:5000", "where it listens"),
+        ("admission", {"run": "../../etc"}, "'../../etc' has no valid name"),
+        ("admission", {"run": "0" * 16 + "\n"}, "no valid name"),
+        ("admission", "0" * 16, "no valid name"),
+        ("parameters", {"A": [1]}, "it is a dict, not bytes"),
+        ("parameters", None, "it is a NoneType, not bytes"),
+        ("answer", b"A", "not a pair of samples and payload"),
+        ("answer", (1, b"A", b""), "not a pair of samples and payload"),
+        ("answer", (0, b"A"), "it claims 0 samples; from 1 to 64"),
+        ("answer", (65, b"A"), "it claims 65 samples; from 1 to 64"),
+        ("answer", (True, b"A"), "it claims True samples"),
+        ("answer", (False, "no"), "it claims False samples"),
+        ("answer", (torch.zeros(2), "no"), "it claims tensor"),
+        ("answer", (10**400, b"A"), "it claims 1000"),
+        ("answer", (8, "A"), "it is a str, not bytes"),
+        ("metrics", "fine", "they are a str"),
+        ("metrics", {"f1_val": 1.0}, "'f1_val' is no result"),
+        ("metrics", {1: 1.0}, "1 is no result"),
+        ("metrics", {"val_acc": "high"}, "val_acc is 'high'"),
+        ("metrics", {"val_acc": True}, "val_acc is True"),
+        ("metrics", {"val_acc": 10**400}, "val_acc is 1000"),
+        ("metrics", {"val_acc": 1.0}, "val_total is 0"),
+        ("metrics", {"val_total": float("nan")}, "val_total is nan"),
+        ("metrics", {"val_total": float("inf")}, "val_total is inf"),
+    ],
+)
+def test_the_reason_is_given(kind, content, words):
+    with pytest.raises(WireError, match=words):
+        READ[kind](content)
+
+
+@given(st.integers(1, 10**6))
+def test_rounds_count_from_1_and_the_hosts_states_from_0(rnd):
+    assert round_of(state_of(rnd)) == rnd and state_of(rnd) >= 0
+    assert state_of(1) == 0
