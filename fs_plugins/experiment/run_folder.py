@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,11 @@ from fs_plugins.config.load import load_config
 from fs_plugins.errors import UserError
 from fs_plugins.experiment.evaluations import is_evaluation
 from fs_plugins.experiment.host_results import evaluation_of_host
+from fs_plugins.experiment.reading import (
+    configuration_in,
+    evaluations_in,
+    json_in,
+)
 from fs_plugins.experiment.summary import is_summary
 from fs_plugins.state.files import write_file
 
@@ -21,8 +26,6 @@ Counts = dict[str, dict[str, dict[str, int]]]  # client, split, class
 
 _ROUND = "round_"
 _CLIENT = "client_"
-# what the parser of a damaged file may raise
-_DAMAGE = (ValueError, SyntaxError, TypeError, RecursionError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ class RunFolder:
     SUMMARY = "summary.json"
     METRICS = "metrics.jsonl"
     HOST_RESULTS = "eval_results.log"
+    HOST_RAW = "eval_results.raw.gz"  # by FederatedScope itself only
     HOST_COSTS = "system_metrics.log"
     LOG = "exp_print.log"
     LABEL_COUNTS = "label_counts.json"
@@ -92,7 +96,8 @@ class RunFolder:
     LOCK = "lock"
     NAMES = (
         *(SUMMARY, METRICS, CONFIG, ADAPTERS, CHECKPOINTS, CLIENT_STATE),
-        *(TENSORBOARD, LABEL_COUNTS, LOG, HOST_RESULTS, HOST_COSTS, LOCK),
+        *(TENSORBOARD, LABEL_COUNTS, LOG, LOCK),
+        *(HOST_RESULTS, HOST_RAW, HOST_COSTS),
     )
     # what results are read from, the best first
     RESULTS = (SUMMARY, METRICS, HOST_RESULTS)
@@ -113,24 +118,10 @@ class RunFolder:
 
     # the configuration
 
-    @property
-    def has_config(self) -> bool:
-        """Whether the host has written the configuration."""
-        return (self.path / self.CONFIG).exists()
-
     def read_config(self) -> Json:
         """All that was used; empty if the host has not written it."""
         file = self.path / self.CONFIG
-        if not file.exists():
-            return {}
-        text = _text_of(file)
-        try:
-            config = yaml.safe_load(text) or {}
-        except (yaml.YAMLError, *_DAMAGE) as error:
-            raise UserError(f"{file} is damaged: it is no YAML") from error
-        if not isinstance(config, dict):
-            raise UserError(f"{file} holds no configuration keys")
-        return config
+        return configuration_in(file) if file.exists() else {}
 
     def write_asked(self, tree: Mapping[str, Any]) -> None:
         """Note what was asked for, so that the run can be resumed."""
@@ -173,7 +164,7 @@ class RunFolder:
         if not self.is_finished:
             return None
         file = self.path / self.SUMMARY
-        summary = _json_of(file)
+        summary = json_in(file)
         if not is_summary(summary):
             raise UserError(f"{file} is no summary of a run that we know")
         found: Json = summary
@@ -200,7 +191,7 @@ class RunFolder:
         ):
             file = self.path / name
             if file.exists():
-                return list(_lines_of(file, parse)), name
+                return list(evaluations_in(file, parse)), name
         return [], ""
 
     def append_evaluation(self, line: Mapping[str, Any]) -> None:
@@ -215,7 +206,7 @@ class RunFolder:
         file = self.path / self.LABEL_COUNTS
         if not file.exists():
             return None
-        counts = _json_of(file)
+        counts = json_in(file)
         if not _are_counts(counts) or not all(map(str.isdecimal, counts)):
             raise UserError(f"{file} holds no numbers of examples")
         found: Counts = counts
@@ -268,45 +259,6 @@ class RunFolder:
         """Remove what a crash has left of a checkpoint."""
         for part in (self.path / self.CHECKPOINTS).glob("*.part"):
             shutil.rmtree(part, ignore_errors=True)
-
-
-def _text_of(file: Path, errors: str = "strict") -> str:
-    try:
-        return file.read_text(encoding="utf-8", errors=errors)
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file} is damaged: it is no text") from error
-    except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror}") from error
-
-
-def _json_of(file: Path) -> Any:
-    text = _text_of(file)
-    try:
-        return json.loads(text)
-    except _DAMAGE as error:
-        raise UserError(
-            f"{file} is damaged ({error}); remove it, and what else the "
-            "run's folder holds is reported"
-        ) from error
-
-
-def _lines_of(
-    file: Path, parse: Callable[[str], Json | None]
-) -> Iterator[Json]:
-    """Its evaluations; a last line that was cut short is not there yet."""
-    text = _text_of(file, errors="replace")
-    lines = text.splitlines()
-    for number, line in enumerate(lines, 1):
-        try:
-            found = parse(line)
-        except _DAMAGE as error:
-            if number == len(lines) and not text.endswith("\n"):
-                return
-            raise UserError(
-                f"{file}, line {number} is damaged ({error})"
-            ) from error
-        if found is not None:
-            yield found
 
 
 def _evaluation_in(line: str) -> Json:

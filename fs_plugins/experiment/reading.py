@@ -1,0 +1,82 @@
+"""Files of a run, which may be damaged or something else."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fs_plugins.errors import UserError
+
+# what the parser of a damaged file may raise
+_DAMAGE = (ValueError, SyntaxError, TypeError, RecursionError, MemoryError)
+
+
+def configuration_in(file: Path) -> dict[str, Any]:
+    """The keys and values of a YAML file.
+
+    Raises:
+        UserError: it cannot be read, is damaged, or holds no keys.
+
+    """
+    data = _bytes_in(file)
+    try:
+        config = yaml.safe_load(data.decode()) or {}
+    except (yaml.YAMLError, *_DAMAGE) as error:
+        raise UserError(f"{file} is damaged: it is no YAML") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{file} holds no configuration keys")
+    return config
+
+
+def json_in(file: Path) -> Any:
+    """The value in a JSON file.
+
+    Raises:
+        UserError: it cannot be read, or is damaged.
+
+    """
+    data = _bytes_in(file)
+    try:
+        return json.loads(data.decode())
+    except _DAMAGE as error:
+        raise UserError(
+            f"{file} is damaged ({error}); remove it, and what else the "
+            "run's folder holds is reported"
+        ) from error
+
+
+def evaluations_in(
+    file: Path, parse: Callable[[str], dict[str, Any] | None]
+) -> Iterator[dict[str, Any]]:
+    """The evaluations in a file; one that was cut short is not there yet.
+
+    Args:
+        file: the file, with a line for each.
+        parse: makes an evaluation of a line, or nothing.
+
+    Raises:
+        UserError: it cannot be read, or names the line that is damaged.
+
+    """
+    text = _bytes_in(file).decode(errors="replace")
+    lines = text.splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
+            found = parse(line)
+        except _DAMAGE as error:
+            if number == len(lines) and not text.endswith("\n"):
+                return
+            raise UserError(
+                f"{file}, line {number} is damaged ({error})"
+            ) from error
+        if found is not None:
+            yield found
+
+
+def _bytes_in(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}") from error
