@@ -14,6 +14,7 @@ from fs_plugins.errors import UserError
 from fs_plugins.experiment.evaluations import is_evaluation
 from fs_plugins.experiment.host_results import evaluation_of_host
 from fs_plugins.experiment.summary import is_summary
+from fs_plugins.host.configuration import Config
 from fs_plugins.state.files import write_file
 
 Json = dict[str, Any]
@@ -137,7 +138,7 @@ class RunFolder:
         text = yaml.safe_dump(dict(tree), sort_keys=False)
         write_file(self.asked, text.encode())
 
-    def load_asked(self) -> Any:
+    def load_asked(self) -> Config:
         """The configuration that the run was begun with.
 
         Raises:
