@@ -218,15 +218,12 @@ class Checkpoints(Listener):
 
     def _facts(self) -> dict[str, Any]:
         server = self._runner.server
+        ours = server if is_our_server(server) else None
         return {
             "schema": _SCHEMA,
             "round": server.state,
-            "rejected_updates": (
-                server.rejected_updates if is_our_server(server) else 0
-            ),
-            "known_rounds": (
-                server.known_rounds if is_our_server(server) else {}
-            ),
+            "rejected_updates": ours.rejected_updates if ours else 0,
+            "known_rounds": ours.known_rounds if ours else {},
             "workers": {
                 ID: _state_of_worker(w) for ID, w in self._workers().items()
             },
@@ -241,8 +238,7 @@ class Checkpoints(Listener):
 
     def _kept(self) -> dict[int, ClientState]:
         """By client; nothing with the host's own workers."""
-        clients = our_clients(self._runner)
-        return {ID: client.kept for ID, client in clients.items()}
+        return {ID: c.kept for ID, c in our_clients(self._runner).items()}
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         """What the aggregator carries; or the models of the host's workers.

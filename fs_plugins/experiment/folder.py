@@ -13,6 +13,7 @@ from typing import Any
 from fs_plugins.config.load import difference, nested
 from fs_plugins.errors import UserError
 from fs_plugins.experiment.run_folder import RunFolder
+from fs_plugins.host.configuration import Config
 
 _FORMAT = "%(asctime)s (%(module)s:%(lineno)d) %(levelname)s: %(message)s"
 # What a resumed run may change without another word: none of it has a
@@ -52,7 +53,7 @@ def make_folder(out: Path) -> None:
 
 
 @contextlib.contextmanager
-def new_folder(cfg: Any, verbose: bool) -> Iterator[Path]:
+def new_folder(cfg: Config, verbose: bool) -> Iterator[Path]:
     """The folder of a new run; gone again if the user's input was wrong.
 
     Args:
@@ -146,7 +147,7 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def remember(cfg: Any, folder: Path) -> None:
+def remember(cfg: Config, folder: Path) -> None:
     """Note what was asked for, so that the run can be resumed."""
     from federatedscope.core.configs.config import global_cfg
 

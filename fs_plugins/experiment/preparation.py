@@ -119,7 +119,7 @@ def load(cfg: Config, client_cfgs: Any) -> tuple[Any, Any]:
 
 
 def _tokenizer_of(
-    cfg: Any, name: str, model_config: Any, needs_end: bool
+    cfg: Config, name: str, model_config: Any, needs_end: bool
 ) -> Any:
     """The tokenizer of the checkpoint, or what goes with a given model."""
     own = current_scope().given.get("tokenizer")

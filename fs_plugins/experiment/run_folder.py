@@ -19,6 +19,7 @@ from fs_plugins.experiment.reading import (
     json_in,
 )
 from fs_plugins.experiment.summary import is_summary
+from fs_plugins.host.configuration import Config
 from fs_plugins.state.files import write_file
 
 Json = dict[str, Any]
@@ -128,7 +129,7 @@ class RunFolder:
         text = yaml.safe_dump(dict(tree), sort_keys=False)
         write_file(self.asked, text.encode())
 
-    def load_asked(self) -> Any:
+    def load_asked(self) -> Config:
         """The configuration that the run was begun with.
 
         Raises:

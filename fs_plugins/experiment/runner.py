@@ -163,7 +163,7 @@ def _to_resume(
     overrides: Overrides,
     force: bool,
     scope: RunScope | None,
-) -> tuple[Any, Any]:
+) -> tuple[Config, Config]:
     """The configuration of a run that goes on, and what was asked for."""
     files = RunFolder(folder)
     old = files.load_asked()
@@ -211,13 +211,13 @@ class _Job:
 
     """
 
-    cfg: Any
+    cfg: Config
     folder: Path
     name: str
     begin: float
     quiet: bool
     listeners: Sequence[Listener]
-    resumed: Any = None
+    resumed: Config | None = None
     force: bool = False
 
 

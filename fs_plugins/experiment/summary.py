@@ -8,6 +8,7 @@ from fs_plugins.experiment.evaluations import (
     is_evaluation,
     selection_key,
 )
+from fs_plugins.host.configuration import Section
 from fs_plugins.policy import METHODS, variant_of
 
 SCHEMA = 1
@@ -15,7 +16,7 @@ _UNKNOWN = "unknown"
 
 
 def facts_of(
-    config: Mapping[str, Any], host: Mapping[str, str] | None = None
+    config: Mapping[str, Any] | Section, host: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
     """What a summary begins with: the experiment, in a few words.
 
@@ -61,7 +62,7 @@ def results_of(
 
 
 def summary_so_far(
-    config: Mapping[str, Any], curve: Sequence[Mapping[str, Any]]
+    config: Mapping[str, Any] | Section, curve: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """As much of a summary as an unfinished run can tell.
 
@@ -103,12 +104,14 @@ def is_summary(value: Any) -> bool:
     )
 
 
-def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def _section(
+    config: Mapping[str, Any] | Section, name: str
+) -> Mapping[str, Any]:
     found = config.get(name)
     return found if isinstance(found, Mapping) else {}
 
 
-def _adapter_in(config: Mapping[str, Any]) -> str:
+def _adapter_in(config: Mapping[str, Any] | Section) -> str:
     """The adapter's name; a run of this package has one in any case."""
     args = _section(_section(config, "llm"), "adapter").get("args") or [{}]
     first = args[0] if isinstance(args, (list, tuple)) else None

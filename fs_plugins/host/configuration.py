@@ -4,7 +4,7 @@ FederatedScope's has attributes that appear at run time.  It is given the type
 ``Config`` where it enters: in ``load_config``, and where the host calls us.
 """
 
-from collections.abc import ItemsView, Sequence
+from collections.abc import ItemsView, KeysView, Sequence
 from typing import Any, Protocol
 
 
@@ -16,6 +16,10 @@ class Section(Protocol):
     def __contains__(self, key: object) -> bool: ...
     def get(self, key: str, default: Any = None) -> Any:
         """The value of a key, or the default."""
+
+    def keys(self) -> KeysView[str]:
+        """Its keys."""
+        ...
 
     def items(self) -> ItemsView[str, Any]:
         """Keys and values."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fs_plugins.errors import UserError
+from fs_plugins.host.configuration import Model
 from fs_plugins.model.adapter import put_adapter
 from fs_plugins.model.given import (
     accepted,
@@ -89,7 +90,7 @@ class GivenModel(AdapterModel):
         return with_loss(output, kwargs.get("labels"), self.task)
 
 
-def build(model_config: Any) -> AdapterModel:
+def build(model_config: Model) -> AdapterModel:
     """The model of ``model.type: <hub name or folder>@huggingface_llm``.
 
     The adapter and the head are drawn from the run's seed alone, so that

@@ -5,11 +5,11 @@ import hashlib
 import mmap
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from fs_plugins.errors import UserError
+from fs_plugins.host.configuration import Config
 from fs_plugins.state.files import (
     link_file,
     read_tensors,
@@ -228,13 +228,13 @@ class Cache:
         self.size -= _size(self._files.pop(file, {}))
 
 
-def cache_for(cfg: Any) -> Cache:
+def cache_for(cfg: Config) -> Cache:
     """An empty one, of the size of ``fedsa.state.cache``, for all clients."""
     return Cache(int(cfg.fedsa.state.cache * 1e6))
 
 
 def client_state_for(
-    client: int, initial: Tensors, cfg: Any, cache: Cache, run: str = ""
+    client: int, initial: Tensors, cfg: Config, cache: Cache, run: str = ""
 ) -> ClientState:
     """What a client keeps, where ``fedsa.state`` wants it.
 
@@ -253,7 +253,7 @@ def client_state_for(
     return StateOnDisk(initial, file, cache)
 
 
-def _folder(cfg: Any, run: str) -> Path:
+def _folder(cfg: Config, run: str) -> Path:
     outdir = Path(cfg.outdir)
     if run and outdir.name.startswith("sub_exp"):
         # The host puts a client that is started again into a folder of its

@@ -9,6 +9,7 @@ from torch import nn
 
 from fs_plugins.aggregator import AGGREGATORS, Aggregator
 from fs_plugins.errors import UserError
+from fs_plugins.host.configuration import Config
 from fs_plugins.model.delta import (
     DELTA,
     Delta,
@@ -67,7 +68,7 @@ class AdapterParameters:
 
     """
 
-    def __init__(self, model: nn.Module, cfg: Any) -> None:
+    def __init__(self, model: nn.Module, cfg: Config) -> None:
         scope, policy = current_scope(), policy_from(cfg)
         self.inner: Any = getattr(model, "model", model)
         trainable = {
@@ -209,7 +210,7 @@ class AdapterParameters:
         return encode(sent)
 
     def received(
-        self, client: int, payload: Any, rnd: int
+        self, client: int, payload: bytes, rnd: int
     ) -> dict[str, torch.Tensor]:
         """A client's global parameters in a round, from what has arrived.
 
@@ -317,7 +318,7 @@ def _refuse_zero(name: str, frozen: nn.Parameter, role: Role) -> None:
         )
 
 
-def parameters_of(model: nn.Module, cfg: Any) -> AdapterParameters:
+def parameters_of(model: nn.Module, cfg: Config) -> AdapterParameters:
     """The parameters of a model; one object for all that share the model.
 
     Args:
