@@ -1,6 +1,7 @@
 """A tiny model, tiny data, and experiments on them, on either host."""
 
 import copy
+import gc
 import os
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,12 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(items):
     """What is slow begins, so that no worker is left alone with it."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_collection_finish():
+    """Tests that collect garbage need not look through what is imported."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import trustme
+import yaml
 from peft import LoraConfig, VeraConfig, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
@@ -189,6 +190,22 @@ def folder_of(lab: Any) -> Path:
 def copied(tensors: Any) -> dict[str, torch.Tensor]:
     """These values, whatever becomes of the tensors."""
     return {name: t.detach().clone() for name, t in tensors.items()}
+
+
+_whole: dict[str, dict[str, Any]] = {}
+
+
+def whole_of(lab: Any, **changes: Any) -> dict[str, Any]:
+    """All results of a run that nothing interrupts.
+
+    What has the same settings, but for where results go, runs once.
+    """
+    settings = yaml.safe_load(lab.file(**changes).read_text())
+    del settings["outdir"], settings["fedsa"]["token_cache"]
+    asked = repr(settings)
+    if asked not in _whole:
+        _whole[asked] = everything_of(Path(lab.run(**changes)["outdir"]))
+    return dict(_whole[asked])
 
 
 def everything_of(folder: Path) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from helpers import (
     folder_of,
     payload_of,
     record,
+    whole_of,
 )
 from safetensors.torch import load_file
 
@@ -43,7 +44,7 @@ def quota(size: int):
 def test_a_quota(lab, size):
     """One sentence; with more room the run goes on as if nothing had been."""
     changes = {"federate__total_round_num": 8}
-    whole = everything_of(Path(lab.run(**changes)["outdir"]))
+    whole = whole_of(lab, **changes)
     with quota(size), pytest.raises((RunError, UserError)) as stopped:
         lab.run(**changes)
     sentence = str(stopped.value)
@@ -62,7 +63,7 @@ def test_a_quota(lab, size):
 def test_a_full_disk(lab, tmp_path):
     """A disk of 160 kB; where none can be mounted, a quota in its place."""
     changes = {"federate__total_round_num": 12}
-    whole = everything_of(Path(lab.run(**changes)["outdir"]))
+    whole = whole_of(lab, **changes)
     file, disk, out = lab.file(**changes), tmp_path / "disk", tmp_path / "out"
     disk.mkdir()
     begin = f"{sys.executable} -m fs_plugins run --quiet --cfg {file}"
@@ -152,7 +153,7 @@ def test_a_disk_that_becomes_read_only(lab, monkeypatch):
     """What was finished is there; then the run goes on."""
     from fs_plugins.experiment.checkpoint import Checkpoints
 
-    whole = everything_of(Path(lab.run()["outdir"]))
+    whole = whole_of(lab)
     write = Checkpoints.write
     with contextlib.ExitStack() as stack:
 
@@ -280,7 +281,7 @@ def test_when_all_fail_the_run_stops_and_can_be_resumed(lab, monkeypatch):
     """The global parameters stay; with the fault gone, it ends as ever."""
     from fs_plugins.worker.client import FedSAClient
 
-    whole = everything_of(Path(lab.run()["outdir"]))
+    whole = whole_of(lab)
     divergence = FedSAClient._divergence
     with monkeypatch.context() as patch:
         patch.setattr(

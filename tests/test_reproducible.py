@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pytest
 import torch
 
 METHODS = ("fedsa", "fedit", "ffa", "local", "FedAvg")
@@ -71,12 +70,8 @@ def story(lab, method):
     return told
 
 
-@pytest.fixture
-def stories(lab):
-    return {method: story(lab, method) for method in METHODS}
-
-
-def test_methods_start_alike_and_see_the_same(stories):
+def test_methods_start_alike_and_see_the_same(lab):
+    stories = {method: story(lab, method) for method in METHODS}
     first = stories["fedsa"]
     for method, other in stories.items():
         for client, splits in first["split"].items():
@@ -96,8 +91,8 @@ def test_methods_start_alike_and_see_the_same(stories):
             assert all(torch.equal(a, b) for a, b in pairs)
 
 
-def test_a_round_has_batches_of_its_own(stories):
+def test_a_round_has_batches_of_its_own(lab):
     """A trainer that always drew the same order would pass the above."""
-    batches = stories["local"]["batches"]
+    batches = story(lab, "local")["batches"]
     first, second = batches[(1, 0)][0], batches[(1, 1)][0]
     assert first.shape != second.shape or not torch.equal(first, second)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import args_of, everything_of, folder_of, resumed
+from helpers import args_of, everything_of, folder_of, resumed, whole_of
 from safetensors.torch import load_file, save_file
 
 from fs_plugins.errors import UserError
@@ -116,7 +116,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_a_killed_run_ends_as_if_nothing_had_been(lab, monkeypatch, case):
     changes = {"federate__total_round_num": 5, **CASES[case]}
-    whole = everything_of(Path(lab.run(**changes)["outdir"]))
+    whole = whole_of(lab, **changes)
     with monkeypatch.context() as patch:
         kill_in_round(patch, 1 if "early_stop__patience" in changes else 3)
         with pytest.raises(Killed):
@@ -136,7 +136,7 @@ def test_a_language_model_goes_on_with_generation(language_lab, monkeypatch):
             "max_new_tokens": 8,
         },
     }
-    whole = everything_of(Path(language_lab.run(**changes)["outdir"]))
+    whole = whole_of(language_lab, **changes)
     with monkeypatch.context() as patch:
         kill_in_round(patch, 2)
         with pytest.raises(Killed):
@@ -152,7 +152,7 @@ def test_from_whatever_round(lab, monkeypatch, rnd, every):
         "federate__total_round_num": 4,
         "fedsa__checkpoint__every": every,
     }
-    whole = everything_of(Path(lab.run(**changes)["outdir"]))
+    whole = whole_of(lab, **changes)
     with monkeypatch.context() as patch:
         kill_in_round(patch, rnd)
         with pytest.raises(Killed):
@@ -222,7 +222,7 @@ def test_with_other_settings_it_is_refused_unless_forced(lab, monkeypatch):
 
 
 def test_where_clients_keep_it_does_not_matter(lab, monkeypatch, tmp_path):
-    whole = everything_of(Path(lab.run()["outdir"]))
+    whole = whole_of(lab)
     with monkeypatch.context() as patch:
         kill_in_round(patch, 2)
         with pytest.raises(Killed):
@@ -283,7 +283,7 @@ def test_a_damaged_checkpoint_is_refused_by_name(
 ):
     """And never replaced by a fresh B; the one before it serves."""
     changes = {"fedsa__state__backend": backend}
-    whole = everything_of(Path(lab.run(**changes)["outdir"]))
+    whole = whole_of(lab, **changes)
     with monkeypatch.context() as patch:
         kill_in_round(patch, 2)
         with pytest.raises(Killed):

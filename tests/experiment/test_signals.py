@@ -6,7 +6,7 @@ from pathlib import Path
 
 import processes
 import pytest
-from helpers import everything_of, folder_of, resumed, wait_for
+from helpers import everything_of, folder_of, resumed, wait_for, whole_of
 
 from fs_plugins.errors import Interrupted
 
@@ -15,7 +15,7 @@ from fs_plugins.errors import Interrupted
 def test_a_signal_ends_the_round_and_says_how_to_go_on(
     lab, monkeypatch, number
 ):
-    whole = everything_of(Path(lab.run()["outdir"]))
+    whole = whole_of(lab)
     from fs_plugins.worker.client import FedSAClient
 
     handle = FedSAClient.callback_funcs_for_model_para
