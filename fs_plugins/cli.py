@@ -262,11 +262,11 @@ def asymmetry(
     from fs_plugins.analysis import runs as analysis
 
     if cfg:
-        groups = analysis.alone(
+        groups = analysis.analyze_local_training(
             cfg, words or [], _names(splits), _names(adapters)
         )
     elif words:
-        groups = [analysis.of_run(Path(word)) for word in words]
+        groups = [analysis.analyze_run(Path(word)) for word in words]
     else:
         raise UserError(
             "analyze asymmetry: name a YAML file with --cfg, or runs' folders"

@@ -19,7 +19,7 @@ def packaged_folder() -> Path:
 
 
 def packaged_names() -> list[str]:
-    """The experiments in that folder, as ``demo/fedsa.yaml``."""
+    """The names of the project's experiments, such as ``demo/fedsa.yaml``."""
     folder = packaged_folder()
     return sorted(
         file.relative_to(folder).as_posix()
@@ -29,17 +29,17 @@ def packaged_names() -> list[str]:
 
 
 def find_configuration(name: str) -> Path:
-    """The file that a name stands for.
+    """The YAML file that a name stands for.
 
-    A path that exists, seen from the current folder, comes first.  Any other
-    name may be one of the project's own experiments, ``demo/fedsa.yaml`` or
-    ``yaml_configs/demo/fedsa.yaml``.
+    A path that exists, relative to the current folder, comes first.  Any
+    other name may be that of one of the project's own experiments, such as
+    ``demo/fedsa.yaml`` or ``yaml_configs/demo/fedsa.yaml``.
 
     Args:
-        name: a path or a name.
+        name: a path, or the name of an experiment.
 
     Returns:
-        The file; the path itself if there is no such experiment either.
+        The file; if there is no such experiment either, the path as given.
 
     """
     path = Path(name)

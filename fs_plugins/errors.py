@@ -1,28 +1,33 @@
-"""What the command answers with one sentence."""
+"""Errors that the command reports in one sentence."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """A mistake in the user's input, in one plain sentence.
+    """A mistake in the user's input, described in one plain sentence.
 
     The command prints the sentence and exits with code 2.
     """
 
 
 class RunError(RuntimeError):
-    """A run that cannot go on, in one plain sentence.
+    """A run cannot continue, for a reason described in one plain sentence.
 
     The command prints the sentence and exits with code 1.
     """
 
 
 class Interrupted(Exception):  # noqa: N818  as KeyboardInterrupt
-    """A signal has asked a run to stop, and it has, between two rounds.
+    """A signal has asked a run to stop, and the run has stopped after a round.
+
+    Args:
+        sentence: what the command prints.
+        signal: the number of the signal.
 
     Attributes:
-        signal: its number; the command exits with 128 more.
+        signal: the number of the signal; the command exits with 128 plus
+            this number.
 
     """
 
@@ -36,7 +41,7 @@ _LONGEST_VALUE = 80  # characters of a value in a sentence
 
 
 def shown(value: object) -> str:
-    """A value as it stands in a sentence: in one line, cut if it is long."""
+    """A value as text for a sentence: on one line, shortened if it is long."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):
@@ -49,12 +54,16 @@ def shown(value: object) -> str:
 def did_you_mean(
     word: str, known: Iterable[str], likeness: float = 0.6
 ) -> str:
-    """`` (did you mean 'x'?)`` if a known word is close, else nothing.
+    """The hint `` (did you mean 'x'?)`` if a known word is similar.
 
     Args:
-        word: what was written.
-        known: what could have been meant.
-        likeness: from 0, for words with nothing in common, to 1.
+        word: the word that the user has written.
+        known: the words that may have been meant.
+        likeness: how similar a known word must be, from 0, for words that
+            have nothing in common, to 1.
+
+    Returns:
+        The hint; ``""`` if no known word is similar enough.
 
     """
     if len(word) > _LONGEST_VALUE:
@@ -64,11 +73,11 @@ def did_you_mean(
 
 
 def first_line(error: BaseException) -> str:
-    """The point of what another library says, in one line.
+    """The point of another library's error message, on one line.
 
-    It is the first line; if that one only announces what follows, by a
-    colon, the lines that follow belong to it.  What is longer than a reader
-    reads is cut, and an error without words is called by its name.
+    That is the first line of the message or, if the first line ends with a
+    colon, the whole message.  A long text is shortened, and an error without
+    a message is called by the name of its class.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
@@ -82,7 +91,14 @@ def first_line(error: BaseException) -> str:
 
 
 def unknown(key: str, value: object, known: Iterable[str]) -> UserError:
-    """The error for a name that isn't among those known."""
+    """The error for a value that is not among those known.
+
+    Args:
+        key: the option, as the message names it.
+        value: the value that the user has given.
+        known: the values that are known.
+
+    """
     names = sorted(known)
     return UserError(
         f"{key}: there is no {shown(value)}"

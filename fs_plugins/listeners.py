@@ -1,4 +1,4 @@
-"""Who is told what happens in a run: recording, progress, a user's plugin."""
+"""Listeners: objects that are told what happens in a run."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -36,65 +36,69 @@ class RunInProgress(Protocol):
 
 
 class Listener:
-    """Is told what happens in a run; any of its methods may be overridden.
+    """The base class of objects that are told what happens in a run.
 
-    Rounds count from 1.  An exception that a listener raises ends the run.
+    A subclass overrides the methods for those events that it needs.  Rounds
+    are counted from 1.  An exception that a listener raises ends the run.
     """
 
     def run_begins(self, run: RunInProgress) -> None:
-        """Nothing has been sent yet.
+        """The run begins; no message has been sent yet.
 
         Args:
-            run: the run, which outlives the call.
+            run: the run; the listener may keep the object.
 
         """
 
     def clients_joined(self) -> None:
-        """All participants are there; the first message is about to go."""
+        """All clients have joined; the first message is about to be sent."""
 
     def round_begins(self, rnd: int, clients: int) -> None:
-        """Clients are asked to train.
+        """Clients are asked to train for a round.
 
         Args:
             rnd: the round.
-            clients: how many; a second call in a round adds to the first.
+            clients: how many clients are asked; if the round is repeated,
+                a second call adds to the first.
 
         """
 
     def message_passes(self, message: Message, receivers: int) -> None:
-        """A message with parameters passes between server and clients.
+        """A message with parameters passes between the server and clients.
 
         Args:
-            message: of FederatedScope, whose ``state`` is the round less 1.
-            receivers: how many it goes to.
+            message: a message of FederatedScope, whose ``state`` is the
+                round minus 1.
+            receivers: how many participants the message is sent to.
 
         """
 
     def client_trained(self, client: int) -> None:
-        """A client has sent its update."""
+        """A client has sent its update to the server."""
 
     def evaluation_begins(self, clients: int) -> None:
-        """So many (more) clients are asked to evaluate."""
+        """Clients are asked to evaluate; ``clients`` is how many more."""
 
     def client_evaluated(self, client: int) -> None:
-        """A client has sent its results."""
+        """A client has sent its evaluation results to the server."""
 
     def evaluated(self, rnd: int, clients: Mapping[int, Results]) -> None:
-        """All results after a round are there.
+        """All evaluation results after a round are there.
 
         Args:
             rnd: the round that has just ended.
-            clients: each client's results; those of 0 are the server's, if
-                it evaluates in their place.
+            clients: the results of each client, by the client's ID; if the
+                server evaluates in place of the clients, its results are
+                those of ID 0.
 
         """
 
     def recorded(self, line: Mapping[str, Any]) -> None:
-        """A line of ``metrics.jsonl`` is written: results, and bytes so far.
+        """A line of ``metrics.jsonl`` has been written.
 
         Args:
-            line: ``round``, ``weighted``, ``mean``, ``clients``,
-                ``uplink_bytes`` and ``downlink_bytes``.
+            line: the line, with the keys ``round``, ``weighted``, ``mean``,
+                ``clients``, ``uplink_bytes`` and ``downlink_bytes``.
 
         """
 
@@ -102,47 +106,49 @@ class Listener:
         """A piece of work is done.
 
         Args:
-            what: ``train`` or ``eval``, at a client, or ``aggregate``.
-            seconds: how long it took.
+            what: the kind of work: ``train`` or ``eval`` at a client, or
+                ``aggregate`` at the server.
+            seconds: how long the work has taken.
 
         """
 
     def round_ends(self, rnd: int) -> None:
-        """Nothing is under way: the run could stop here and go on later.
+        """A round has ended, and no message is under way.
 
-        It is told in standalone runs, after every round but the last.
+        The run could stop here and continue later.  The event occurs in
+        standalone runs, after every round but the last.
 
         Args:
-            rnd: the round.
+            rnd: the round that has ended.
 
         """
 
     def run_ends(self) -> None:
-        """The run is over, whether it has come to its end or not."""
+        """The run is over, whether it has finished or was stopped."""
 
 
 LISTENERS: list[type[Listener]] = []
 
 
 def register_listener(listener: type[Listener]) -> None:
-    """Have the runs that name this plugin file told to a listener.
+    """Register a listener for the runs that use the plugin file of its class.
 
     Args:
-        listener: its class, defined in a file that ``fedsa.plugins`` names;
-            each run makes one, without arguments.
+        listener: the class, which a file that ``fedsa.plugins`` names
+            defines; each run creates one object of it, without arguments.
 
     """
     LISTENERS.append(listener)
 
 
 def listeners_of(plugins: Sequence[str]) -> list[Listener]:
-    """New listeners of the classes that these files have registered.
+    """New listeners of the classes that plugin files have registered.
 
     Args:
-        plugins: ``fedsa.plugins``.
+        plugins: the files, as ``fedsa.plugins`` names them.
 
     """
-    files = {str(Path(each).absolute()) for each in plugins}
+    files = {str(Path(plugin).absolute()) for plugin in plugins}
     return [
         listener()
         for listener in LISTENERS

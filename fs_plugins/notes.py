@@ -1,7 +1,7 @@
-"""What a user should know although a run goes on: one sentence each.
+"""Notes: sentences that tell the user something without stopping a run.
 
-A note goes to the run's log, and to the terminal where ``show_notes`` was
-called, as the command does.
+A note goes to the run's log and, once ``show_notes`` was called, to the
+terminal; the command calls it.
 """
 
 import logging
@@ -16,19 +16,20 @@ def note(sentence: str) -> None:
 
 
 class _Terminal(logging.Handler):
-    """Writes to what ``sys.stderr`` is at that moment.
+    """Writes notes to the current ``sys.stderr``.
 
-    Unless the host's log is on the terminal already, as with ``--verbose``.
+    If the host's log is on the terminal already, as with ``--verbose``, it
+    contains the notes, and nothing more is written.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
         host = logging.getLogger("federatedscope").handlers
-        if any(type(each) is logging.StreamHandler for each in host):
+        if any(type(handler) is logging.StreamHandler for handler in host):
             return
         print(f"note: {record.getMessage()}", file=sys.stderr)
 
 
 def show_notes() -> None:
-    """Show notes on the terminal, too, from now on."""
+    """Also show notes on the terminal from now on."""
     if not _logger.handlers:
         _logger.addHandler(_Terminal())

@@ -1,7 +1,7 @@
-"""All that the plugins register with FederatedScope, in one place.
+"""Everything that the plugins register with FederatedScope.
 
-What is registered is small; the work behind it is imported when the host
-asks for it.
+The registered functions are small, and import the modules that do the work
+when FederatedScope calls them.
 """
 
 from typing import Any
@@ -32,12 +32,14 @@ def register_plugins() -> None:
     for name in (*_METRICS, *GENERATION_METRICS, "pass_at_k"):
         register.register_metric(name, _metric_caller(name))
     register.register_config("fedsa", extend_fedsa_cfg)
-    if "fedsa" not in global_cfg:  # the configuration is built already
+    if (
+        "fedsa" not in global_cfg
+    ):  # the host has built its configuration before
         extend_fedsa_cfg(global_cfg)
 
 
 def call_worker(method: str) -> dict[str, Any] | None:
-    """Answer to each ``federate.method`` in ``METHODS``."""
+    """The workers of a ``federate.method`` in ``METHODS``; else None."""
     if method not in METHODS:
         return None
     from fs_plugins.worker.client import FedSAClient
@@ -47,7 +49,7 @@ def call_worker(method: str) -> dict[str, Any] | None:
 
 
 def call_trainer(trainer: str) -> Any:
-    """Answer to ``trainer.type: fedsa_glue`` and ``fedsa_llm``."""
+    """The trainer of ``trainer.type: fedsa_glue`` or ``fedsa_llm``."""
     if trainer == CLASSIFICATION_TRAINER:
         from fs_plugins.trainer.classification import ClassificationTrainer
 
@@ -60,13 +62,18 @@ def call_trainer(trainer: str) -> Any:
 
 
 def call_data(config: Config, client_cfgs: Any) -> Any:
-    """Answer to ``data.type: <name>@<family>`` of the registry of data.
+    """The data of ``data.type: <name>@<family>``, for a registered family.
 
-    FederatedScope's own trainer loads ``<name>@llm`` itself.
+    With another trainer than the plugins' own, FederatedScope loads
+    ``<name>@llm`` itself.
 
     Args:
         config: the configuration.
         client_cfgs: clients' own settings, by ``client_<ID>``, if any.
+
+    Returns:
+        The clients' data and the changed configuration; None if the data are
+        not those of the plugins.
 
     """
     from fs_plugins.data.registry import FAMILIES
@@ -81,11 +88,15 @@ def call_data(config: Config, client_cfgs: Any) -> Any:
 
 
 def call_model(model_config: Model, input_shape: Any) -> Any:
-    """Answer to ``...@huggingface_llm`` if our data have set the task.
+    """The model of ``model.type: ...@huggingface_llm``.
 
     Args:
         model_config: the section ``model`` of the configuration.
-        input_shape: not looked at.
+        input_shape: not used.
+
+    Returns:
+        The model; None if the plugins' data have not set ``model.task``, or
+        the model is of another kind.
 
     """
     is_ours = model_config.task in TASKS
@@ -97,6 +108,8 @@ def call_model(model_config: Model, input_shape: Any) -> Any:
 
 
 def _metric_caller(name: str) -> Any:
+    """The function that FederatedScope calls to find a metric."""
+
     def call_metric(types: Any) -> Any:
         from fs_plugins.trainer.metrics import metric_among
 

@@ -1,8 +1,8 @@
-"""What the workers of one run in one process have in common.
+"""Objects that the workers of one run in one process share.
 
-FederatedScope builds the workers of a run one by one and tells each of them
-the configuration only.  What they are to share nevertheless, the frozen base
-model say, they find in the scope of the run that is being built.
+FederatedScope builds the workers of a run one by one and gives each of them
+the configuration only.  Objects that they have to share nevertheless, such as
+the frozen base model, are in the scope of the run that is being built.
 """
 
 from collections.abc import Callable, Hashable, Iterator
@@ -14,10 +14,11 @@ T = TypeVar("T")
 
 
 class RunScope:
-    """Objects that exist once in a run; they live as long as the run does.
+    """Objects that exist once in a run, and live as long as the run does.
 
     Args:
-        given: objects that the user hands to the run, by what they are.
+        **given: what the user's code hands to the run: a ``model``, a
+            ``tokenizer`` or ``data``; None where the configuration decides.
 
     """
 
@@ -26,17 +27,17 @@ class RunScope:
         self._objects: dict[Hashable, Any] = {}
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
-        """The object of a key, made when it is first asked for.
+        """The object of a key, which is made when it is first needed.
 
         Args:
-            key: what it is, and what it depends on.
-            make: makes it.
+            key: what the object is, and what it depends on.
+            make: a function that makes the object.
 
         """
         if key not in self._objects:
             self._objects[key] = make()
-        found: T = self._objects[key]
-        return found
+        shared: T = self._objects[key]
+        return shared
 
 
 _current: ContextVar[RunScope | None] = ContextVar("run_scope", default=None)
@@ -54,10 +55,10 @@ def current_scope() -> RunScope:
 
 @contextmanager
 def building(scope: RunScope) -> Iterator[RunScope]:
-    """Build a run in this scope.
+    """Make ``scope`` the current one while a run is being built.
 
     Args:
-        scope: of that run alone.
+        scope: a scope that no other run uses.
 
     """
     tokens = _current.set(scope), _is_built_here.set(True)
@@ -69,6 +70,9 @@ def building(scope: RunScope) -> Iterator[RunScope]:
 
 
 def begin_run() -> None:
-    """Another run begins, if FederatedScope's own ``main.py`` builds it."""
+    """Start a new scope for a run that FederatedScope's ``main.py`` builds.
+
+    A run that is built inside ``building`` has its scope already.
+    """
     if not _is_built_here.get():
         _current.set(RunScope())

@@ -1,4 +1,4 @@
-"""Randomness that depends on what it is for, and on nothing else."""
+"""Random states that depend on their purpose only."""
 
 import hashlib
 import random
@@ -12,7 +12,13 @@ import torch
 
 @contextmanager
 def random_state(*key: object) -> Iterator[None]:
-    """Torch's random state as the key decides; then as it was."""
+    """Seed torch's generators with a key; restore their states afterwards.
+
+    Args:
+        *key: what the random numbers are for, such as the seed, the client
+            and the round.
+
+    """
     text = " ".join(map(str, key))
     digest = hashlib.sha256(text.encode()).digest()
     with torch.random.fork_rng():
@@ -33,7 +39,7 @@ def random_states() -> dict[str, Any]:
 
 
 def restore_random_states(states: Mapping[str, Any]) -> None:
-    """Go on from what ``random_states`` returned."""
+    """Set the generators to states that ``random_states`` has returned."""
     version, numbers, gauss = states["python"]
     random.setstate((version, tuple(numbers), gauss))
     np.random.set_state(tuple(states["numpy"]))

@@ -1,4 +1,4 @@
-"""What a configuration says, in one place."""
+"""Settings that follow from the options of a configuration."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ def policy_from(cfg: Config) -> Policy:
 
 
 def plain(node: Any) -> dict[str, Any]:
-    """A section of the configuration without what the host adds to it."""
+    """A section of the configuration without the host's own entries."""
     return {
         key: plain(value) if isinstance(value, dict) else value
         for key, value in node.items()
@@ -42,11 +42,11 @@ def clients_of_a_round(cfg: Config) -> int:
 
 
 def rank_of(cfg: Config, client: int) -> int:
-    """A client's rank (``fedsa.ranks``); 0 for all that the adapter has.
+    """A client's rank (``fedsa.ranks``); 0 stands for the adapter's rank.
 
     Args:
         cfg: the configuration.
-        client: its ID, from 1; 0 for the server.
+        client: the client's ID, from 1; 0 for the server.
 
     """
     ranks = cfg.fedsa.ranks
@@ -54,7 +54,7 @@ def rank_of(cfg: Config, client: int) -> int:
 
 
 def device_of(cfg: Config) -> str:
-    """Where the model computes: ``cpu``, or ``cuda:0`` say.
+    """The device that the model computes on: ``cpu``, or a GPU as ``cuda:0``.
 
     Raises:
         UserError: this machine has no such GPU.
@@ -76,7 +76,7 @@ def device_of(cfg: Config) -> str:
 
 
 def is_ours(cfg: Config) -> bool:
-    """Whether our workers run the method (else the host's own do)."""
+    """Whether the plugins' workers run the method, not the host's own."""
     return cfg.federate.method.lower() in METHODS
 
 

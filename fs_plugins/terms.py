@@ -1,16 +1,16 @@
-"""Words of the configuration that several folders share."""
+"""Values of options that several folders use."""
 
-# what a model is for (model.task)
+# the task of the model (model.task)
 CLASSIFICATION, REGRESSION = "SequenceClassification", "SequenceRegression"
 CAUSAL = "CausalLM"
 TASKS = (CLASSIFICATION, REGRESSION, CAUSAL)
-# trainer.type of labelled texts, and of instructions
+# trainer.type for labelled texts, and for instructions
 CLASSIFICATION_TRAINER, LANGUAGE_TRAINER = "fedsa_glue", "fedsa_llm"
 TRAINERS = (CLASSIFICATION_TRAINER, LANGUAGE_TRAINER)
-# what answers may be scored by (fedsa.eval.generate.metric)
+# the scores of generated answers (fedsa.eval.generate.metric)
 GENERATION_METRICS = ("exact_match", "rouge_l", "pass_at_1")
-# where results may go as they come (fedsa.track)
+# the programs that can show the results of a run (fedsa.track)
 TENSORBOARD = "tensorboard"
 TRACKERS = (TENSORBOARD,)
-# in data.type and model.type: what Python code hands to the run
+# in data.type and model.type: data or a model that Python code provides
 GIVEN = "given"

@@ -1,6 +1,6 @@
-"""How shared parameters become one.
+"""Aggregators: how the clients' updates become new global parameters.
 
-The name of an aggregator is a value of ``fedsa.aggregator``.
+The option ``fedsa.aggregator`` names the aggregator of a run.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import the base class, and torch with it, when it is asked for."""
+    """Import ``Aggregator``, and torch with it, on first access only."""
     if name != "Aggregator":
         raise AttributeError(name)
     from fs_plugins.aggregator.base import Aggregator

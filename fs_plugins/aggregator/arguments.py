@@ -1,6 +1,6 @@
 """What aggregators can be told, and their defaults."""
 
-# fedsa.aggregator_args: what some of them can be told
+# The defaults of fedsa.aggregator_args; each aggregator reads those it needs.
 AGGREGATOR_ARGS = {
     "lr": 1.0,
     "momentum": 0.9,

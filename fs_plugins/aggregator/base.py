@@ -1,4 +1,4 @@
-"""What every aggregator does."""
+"""The base class of all aggregators."""
 
 import abc
 import io
@@ -18,19 +18,27 @@ class Aggregator(abc.ABC):
 
     Args:
         shared: the global parameters that the run starts from.
-        ignore_weight: all clients weigh the same, whatever their samples.
-        options: ``fedsa.aggregator_args``.
-        pairs: the names of A and B, by layer, where both are shared.
-        delta: what is added to the base model.
+        ignore_weight: whether all clients weigh the same, however many
+            samples they have trained on.
+        options: the user's ``fedsa.aggregator_args``; an option that is
+            missing has its default.
+        pairs: for each layer, the names of its A and its B in ``shared``;
+            given to an aggregator with ``needs_pairs`` only.
+        delta: the low-rank change of the base model that an aggregator with
+            ``changes_base`` adds to.
 
     Attributes:
-        source: where it was published, for one of a user's own.
-        needs_pairs: needs A and B of every layer.
-        mixes_ranks: clients may have different ranks; a client of rank k
-            has the first k rows of A and columns of B.
-        changes_base: adds to ``delta``, which travels beside ``shared``.
-        reinitializes: each round begins with an A that is drawn anew and a B
-            of zero, the same everywhere, which need not travel.
+        source: where the rule was published; ``fedsa methods`` prints the
+            source of an aggregator that a plugin registers.
+        needs_pairs: whether the aggregator needs both A and B of every
+            layer.
+        mixes_ranks: whether the clients may have different ranks; a client
+            of rank k sends the first k rows of A and columns of B.
+        changes_base: whether the aggregator adds to ``delta``, which is sent
+            to the clients beside ``shared``.
+        reinitializes: whether each round begins with a newly drawn A and a B
+            of zero.  Every participant draws the same A, so that neither
+            factor has to be sent to the clients.
 
     """
 
@@ -56,14 +64,15 @@ class Aggregator(abc.ABC):
 
     @abc.abstractmethod
     def add(self, update: Tensors, samples: int) -> None:
-        """Take in one client's parameters.
+        """Take in one client's update.
 
         Args:
-            update: names and shapes are those of ``shared``; where the
-                policy changes from round to round, all updates of a round
-                have the same part of them.  Of a client of lower rank, they
-                are the first rows of A and columns of B.
-            samples: what the client trained on.
+            update: the client's parameters, with names and shapes as in
+                ``shared``.  Where the policy changes from round to round,
+                all updates of a round have the same subset of the names.  A
+                client of lower rank sends the first rows of A and columns
+                of B.
+            samples: how many samples the client has trained on.
 
         """
 
@@ -73,22 +82,30 @@ class Aggregator(abc.ABC):
 
     @abc.abstractmethod
     def reset(self) -> None:
-        """Forget what ``add`` has taken in: the round is repeated."""
+        """Forget the updates of the round, which is going to be repeated."""
 
     def state(self) -> dict[str, Tensors]:
-        """What outlives a round, by kind: a resumed run goes on from it.
+        """The state that a resumed run continues from, by kind.
 
-        An aggregator with momentum, say, adds its own to this.
+        A subclass with state of its own, such as momentum, adds that state
+        to the dictionary.
         """
         return {"shared": self.shared, "base": self.delta.state()}
 
     def restore(self, state: Mapping[str, Tensors]) -> None:
-        """Go on from what ``state`` returned."""
+        """Continue from a state that ``state`` has returned."""
         self.shared = dict(state.get("shared", {}))
         self.delta.restore(state.get("base", {}))
 
     def save_model(self, path: str, cur_round: int = -1) -> None:
-        """Write the global parameters (``federate.save_to``)."""
+        """Write the global parameters to the file of ``federate.save_to``.
+
+        Args:
+            path: the file to write.
+            cur_round: the round that the parameters belong to, as
+                FederatedScope counts.
+
+        """
         buffer = io.BytesIO()
         torch.save({"cur_round": cur_round, "model": self.shared}, buffer)
         write_file(Path(path), buffer.getvalue())

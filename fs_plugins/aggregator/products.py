@@ -1,8 +1,8 @@
-"""Aggregators that look at what matters of a layer: the product B A.
+"""Aggregators that work on the product B A of a layer's two factors.
 
-The average of products is not the product of averages.  FLoRA, FedEx-LoRA
-and FlexLoRA each get the former right, in their own ways; HetLoRA weighs
-clients by it.
+The average of the clients' products B A is not the product of their averaged
+factors.  FLoRA, FedEx-LoRA and FlexLoRA each compute the average of the
+products exactly; HetLoRA weighs the clients by the norm of their products.
 """
 
 from collections.abc import Iterator
@@ -17,10 +17,11 @@ Factors = tuple[torch.Tensor, torch.Tensor]  # A: k x in, B: out x k
 
 
 class _Products(WeightedAverage):
-    """Has the factors of all clients at the end of a round.
+    """Keeps the factors of all clients until the end of a round.
 
-    So memory grows with the clients of a round, by one payload each.  What
-    else is shared, a head say, is averaged.
+    Memory therefore grows with the number of clients in a round, by one
+    payload each.  Shared parameters that are no factors, such as a head's,
+    are averaged.
     """
 
     needs_pairs = True
@@ -28,35 +29,38 @@ class _Products(WeightedAverage):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._factors: dict[str, list[Factors]] = {}
-        self._of_clients: list[float] = []  # what each weighs
+        self._client_weights: list[float] = []  # in the order of ``add``
 
     def add(self, update: Tensors, samples: int) -> None:
-        """Put the factors aside; add the rest to the sum."""
+        """Keep the factors; add the other parameters to the sum."""
         rest = dict(update)
         for layer, (a, b) in self.pairs.items():
-            own = (rest.pop(a), rest.pop(b))
-            self._factors.setdefault(layer, []).append(own)
-        self._of_clients.append(1 if self.ignore_weight else samples)
+            factors = (rest.pop(a), rest.pop(b))
+            self._factors.setdefault(layer, []).append(factors)
+        self._client_weights.append(1 if self.ignore_weight else samples)
         super().add(rest, samples)
 
     def reset(self) -> None:
         """Forget the round's updates."""
         super().reset()
         self._factors = {}
-        self._of_clients = []
+        self._client_weights = []
 
     def _layers(self) -> Iterator[tuple[str, list[Factors]]]:
-        """One layer after the other, in float64."""
+        """Each layer with its clients' factors, converted to float64."""
         for layer, factors in self._factors.items():
             yield layer, [(a.double(), b.double()) for a, b in factors]
 
     def _weighted(self) -> list[float]:
         """The clients' weights, which sum to 1."""
-        total = sum(self._of_clients)
-        return [weight / total for weight in self._of_clients]
+        total = sum(self._client_weights)
+        return [weight / total for weight in self._client_weights]
 
     def _stacked(self, factors: list[Factors]) -> Factors:
-        """[w_1 B_1, ...] and [A_1; ...]: their product is mean(B A)."""
+        """The factors of the weighted mean of the products B A.
+
+        They are A = [A_1; A_2; ...] and B = [w_1 B_1, w_2 B_2, ...].
+        """
         weights = self._weighted()
         a = torch.cat([a for a, _ in factors], dim=0)
         b = torch.cat(
@@ -65,6 +69,7 @@ class _Products(WeightedAverage):
         return a, b
 
     def _add_to_base(self, changes: dict[str, Factors]) -> None:
+        """Add the products of factors (A, B), by layer, to the base model."""
         if not changes:
             return
         dtype = {
@@ -81,7 +86,7 @@ class _Products(WeightedAverage):
 class FLoRA(_Products):
     """Stack the clients' factors, add their product to the base, start afresh.
 
-    W = W + s sum_i w_i B_i A_i.
+    W = W + s sum_i w_i B_i A_i, where s is LoRA's scale.
 
     (Wang et al., NeurIPS 2024 (arXiv 2409.05976))
     """
@@ -91,9 +96,12 @@ class FLoRA(_Products):
     reinitializes = True
 
     def finish(self) -> None:
-        """The base model changes by mean(B A)."""
+        """Add the weighted mean of B A to the base model."""
         self._add_to_base(
-            {layer: self._stacked(own) for layer, own in self._layers()}
+            {
+                layer: self._stacked(factors)
+                for layer, factors in self._layers()
+            }
         )
         super().finish()
 
@@ -101,9 +109,9 @@ class FLoRA(_Products):
 class FedEx(_Products):
     """Average A and B; add to the base what the averages' product lacks.
 
-    W = W + s (mean(B A) - mean(B) mean(A)).  With n clients this has rank
-    (n - 1) r: it is the sum over all but the last of
-    w_i (B_i - mean(B)) (A_i - A_n).
+    W = W + s (mean(B A) - mean(B) mean(A)), where s is LoRA's scale.  With n
+    clients the difference has rank (n - 1) r at most, as it equals the sum
+    of w_i (B_i - mean(B)) (A_i - A_n) over all clients i but the last.
 
     (Singhal et al., ACL 2025 (arXiv 2410.09432))
     """
@@ -112,7 +120,7 @@ class FedEx(_Products):
     changes_base = True
 
     def finish(self) -> None:
-        """The base model changes by the remainder."""
+        """Average the factors and add the difference to the base model."""
         changes: dict[str, Factors] = {}
         weights = self._weighted()
         for layer, factors in self._layers():
@@ -120,7 +128,7 @@ class FedEx(_Products):
                 torch.stack(
                     [w * f[i] for w, f in zip(weights, factors, strict=True)]
                 ).sum(dim=0)
-                for i in (0, 1)
+                for i in (0, 1)  # A and B
             ]
             last, _ = factors[-1]
             *others, _ = zip(weights, factors, strict=True)
@@ -140,8 +148,8 @@ class FedEx(_Products):
 class FlexLoRA(_Products):
     """Average the products; hand out their best approximation of each rank.
 
-    mean(B A) = U S V^T;  A = V^T and B = U S, as many of the largest singular
-    values as a client has ranks.
+    mean(B A) = U S V^T;  A = V^T and B = U S.  A client of rank k receives
+    the components of the k largest singular values.
 
     (Bai et al., NeurIPS 2024 (arXiv 2402.11505))
     """
@@ -149,7 +157,7 @@ class FlexLoRA(_Products):
     mixes_ranks = True
 
     def finish(self) -> None:
-        """New factors of the mean product."""
+        """Compute new factors from the mean product."""
         for layer, factors in self._layers():
             name_a, name_b = self.pairs[layer]
             old = self.shared[name_a]
@@ -162,32 +170,42 @@ class FlexLoRA(_Products):
 def _best(
     a: torch.Tensor, b: torch.Tensor, like: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Factors of the best approximation of ``b a``, in ``like``'s rank.
+    """The factors of the best approximation of ``b a`` of a given rank.
 
-    Where the product has a lower rank, the rows of A that B has no use for
-    yet are orthogonal to the others, from the span of ``like``: left at zero
-    they would never learn anything.
+    Where the product has a lower rank, the remaining columns of B are zero,
+    and the remaining rows of A are orthogonal to the others and taken from
+    the span of ``like``.  If those rows were zero as well, neither factor
+    would ever have a gradient.
+
+    Args:
+        a: the stacked A, of shape (n r, in).
+        b: the stacked B, of shape (out, n r).
+        like: the A before, of shape (rank, in).
+
+    Returns:
+        A of shape (rank, in) and B of shape (out, rank).
+
     """
     rank = like.shape[0]
     q_b, r_b = torch.linalg.qr(b)
     q_a, r_a = torch.linalg.qr(a.T)
     u, s, vt = torch.linalg.svd(r_b @ r_a.T, full_matrices=False)
-    found = int((s > s.max() * 1e-12).sum()) if s.any() else 0
-    found = min(found, rank)
-    rows = (vt @ q_a.T)[:found]
-    columns = (q_b @ (u * s))[:, :found]
-    spare = torch.linalg.qr(torch.cat([rows, like]).T).Q.T[found:rank]
+    product_rank = int((s > s.max() * 1e-12).sum()) if s.any() else 0
+    used = min(product_rank, rank)
+    rows = (vt @ q_a.T)[:used]
+    columns = (q_b @ (u * s))[:, :used]
+    spare = torch.linalg.qr(torch.cat([rows, like]).T).Q.T[used:rank]
     return (
         torch.cat([rows, spare]),
-        torch.cat([columns, b.new_zeros(len(b), rank - found)], dim=1),
+        torch.cat([columns, b.new_zeros(len(b), rank - used)], dim=1),
     )
 
 
 class HetLoRA(WeightedAverage):
     """Pad with zeros to the highest rank, average, truncate to each rank.
 
-    A layer's clients are weighed by the norm of its B A.  The clients do not
-    prune their own ranks, as they may in the paper.
+    In each layer, a client's weight is the Frobenius norm of its product
+    B A.  Unlike in the paper, clients do not prune their own ranks.
 
     (Cho et al., EMNLP 2024 (arXiv 2401.06432))
     """
@@ -205,6 +223,7 @@ class HetLoRA(WeightedAverage):
         super().add(rest, samples)
 
     def _mean(self, name: str, old: torch.Tensor) -> torch.Tensor:
+        """The mean over all clients, with lower ranks padded with zeros."""
         weight = self._weights[name].total()
         return self._sum[name] / weight if weight else old
 

@@ -1,6 +1,6 @@
-"""The aggregators by name: one row each, and users' own.
+"""The registry of aggregators: the built-in ones and those of plugins.
 
-FederatedScope has no registry for aggregators; this is ours.
+FederatedScope has no registry for aggregators, so the plugins have their own.
 """
 
 import importlib
@@ -14,13 +14,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Described:
-    """What ``fedsa methods`` says of an aggregator.
+    """The description of an aggregator that ``fedsa methods`` prints.
 
     Attributes:
-        rule: how it combines the clients' updates, in a sentence.
-        source: where it was published.
-        module: of ``fs_plugins.aggregator``, where its class is.
-        name: of that class.
+        rule: how the aggregator combines the clients' updates, in a
+            sentence.
+        source: where the rule was published.
+        module: the module of ``fs_plugins.aggregator`` that defines the
+            class; empty for an aggregator that a plugin has registered.
+        name: the name of the class in that module.
 
     """
 
@@ -92,9 +94,10 @@ _BUILT_IN = {
 
 
 class Aggregators(MutableMapping[str, "type[Aggregator]"]):
-    """The classes by name; a built-in one is imported when it is asked for.
+    """The aggregators' classes by name.
 
-    So the names and the rules can be listed without importing torch.
+    A built-in class is imported when it is looked up, so that the names and
+    the rules can be listed without importing torch.
     """
 
     def __init__(self) -> None:
@@ -118,20 +121,26 @@ class Aggregators(MutableMapping[str, "type[Aggregator]"]):
         return len(self._classes)
 
     def describe(self, name: str) -> Described:
-        """The rule of an aggregator, and where it was published."""
-        found = self._classes[name]
+        """The description of the aggregator that has a name.
+
+        The rule of a plugin's aggregator is the first paragraph of the
+        docstring of its class.
+        """
+        aggregator = self._classes[name]
         row = _BUILT_IN.get(name)
-        if row is not None and (found is None or found is _class_of(row)):
+        if row is not None and (
+            aggregator is None or aggregator is _class_of(row)
+        ):
             return row
-        text = (found.__doc__ or "").strip()
+        text = (aggregator.__doc__ or "").strip()
         rule = " ".join(text.split("\n\n")[0].split())
-        return Described(rule, getattr(found, "source", ""))
+        return Described(rule, getattr(aggregator, "source", ""))
 
 
 def _class_of(row: Described) -> "type[Aggregator]":
     module = importlib.import_module(f"fs_plugins.aggregator.{row.module}")
-    found: type[Aggregator] = getattr(module, row.name)
-    return found
+    aggregator: type[Aggregator] = getattr(module, row.name)
+    return aggregator
 
 
 AGGREGATORS = Aggregators()
@@ -141,8 +150,8 @@ def register_aggregator(name: str, aggregator: "type[Aggregator]") -> None:
     """Make an aggregator available as ``fedsa.aggregator: <name>``.
 
     Args:
-        name: what the YAML file says.
-        aggregator: its class.
+        name: the value of ``fedsa.aggregator`` in a YAML file.
+        aggregator: the class, a subclass of ``Aggregator``.
 
     """
     AGGREGATORS[name] = aggregator

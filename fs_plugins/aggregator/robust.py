@@ -1,7 +1,7 @@
-"""Aggregators that a few bad clients cannot carry away.
+"""Aggregators that are robust against a few bad clients.
 
-Each number is decided apart, so they need all updates of a round at once:
-memory grows with the clients of a round, by one payload each.
+Each coordinate is aggregated by itself, over all updates of a round at once:
+memory grows with the number of clients in a round, by one payload each.
 """
 
 from typing import Any
@@ -15,8 +15,8 @@ from fs_plugins.wire import Tensors
 class TrimmedMean(Aggregator):
     """The mean of each coordinate without its extremes.
 
-    Of n values the ``trim * n`` (rounded down) largest and as many smallest
-    are left out.
+    Of n values, the ``trim * n`` (rounded down) largest and as many of the
+    smallest are left out.
 
     (Yin et al., ICML 2018, definition 2)
     """
@@ -26,11 +26,11 @@ class TrimmedMean(Aggregator):
         self._updates: list[Tensors] = []
 
     def add(self, update: Tensors, samples: int) -> None:
-        """Put the update aside; what a client weighs does not matter."""
+        """Keep the update; the number of samples does not matter."""
         self._updates.append(update)
 
     def finish(self) -> None:
-        """Decide coordinate by coordinate; no update, no change."""
+        """Aggregate each coordinate; without updates, nothing changes."""
         for name in self._updates[0] if self._updates else ():
             values = torch.stack([u[name].double() for u in self._updates])
             ordered = values.sort(dim=0).values
@@ -43,7 +43,12 @@ class TrimmedMean(Aggregator):
         self._updates = []
 
     def _middle(self, ordered: torch.Tensor) -> torch.Tensor:
-        """Of values in order, clients first."""
+        """The mean of the values in the middle.
+
+        Args:
+            ordered: the clients' values, sorted along the first dimension.
+
+        """
         clients = len(ordered)
         cut = int(self.options["trim"] * clients)
         return ordered[cut : clients - cut].mean(dim=0)

@@ -1,4 +1,4 @@
-"""A server that takes steps: the clients' average is where it should go."""
+"""Optimizers at the server: a step towards the average of the clients."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +20,7 @@ class FedAvgM(WeightedAverage):
         self._moments: dict[str, dict[str, torch.Tensor]] = {"momentum": {}}
 
     def finish(self) -> None:
-        """Average, then step towards it; no update, no change."""
+        """Take a step to the average; without updates, nothing changes."""
         old = dict(self.shared)
         averaged = list(self._sum)
         super().finish()
@@ -30,6 +30,7 @@ class FedAvgM(WeightedAverage):
             self.shared[name] = (start + change).to(old[name].dtype)
 
     def _step(self, name: str, delta: torch.Tensor) -> torch.Tensor:
+        """The change of a parameter whose average differs by ``delta``."""
         before = self._moment("momentum", name, delta, 0.0)
         momentum = self.options["momentum"] * before + delta
         self._moments["momentum"][name] = momentum
@@ -38,16 +39,24 @@ class FedAvgM(WeightedAverage):
     def _moment(
         self, kind: str, name: str, like: torch.Tensor, start: float
     ) -> torch.Tensor:
-        """In float64; at first ``start`` everywhere."""
-        found = self._moments[kind].get(name)
-        return torch.full_like(like, start) if found is None else found
+        """A parameter's moment of the last round, in float64.
+
+        Args:
+            kind: a key of ``_moments``.
+            name: the name of the parameter.
+            like: a tensor of the parameter's shape, in float64.
+            start: the value of all elements before the first step.
+
+        """
+        moment = self._moments[kind].get(name)
+        return torch.full_like(like, start) if moment is None else moment
 
     def state(self) -> dict[str, Tensors]:
-        """The global parameters, and the moments of the steps."""
+        """The state of ``Aggregator.state``, and the optimizer's moments."""
         return {**super().state(), **self._moments}
 
     def restore(self, state: Mapping[str, Tensors]) -> None:
-        """Go on from what ``state`` returned."""
+        """Continue from a state that ``state`` has returned."""
         super().restore(state)
         for kind in self._moments:
             self._moments[kind] = dict(state.get(kind, {}))
@@ -57,7 +66,8 @@ class FedAdam(FedAvgM):
     """Adam at the server: steps towards the average, in units of their size.
 
     d = average - x;  m = beta1 m + (1 - beta1) d;
-    v = beta2 v + (1 - beta2) d^2, from tau^2;  x = x + lr m / (sqrt(v) + tau).
+    v = beta2 v + (1 - beta2) d^2;  x = x + lr m / (sqrt(v) + tau).
+    At first, m is 0 and v is tau^2.
 
     (Reddi et al., ICLR 2021, algorithm 2)
     """
@@ -67,11 +77,12 @@ class FedAdam(FedAvgM):
         self._moments["variance"] = {}
 
     def _step(self, name: str, delta: torch.Tensor) -> torch.Tensor:
-        own = self.options
+        lr, tau = self.options["lr"], self.options["tau"]
+        beta1, beta2 = self.options["beta1"], self.options["beta2"]
         m = self._moment("momentum", name, delta, 0.0)
-        v = self._moment("variance", name, delta, own["tau"] ** 2)
-        m = own["beta1"] * m + (1 - own["beta1"]) * delta
-        v = own["beta2"] * v + (1 - own["beta2"]) * delta**2
+        v = self._moment("variance", name, delta, tau**2)
+        m = beta1 * m + (1 - beta1) * delta
+        v = beta2 * v + (1 - beta2) * delta**2
         self._moments["momentum"][name] = m
         self._moments["variance"][name] = v
-        return own["lr"] * m / (v.sqrt() + own["tau"])
+        return lr * m / (v.sqrt() + tau)

@@ -1,1 +1,1 @@
-"""What clients have learned, compared: ``fedsa analyze``."""
+"""The comparison of what clients have learned: ``fedsa analyze``."""

@@ -1,7 +1,8 @@
-"""How alike the clients' A are, and how alike their B.
+"""How similar the clients' A are, and how similar their B.
 
-What FedSA-LoRA rests on: learned A are alike, learned B are not, the less so
-the more the clients' data differ.  (Guo et al., arXiv 2410.01463, section 3)
+FedSA-LoRA rests on an asymmetry: the A that clients learn are similar, the B
+are not, and the more the clients' data differ, the less similar the B are.
+(Guo et al., arXiv 2410.01463, section 3)
 """
 
 import statistics
@@ -29,17 +30,18 @@ ANGLES = ("angle A", "angle B")
 
 @dataclass
 class Asymmetry:
-    """One group of clients.
+    """The measured similarities of one group of clients.
 
     Attributes:
-        panel: what is drawn together, the adapter say.
-        name: what it is called there, the split say.
-        clients: how many they are.
+        panel: the panel of the figure that shows the group; it names the
+            adapter.
+        name: the group's name in its panel; it names the split of the data.
+        clients: the number of clients in the group.
         about: what was measured, in words.
-        layers: by layer, the mean over all pairs of clients of the cosine
-            similarity of ``COSINES``, and of the principal angles (degrees)
-            between the subspaces that they span, ``ANGLES``; None where
-            there is no such thing.
+        layers: for each layer, the means over all pairs of clients: the
+            cosine similarities ``COSINES`` and the principal angles
+            ``ANGLES``, in degrees, between the subspaces that A's rows and
+            B's columns span.  A value is None where it is not defined.
 
     """
 
@@ -49,30 +51,36 @@ class Asymmetry:
     about: str
     layers: dict[str, dict[str, float | None]] = field(default_factory=dict)
 
-    def mean(self, what: str) -> float | None:
-        """Over layers."""
-        found = self.values(what)
-        return statistics.fmean(found) if found else None
+    def mean(self, quantity: str) -> float | None:
+        """The mean of a quantity over layers; None if no layer has it."""
+        values = self.values(quantity)
+        return statistics.fmean(values) if values else None
 
-    def values(self, what: str) -> list[float]:
-        """Of the layers that have it: a frozen factor is not compared."""
-        found = [own.get(what) for own in self.layers.values()]
-        return [value for value in found if value is not None]
+    def values(self, quantity: str) -> list[float]:
+        """The values of a quantity in the layers that have it.
+
+        A frozen factor is not compared, and has no values.
+        """
+        values = [layer.get(quantity) for layer in self.layers.values()]
+        return [value for value in values if value is not None]
 
 
 def measure(
     clients: Sequence[Tensors], initial: Tensors, roles: Mapping[str, Role]
 ) -> dict[str, dict[str, float | None]]:
-    """The numbers of each adapted layer.
+    """The similarities of the clients' factors in each adapted layer.
 
-    Works on one layer at a time, so that it takes little more memory than
-    the clients' parameters themselves.
+    The function works on one layer at a time, so that it takes little more
+    memory than the clients' parameters themselves.
 
     Args:
-        clients: the parameters of each, by name.  A client of lower rank has
-            the first rows of A and columns of B.
-        initial: what all of them started from.
-        roles: which parameter is A, and which B.
+        clients: the parameters of each client, by name.  A client of lower
+            rank has the first rows of A and columns of B.
+        initial: the parameters that all clients have started from.
+        roles: the role of each parameter.
+
+    Returns:
+        What ``Asymmetry.layers`` holds.
 
     """
     layers: dict[str, dict[str, float | None]] = {}
@@ -83,23 +91,31 @@ def measure(
             continue
         start = initial[name].double()
         values = torch.stack([_padded(c[name], start) for c in clients])
-        own = layers.setdefault(name_in_base(layer_of(name)), {})
-        own[role.value] = mean_cosine(values)
+        layer = layers.setdefault(name_in_base(layer_of(name)), {})
+        layer[role.value] = mean_cosine(values)
         if role is Role.A:
-            own["A - A_0"] = mean_cosine(values - start)
+            layer["A - A_0"] = mean_cosine(values - start)
         rank = min(min(c[name].shape) for c in clients)
-        own[f"angle {role.value}"] = (
+        layer[f"angle {role.value}"] = (
             mean_angle(_columns(values, role, rank))
-            if start.dim() == 2  # not of VeRA's vectors, nor of kernels
+            if start.dim() == 2  # vectors (VeRA) and kernels span nothing
             else None
         )
     return layers
 
 
 def mean_cosine(values: Tensor) -> float | None:
-    """Of all pairs of rows, flattened; None if fewer than two are not 0.
+    """The mean cosine similarity of all pairs of clients.
 
-    sum_(i != j) x_i x_j = |sum_i x_i|^2 - n for x_i of norm 1.
+    For x_i of norm 1, sum_(i != j) x_i x_j = |sum_i x_i|^2 - n.
+
+    Args:
+        values: one tensor per client, along the first dimension; each is
+            flattened to a vector.
+
+    Returns:
+        The mean; None if fewer than two vectors differ from zero.
+
     """
     rows = values.flatten(1)
     norms = rows.norm(dim=1)
@@ -115,7 +131,11 @@ def mean_angle(bases: Tensor) -> float | None:
     """The mean principal angle of all pairs of subspaces, in degrees.
 
     Args:
-        bases: clients x space x rank; the columns span a client's.
+        bases: a tensor of shape (clients, space, rank); the columns of
+            each matrix span the subspace of a client.
+
+    Returns:
+        The mean; None if fewer than two matrices differ from zero.
 
     """
     bases = bases[bases.flatten(1).norm(dim=1) > 0]
@@ -130,19 +150,28 @@ def mean_angle(bases: Tensor) -> float | None:
 
 
 def _padded(value: Tensor, like: Tensor) -> Tensor:
+    """A factor of lower rank in the shape of ``like``, with zeros."""
     whole = torch.zeros_like(like)
     whole[leading_slices(value.shape)] = value.double()
     return whole
 
 
 def _columns(values: Tensor, role: Role, rank: int) -> Tensor:
-    """A's rows, or B's columns, of the rank that all clients have."""
+    """The rows of A, or the columns of B, as the columns of matrices.
+
+    Args:
+        values: the factors of all clients, stacked.
+        role: ``Role.A`` or ``Role.B``.
+        rank: the lowest rank of all clients; only so many components are
+            compared.
+
+    """
     columns = values.mT if role is Role.A else values
     return columns[..., :rank]
 
 
 def asymmetry_table(groups: Sequence[Asymmetry]) -> Table:
-    """One row a group: means over layers."""
+    """A table of one row per group, with means over layers."""
     columns = (*COSINES, *ANGLES)
     return Table(
         "mean over layers and pairs of clients: cosine similarity of A, of "
@@ -154,7 +183,7 @@ def asymmetry_table(groups: Sequence[Asymmetry]) -> Table:
                 group.panel,
                 group.name,
                 str(group.clients),
-                *(_shown(group.mean(what), what) for what in columns),
+                *(_shown(group.mean(column), column) for column in columns),
                 group.about,
             )
             for group in groups
@@ -162,14 +191,20 @@ def asymmetry_table(groups: Sequence[Asymmetry]) -> Table:
     )
 
 
-def _shown(value: float | None, what: str) -> str:
+def _shown(value: float | None, quantity: str) -> str:
     if value is None:
         return "-"
-    return f"{value:.1f}°" if what in ANGLES else f"{value:.3f}"
+    return f"{value:.1f}°" if quantity in ANGLES else f"{value:.3f}"
 
 
 def plot_asymmetry(groups: Sequence[Asymmetry], files: Sequence[Path]) -> None:
-    """A panel for each adapter: the three cosines, and each layer's."""
+    """Draw the cosine similarities, with one panel per adapter.
+
+    Args:
+        groups: the groups of clients to draw.
+        files: the image files to write; the suffix is the format.
+
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -187,8 +222,9 @@ def plot_asymmetry(groups: Sequence[Asymmetry], files: Sequence[Path]) -> None:
     styles = dict(zip(COSINES, ("#4477aa", "#66ccee", "#ee6677"), strict=True))
     for panel, axes in zip(panels, all_axes.flat, strict=True):
         shown = [group for group in groups if group.panel == panel]
-        for place, what in enumerate(COSINES):
-            _plot_series(axes, shown, what, 0.2 * (place - 1), styles[what])
+        for place, cosine in enumerate(COSINES):
+            shift = 0.2 * (place - 1)
+            _plot_series(axes, shown, cosine, shift, styles[cosine])
         axes.set_xticks(range(len(shown)), [group.name for group in shown])
         axes.set_xlim(-0.5, len(shown) - 0.5)
         axes.set_title(panel)
@@ -203,20 +239,24 @@ def plot_asymmetry(groups: Sequence[Asymmetry], files: Sequence[Path]) -> None:
 
 
 def _plot_series(
-    axes: Any, groups: Sequence[Asymmetry], what: str, shift: float, color: str
+    axes: Any,
+    groups: Sequence[Asymmetry],
+    quantity: str,
+    shift: float,
+    color: str,
 ) -> None:
-    """The mean of each group, and every layer as a faint dot."""
+    """Draw the mean of each group, and every layer as a faint dot."""
     for place, group in enumerate(groups):
-        values = group.values(what)
+        values = group.values(quantity)
         axes.plot(
             [place + shift] * len(values), values, ".", color=color, alpha=0.25
         )
-    means = [(i + shift, g.mean(what)) for i, g in enumerate(groups)]
+    means = [(i + shift, g.mean(quantity)) for i, g in enumerate(groups)]
     points = [(x, y) for x, y in means if y is not None]
     axes.plot(
         [x for x, _ in points],
         [y for _, y in points],
         "o-",
         color=color,
-        label=what.replace("A_0", "$A_0$"),
+        label=quantity.replace("A_0", "$A_0$"),
     )

@@ -1,4 +1,4 @@
-"""What clients have learned, compared: ``fedsa analyze``."""
+"""The command ``fedsa analyze``: train clients and compare their factors."""
 
 import json
 import tempfile
@@ -41,19 +41,25 @@ if TYPE_CHECKING:
     from fs_plugins.worker.client import FedSAClient
 
 
-def alone(
+def analyze_local_training(
     experiment: str,
     overrides: Sequence[str],
     splits: Sequence[str],
     adapters: Sequence[str],
 ) -> list[Asymmetry]:
-    """Clients that train by themselves, by adapter and split.
+    """Compare clients that train without the others.
 
     Args:
         experiment: a YAML file, perhaps with variations.
-        overrides: ``key value`` pairs.
-        splits: variations; none: what the file says.
-        adapters: variations; none: what the file says.
+        overrides: options that replace those of the file, as a flat
+            sequence of keys and values.
+        splits: variations that split the data; if there are none, the data
+            are split as the file says.
+        adapters: variations with the adapter's arguments; if there are
+            none, the adapter is that of the file.
+
+    Returns:
+        One group of clients for each adapter and split.
 
     Raises:
         UserError: the input is wrong.
@@ -65,12 +71,12 @@ def alone(
             parts = [experiment, split, adapter]
             name = "+".join(part for part in parts if part)
             with tempfile.TemporaryDirectory() as folder:
-                groups.append(_alone(name, overrides, split, folder))
+                groups.append(_train_locally(name, overrides, split, folder))
             print(f"{name}: {len(groups[-1].layers)} layers", flush=True)
     return groups
 
 
-def _alone(
+def _train_locally(
     experiment: str, overrides: Sequence[str], split: str, folder: str
 ) -> Asymmetry:
     pairs = [*overrides, "federate.method", "local", "outdir", folder]
@@ -91,18 +97,19 @@ def _alone(
     )
 
 
-def of_run(folder: Path) -> Asymmetry:
-    """A run's clients, after local training and before it is aggregated.
+def analyze_run(folder: Path) -> Asymmetry:
+    """Compare a run's clients after local training, before aggregation.
 
-    It is the round after the newest checkpoint; of a finished run, the last.
+    The clients train for the round after the newest checkpoint, which is the
+    last round of a finished run.
 
     Raises:
-        UserError: the folder holds no such thing.
+        UserError: the folder holds no checkpoint of clients' own parameters.
 
     """
     files = RunFolder(folder)
-    cfg, found = files.load_asked(), files.checkpoints()
-    if not found or not is_ours(cfg):
+    cfg, checkpoints = files.load_asked(), files.checkpoints()
+    if not checkpoints or not is_ours(cfg):
         raise UserError(
             f"{folder} has no checkpoint of clients' own parameters; run it "
             "with a method of ours and fedsa.checkpoint.every at least 1"
@@ -111,8 +118,10 @@ def of_run(folder: Path) -> Asymmetry:
         cfg.outdir, cfg.wandb.use = scratch, False
         cfg.fedsa.state.folder = ""
         runner = build_runner(cfg)
-        Checkpoints(runner, Recorder(cfg, {})).restore_parameters(found[-1])
-        rnd = found[-1].round + 1
+        Checkpoints(runner, Recorder(cfg, {})).restore_parameters(
+            checkpoints[-1]
+        )
+        rnd = checkpoints[-1].round + 1
         server = runner.server
         assert is_our_server(server)  # as the configuration says
         known = server.parameters.delta.rounds
@@ -139,12 +148,15 @@ def of_run(folder: Path) -> Asymmetry:
 def _trained(
     client: "FedSAClient", rnd: int, payload: bytes
 ) -> dict[str, Any]:
-    """A client's parameters after a round.
+    """A client's parameters after it has trained for a round.
 
     Args:
-        client: of a runner.
-        rnd: the round.
-        payload: the global parameters that it begins with.
+        client: the client, which belongs to a runner.
+        rnd: the round, counted from 1.
+        payload: the global parameters that the client begins with.
+
+    Raises:
+        UserError: the training has diverged.
 
     """
     answer = client.train_with(GlobalParameters(payload), rnd)
@@ -157,6 +169,7 @@ def _trained(
 
 
 def _layers(runner: Runner, clients: Sequence[Tensors]) -> Any:
+    """The similarities of the clients' factors, by layer."""
     if len(clients) < 2:
         raise UserError("federate.client_num: one client has no other like it")
     parameters = parameters_in(runner.server)
@@ -168,17 +181,21 @@ def _layers(runner: Runner, clients: Sequence[Tensors]) -> Any:
 
 
 def write(groups: Sequence[Asymmetry], out: Path) -> None:
-    """Print the table; write it, the numbers and the figure.
+    """Print the table, and write the table, the numbers and the figure.
+
+    Args:
+        groups: the groups of clients, one per row of the table.
+        out: the folder for the files; it is created if it does not exist.
 
     Raises:
-        UserError: the folder can't be made.
+        UserError: the folder cannot be created.
 
     """
     make_folder(out)
     table = asymmetry_table(groups)
     content = [
         asdict(group)
-        | {"mean": {what: group.mean(what) for what in (*COSINES, *ANGLES)}}
+        | {"mean": {name: group.mean(name) for name in (*COSINES, *ANGLES)}}
         for group in groups
     ]
     text = json.dumps(content, indent=1) + "\n"

@@ -1,1 +1,1 @@
-"""A frozen base model with its PEFT adapter."""
+"""Models: a frozen base model, a PEFT adapter on it, and its files."""

@@ -17,30 +17,33 @@ from fs_plugins.model.pretrained import Base
 from fs_plugins.policy import PRIVATE_ADAPTER, is_embedding
 from fs_plugins.terms import CAUSAL
 
-# What PEFT itself adds to modules_to_save.
+# The heads that PEFT itself adds to modules_to_save.
 _KNOWN_HEADS = ("classifier", "score")
 
 
 def put_adapter(base: Base, model_config: Model) -> Any:
-    """The PEFT model of ``llm.adapter.args``.
+    """Put the adapter of ``llm.adapter.args`` on a base model.
 
-    The head is trained in full and saved with the adapter, whatever the
-    model calls it.
+    The head is trained in full and saved with the adapter, whatever its name
+    in the model.
 
     Args:
         base: the pretrained model.
         model_config: the configuration's section ``model``.
 
+    Returns:
+        The PEFT model.
+
     Raises:
-        UserError: PEFT has no such method or argument, or refuses it.
+        UserError: PEFT has no such method or argument, or refuses one.
 
     """
     config_class, kwargs = resolve(model_config.adapter.args[0])
     model = base.model
-    head = [each for each in base.head if each not in _KNOWN_HEADS]
+    head = [name for name in base.head if name not in _KNOWN_HEADS]
     if head:
-        asked = kwargs.get("modules_to_save") or []
-        kwargs["modules_to_save"] = [*asked, *head]
+        saved = kwargs.get("modules_to_save") or []
+        kwargs["modules_to_save"] = [*saved, *head]
     is_causal = model_config.task == CAUSAL
     task = peft.TaskType.CAUSAL_LM if is_causal else peft.TaskType.SEQ_CLS
     is_of_transformers = hasattr(model, "config")
@@ -53,16 +56,17 @@ def put_adapter(base: Base, model_config: Model) -> Any:
     modules = [name for name, _ in model.named_modules()]
     linear = ", ".join(_linear(model))
 
-    def config() -> Any:  # PEFT adds to a list that it is given
-        # PEFT's own classes for tasks are for models of transformers
+    def config() -> Any:
+        # A copy, as PEFT adds to the lists in its arguments.  The classes
+        # that PEFT has for tasks are for models of transformers only.
         kind = task if is_of_transformers else None
         return config_class(task_type=kind, **copy.deepcopy(kwargs))
 
     try:
         with warnings.catch_warnings():
-            # of one library about another
+            # warnings of one library about another
             warnings.simplefilter("ignore", FutureWarning)
-            # of GPT-2's Conv1D, which PEFT then treats as it should
+            # PEFT warns of GPT-2's Conv1D, and then sets the argument itself
             warnings.filterwarnings("ignore", "fan_in_fan_out")
             adapted: Any = peft.get_peft_model(model, config())
         check_matches(modules, kwargs, adapted)
@@ -72,7 +76,8 @@ def put_adapter(base: Base, model_config: Model) -> Any:
     except (UserError, torch.cuda.OutOfMemoryError):
         raise
     except Exception as error:
-        # Of whatever class: its configurations and layers check little.
+        # PEFT checks few arguments itself, so that any class of exception
+        # may come from its layers.
         reason = first_line(error).split(". ")[0]
         if not isinstance(error, (ValueError, TypeError)):
             reason = f"{type(error).__name__}: {reason}"
@@ -88,16 +93,27 @@ def put_adapter(base: Base, model_config: Model) -> Any:
 
 
 def _put_private(adapted: Any, config: Any, head: list[str]) -> None:
-    """A second adapter on the same layers, without a head of its own.
+    """Add a second adapter on the same layers, without a head of its own.
 
-    PEFT keeps off the layers of a head that is saved; here none is.
+    PEFT puts no adapter on the layers of a head that it saves.  The second
+    adapter saves no head, so that the head's layers are excluded by name.
+
+    Args:
+        adapted: the PEFT model.
+        config: the configuration of the second adapter; it is modified.
+        head: the names of the head's modules.
+
+    Raises:
+        UserError: the adapter is on embeddings.
+
     """
     if head:
         config.exclude_modules = _not_in(config, head)
     config.modules_to_save = None
-    # not the method of a classifier's class, which adds a head
+    # PeftModelForSequenceClassification.add_adapter would add a head
     peft.PeftModel.add_adapter(adapted, PRIVATE_ADAPTER, config)
-    # both at once; the head's wrapper knows one adapter only
+    # Activate both on the base model: the wrapper of the head knows only
+    # one adapter.
     adapted.base_model.set_adapter(["default", PRIVATE_ADAPTER])
     if any(map(is_embedding, adapted.modules())):
         raise UserError(
@@ -107,34 +123,37 @@ def _put_private(adapted: Any, config: Any, head: list[str]) -> None:
 
 
 def _not_in(config: Any, modules: list[str]) -> str:
-    """What an adapter leaves out, as a pattern: these modules, too.
+    """A pattern for ``exclude_modules`` that also excludes some modules.
 
     Args:
-        config: of LoRA.
-        modules: names.
+        config: the configuration of LoRA.
+        modules: the names of the modules to exclude beside those that the
+            configuration excludes.
 
     """
-    asked = config.exclude_modules or []
-    names = [asked] if isinstance(asked, str) else map(_as_suffix, asked)
-    inside = (rf"{re.escape(each)}(\..*)?" for each in modules)
-    return "|".join(f"({each})" for each in (*names, *inside))
+    excluded = config.exclude_modules or []
+    patterns = (
+        [excluded] if isinstance(excluded, str) else map(_as_suffix, excluded)
+    )
+    inside = (rf"{re.escape(name)}(\..*)?" for name in modules)
+    return "|".join(f"({pattern})" for pattern in (*patterns, *inside))
 
 
 def _as_suffix(name: str) -> str:
-    """A name in a list of PEFT's is the end of a module's name."""
+    """The pattern of a name in a list, which PEFT takes for a name's end."""
     return rf"(.*\.)?{re.escape(name)}"
 
 
 def _check_not_tied(adapted: Any) -> None:
-    """Refuse two parameters on the same memory.
+    """Refuse two trainable parameters on the same memory.
 
-    Of a head that is tied to the embeddings, PEFT's ``ensure_weight_tying``
-    makes A the embeddings' B and B their A: what one of them shares, the
-    other would keep.
+    Where a head is tied to the embeddings, PEFT's ``ensure_weight_tying``
+    makes the head's A the embeddings' B, and the head's B their A.  A policy
+    that shares A and keeps B could then not be followed.
     """
-    found: set[int] = set()
+    addresses: set[int] = set()
     for name, parameter in adapted.named_parameters():
-        if parameter.requires_grad and parameter.data_ptr() in found:
+        if parameter.requires_grad and parameter.data_ptr() in addresses:
             raise UserError(
                 f"{KEY}: ensure_weight_tying: {name!r} would be another "
                 "layer's B or A transposed, and could not be shared or kept "
@@ -142,11 +161,11 @@ def _check_not_tied(adapted: Any) -> None:
                 "modules_to_save in place of target_modules"
             )
         if parameter.requires_grad:
-            found.add(parameter.data_ptr())
+            addresses.add(parameter.data_ptr())
 
 
 def _linear(model: nn.Module) -> list[str]:
-    """The last part of the names of linear layers: what can be targeted."""
+    """The names of linear layers that ``target_modules`` may hold, sorted."""
     return sorted(
         {
             name.rpartition(".")[2]

@@ -1,4 +1,4 @@
-"""The arguments of the adapter: which are covered, which refused and why."""
+"""The adapter's arguments: which are supported, which refused, and why."""
 
 import dataclasses
 import re
@@ -12,11 +12,11 @@ from fs_plugins.host.configuration import Config
 from fs_plugins.policy import canonical, check_peft_method
 
 KEY = "llm.adapter.args"
-# What LoRA can start from without looking at data.  EVA, CorDA, LoRA-GA and
+# The initializations of LoRA that need no data.  EVA, CorDA, LoRA-GA and
 # LoftQ need a pass of their own before the first round.
 _STARTS = ("gaussian", "orthogonal", "olora", "pissa")
-# Arguments of PEFT's LoraConfig and VeraConfig that go with every method, and
-# where they do not, the method, the aggregator or fedsa.ranks says so.
+# The supported arguments of PEFT's LoraConfig and VeraConfig.  A method, an
+# aggregator or fedsa.ranks that does not go with one of them refuses it.
 COVERED = (
     "r",
     "target_modules",
@@ -54,7 +54,7 @@ _DATA = (
 )
 _LOOP = "it needs a training loop of its own; leave it out"
 _BUILD = "it changes how layers are built, which is not covered; leave it out"
-# The others: argument -> why any value but PEFT's own is refused.
+# Why other arguments may have no value but PEFT's default.
 REFUSED: Mapping[str, str] = {
     "auto_mapping": _BY_ITSELF,
     "peft_version": _BY_ITSELF,
@@ -95,7 +95,7 @@ def check_arguments(cfg: Config) -> None:
         cfg: the whole configuration of a run.
 
     Raises:
-        UserError: says which argument, and what to do.
+        UserError: an argument is unknown, unsupported or has a wrong value.
 
     """
     entries = list(cfg.llm.adapter.args)
@@ -120,7 +120,8 @@ def resolve(args: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         args: the entry of ``llm.adapter.args``.
 
     Raises:
-        UserError: PEFT has no such method or argument, or it is refused.
+        UserError: PEFT has no such method or argument, or an argument is
+            refused.
 
     """
     method, kwargs = canonical(args)
@@ -159,7 +160,7 @@ def resolve(args: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
 
 
 def _check_number(name: str, value: Any) -> None:
-    """A rank or an alpha, or a pattern of them."""
+    """Refuse a rank or an alpha, or a pattern of them, that is no number."""
     values = [value]
     if name.endswith("_pattern"):
         if not isinstance(value, Mapping):
@@ -168,15 +169,16 @@ def _check_number(name: str, value: Any) -> None:
             )
         values = list(value.values())
     is_rank = name.startswith("r")
-    for each in values:
-        number = isinstance(each, int if is_rank else (int, float))
-        if not number or isinstance(each, bool) or (is_rank and each < 1):
-            what = "whole number of at least 1" if is_rank else "number"
-            raise UserError(f"{KEY}: {name}: {each!r} is not a {what}")
+    for number in values:
+        is_number = isinstance(number, int if is_rank else (int, float))
+        is_number = is_number and not isinstance(number, bool)
+        if not is_number or (is_rank and number < 1):
+            kind = "whole number of at least 1" if is_rank else "number"
+            raise UserError(f"{KEY}: {name}: {number!r} is not a {kind}")
 
 
 def _default(field: Any) -> Any:
-    """What PEFT takes if an argument is not given."""
+    """The default value of a field of PEFT's configuration."""
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     return field.default
@@ -185,7 +187,7 @@ def _default(field: Any) -> Any:
 def check_matches(
     modules: Iterable[str], given: Mapping[str, Any], adapted: Any
 ) -> None:
-    """Refuse names that match nothing, which PEFT passes over in silence.
+    """Refuse names that match nothing, which PEFT ignores silently.
 
     Args:
         modules: the names of the base model's modules, before the adapter.
@@ -193,14 +195,14 @@ def check_matches(
         adapted: the PEFT model.
 
     Raises:
-        UserError: says which argument, and which name in it.
+        UserError: a name in an argument matches nothing in the model.
 
     """
     modules = list(modules)
     config = adapted.peft_config["default"]
     tuner = adapted.base_model
     parameters = list(getattr(tuner, "targeted_parameter_names", []))
-    # Methods that adapt no layers, as prompts do, have no such names.
+    # PEFT methods that adapt no layers, such as prompt tuning, have no names.
     layers = [*getattr(tuner, "targeted_module_names", []), *parameters]
     layers += [name.rpartition(".")[0] for name in parameters]
 
@@ -214,10 +216,10 @@ def check_matches(
         return any(str(index) in name.split(".") for name in layers)
 
     def is_parameter(name: str) -> bool:
-        return any(f".{each}".endswith(f".{name}") for each in parameters)
+        return any(f".{known}".endswith(f".{name}") for known in parameters)
 
-    # PEFT renames the layers of some mixtures of experts: what it then has
-    # is what counts.
+    # PEFT renames the layers of some mixtures of experts in its own
+    # configuration, whose target modules are therefore compared.
     targets = getattr(config, "target_modules", None)
     for argument, names, is_there in (
         ("target_modules", () if isinstance(targets, str) else targets, None),

@@ -22,20 +22,24 @@ from fs_plugins.scope import current_scope
 
 
 class AdapterModel(nn.Module):
-    """A PEFT model whose ``state_dict`` holds what is trained, only.
+    """A PEFT model whose ``state_dict`` holds the trained parameters only.
 
-    The host broadcasts, aggregates and saves ``state_dict()``; the frozen
-    base model must not be part of it.
+    FederatedScope broadcasts, aggregates and saves ``state_dict()``, of which
+    the frozen base model must not be a part.
 
     Args:
         model: the PEFT model.
+
+    Attributes:
+        model: the PEFT model.
+        initial: copies of the trainable parameters at the start, by name.
 
     """
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
-        # What a second model of the same configuration starts from.
+        # A second model of the same configuration starts from these values.
         self.initial = {k: v.clone() for k, v in self.state_dict().items()}
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -47,9 +51,11 @@ class AdapterModel(nn.Module):
         return self.model.generate(*args, **kwargs)
 
     def half(self) -> "AdapterModel":
-        """Unchanged: the host would cast the trained parameters, too.
+        """Return the model unchanged.
 
-        With ``train.is_enable_half`` the trainer computes in bfloat16.
+        FederatedScope calls ``half`` with ``train.is_enable_half`` and would
+        also cast the trained parameters.  The trainer computes in bfloat16
+        instead.
         """
         return self
 
@@ -66,16 +72,23 @@ class AdapterModel(nn.Module):
     def load_state_dict(  # type: ignore[override]
         self, state_dict: Any, strict: bool = False
     ) -> Any:
-        """Load the given parameters; the others stay as they are."""
+        """Load some parameters; the others stay as they are.
+
+        Args:
+            state_dict: values of parameters, by their names in the PEFT
+                model.
+            strict: not used; parameters may always be missing.
+
+        """
         return self.model.load_state_dict(state_dict, strict=False)
 
 
 class GivenModel(AdapterModel):
-    """A model of the user's own, which may return no more than logits.
+    """A model that the user's code provides, and which may return logits only.
 
     Args:
         model: the PEFT model.
-        task: one of ``TASKS``.
+        task: one of ``TASKS``, which decides the loss.
 
     """
 
@@ -84,21 +97,25 @@ class GivenModel(AdapterModel):
         self.task = task
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The model's forward, with the inputs that it takes, and a loss."""
+        """The model's outputs and a loss, from the inputs that it accepts."""
         inner = self.model.get_base_model()
         output = self.model(*args, **accepted(inner, kwargs))
         return with_loss(output, kwargs.get("labels"), self.task)
 
 
 def build(model_config: Model) -> AdapterModel:
-    """The model of ``model.type: <hub name or folder>@huggingface_llm``.
+    """Build the model of ``model.type: <hub name or folder>@huggingface_llm``.
 
     The adapter and the head are drawn from the run's seed alone, so that
-    every participant and every method starts from the same ones.  All models
-    of a run that have the same configuration share one frozen base model.
+    every participant and every method starts from the same values.  All
+    models of a run that have the same configuration share one frozen base
+    model.
+
+    Args:
+        model_config: the configuration's section ``model``.
 
     Raises:
-        UserError: the model cannot be loaded, or the adapter not be put on.
+        UserError: the model cannot be loaded, or the adapter does not fit.
 
     """
     key = repr((model_config.type, model_config.task, model_config.num_labels))
@@ -113,28 +130,29 @@ def build(model_config: Model) -> AdapterModel:
 
 
 def _first(model_config: Any) -> AdapterModel:
-    """The model of the checkpoint, or the one that was handed to the run."""
-    own = given_model(model_config.type.rpartition("@")[0])
-    if own is None:
+    """The first model of a run: of a checkpoint, or one that code provides."""
+    provided = given_model(model_config.type.rpartition("@")[0])
+    if provided is None:
         base = load_base(model_config)
         if base.caveat:
             note(base.caveat)
         return AdapterModel(put_adapter(base, model_config))
-    if is_adapted(own):
+    if is_adapted(provided):
         if model_config.adapter.private:
             raise UserError(
                 "model: a method with a private adapter puts both adapters "
                 "on the model itself; hand over the base model"
             )
-        return GivenModel(own, model_config.task)
-    base = base_of(own, model_config)
+        return GivenModel(provided, model_config.task)
+    base = base_of(provided, model_config)
     return GivenModel(put_adapter(base, model_config), model_config.task)
 
 
 def free_base(model: Any) -> None:
-    """Give the memory of a model's frozen weights back.
+    """Free the memory of a model's frozen weights.
 
-    Neither the model nor any other on the same base is of use after this.
+    Afterwards, neither the model nor any other model on the same base can be
+    used.
     """
     for parameter in model.parameters():
         if not parameter.requires_grad:
@@ -142,10 +160,12 @@ def free_base(model: Any) -> None:
 
 
 def _twin(first: AdapterModel) -> AdapterModel:
-    """A model with adapter parameters of its own, on the same base.
+    """A model on the base of ``first``, with adapter parameters of its own.
 
-    It starts as ``first`` did, whatever has been trained or frozen since.
+    The parameters have the values that ``first`` has started from, whatever
+    has been trained or frozen since.
     """
+    # ``deepcopy`` takes objects that its memo holds in place of copies.
     shared: dict[int, Any] = {id(first.initial): first.initial}
     for name, parameter in first.model.named_parameters():
         if name not in first.initial:

@@ -1,4 +1,4 @@
-"""What some aggregators add to the base model, kept beside it."""
+"""Low-rank changes of the base model, which some aggregators make."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -13,32 +13,32 @@ from fs_plugins.wire import Tensors, WireError
 
 Pair = tuple[torch.Tensor, torch.Tensor]  # left: out x k, right: k x in
 Pairs = Mapping[str, Pair]  # by layer
-DELTA = "delta."  # names of its tensors, in messages and files, begin so
+DELTA = "delta."  # the prefix of a change's tensors in messages and files
 
 
 class Delta:
-    """A change of low rank to the frozen weights, W + s left right.
+    """A low-rank change of the frozen weights, W + s left right.
 
     The scale s is that of the layer's LoRA.  The base model itself stays as
-    it is; all workers of a process use this one object.  Where the rank
-    would grow beyond min(out, in), one factor becomes the identity and the
-    rank stays there.
+    it is, so that all workers of a process can use one object.  Where the
+    rank would grow beyond min(out, in), one factor becomes the identity, and
+    the rank stays at that limit.
 
     Attributes:
-        rounds: how often something was added.
-        pairs: the sum of all that was.
+        rounds: how many changes were added.
+        pairs: for each layer, the factors of the sum of all changes.
 
     """
 
     def __init__(self) -> None:
         self.rounds = 0
         self.pairs: dict[str, Pair] = {}
-        # What was added last, the newest at the end; as far as it is less
-        # than the whole.
+        # The latest changes, the newest at the end, as long as they are
+        # smaller than the sum of all.
         self._recent: list[Pairs] = []
 
     def add(self, pairs: Pairs) -> None:
-        """Add a change to each layer."""
+        """Add a change; ``pairs`` holds the factors of each layer."""
         self.rounds += 1
         self.pairs = _sum([self.pairs, pairs])
         self._recent.append(pairs)
@@ -48,9 +48,14 @@ class Delta:
             self._recent.pop(0)
 
     def since(self, rounds: int) -> dict[str, torch.Tensor]:
-        """What a worker that knows the first ``rounds`` additions lacks.
+        """The changes that a worker lacks, as tensors for a message.
 
-        All of it, in place of what the worker has, if that is less.
+        If the sum of all changes is smaller than the sum of the missing
+        ones, it is returned instead, to replace what the worker has.
+
+        Args:
+            rounds: how many changes the worker has.
+
         """
         missing = self.rounds - rounds
         first, pairs = rounds, self.pairs
@@ -62,14 +67,14 @@ class Delta:
         return {f"{DELTA}rounds": span, **_tensors(pairs)}
 
     def take(self, tensors: Tensors) -> None:
-        """Add what ``since`` returned elsewhere.
+        """Add the changes that ``since`` has returned elsewhere.
 
         Raises:
-            WireError: it does not go on from what is here.
+            WireError: the changes do not follow on those that are here.
 
         """
         first, last = tensors[f"{DELTA}rounds"].tolist()
-        if last == self.rounds:  # of a worker in this process
+        if last == self.rounds:  # the sender uses this very object
             return
         if first not in (0, self.rounds) or last < first:
             raise WireError(
@@ -82,25 +87,25 @@ class Delta:
         self._recent = []
 
     def state(self) -> dict[str, torch.Tensor]:
-        """All of it, for a checkpoint."""
-        found = {f"{DELTA}rounds": torch.tensor([0, self.rounds])}
-        found |= _tensors(self.pairs)
+        """All changes, as tensors for a checkpoint."""
+        state = {f"{DELTA}rounds": torch.tensor([0, self.rounds])}
+        state |= _tensors(self.pairs)
         for age, pairs in enumerate(reversed(self._recent)):
-            found |= _tensors(pairs, f"recent.{age}.")
-        return found
+            state |= _tensors(pairs, f"recent.{age}.")
+        return state
 
     def restore(self, state: Tensors) -> None:
-        """Go on from what ``state`` returned; from nothing, if it is empty."""
+        """Continue from what ``state`` has returned; empty for no changes."""
         span = state.get(f"{DELTA}rounds", torch.zeros(2, dtype=torch.int64))
         self.rounds = int(span[1])
         self.pairs = _pairs(state)
         self._recent = []
-        while found := _pairs(state, f"recent.{len(self._recent)}."):
-            self._recent.insert(0, found)
+        while pairs := _pairs(state, f"recent.{len(self._recent)}."):
+            self._recent.insert(0, pairs)
 
     @contextmanager
     def beside(self, model: nn.Module) -> Iterator[None]:
-        """The model computes with the change, until the end."""
+        """Let the PEFT model compute with the change inside the context."""
         with ExitStack() as stack:
             if self.pairs:
                 for name, layer in model.named_modules():
@@ -111,8 +116,9 @@ class Delta:
             yield
 
     def _hook(self, name: str, layer: Any) -> Any:
+        """A forward hook that adds the change to a layer's output."""
         device = next(layer.parameters()).device
-        left, right = (each.to(device) for each in self.pairs[name])
+        left, right = (factor.to(device) for factor in self.pairs[name])
         self.pairs[name] = (left, right)
         scale = layer.scaling["default"]
         looks_up = is_embedding(layer)
@@ -130,14 +136,17 @@ class Delta:
 
 
 def check_delta(tensors: Tensors, layers: Pairs) -> None:
-    """Refuse what ``since`` cannot have returned.
+    """Refuse tensors that ``Delta.since`` cannot have returned.
 
     Args:
-        tensors: what has arrived, with names that begin with ``delta.``.
-        layers: (B, A), or any left and right, by layer.
+        tensors: the tensors that have arrived, whose names begin with
+            ``delta.``.
+        layers: for each layer that may change, a pair of factors with the
+            sizes out and in, and the type, such as (B, A).
 
     Raises:
-        WireError: says what is wrong.
+        WireError: a tensor is missing or unexpected, or has another shape,
+            another type or values that are not finite.
 
     """
     rest = dict(tensors)
@@ -150,8 +159,8 @@ def check_delta(tensors: Tensors, layers: Pairs) -> None:
         left, right = rest.pop(name), rest.pop(f"{DELTA}right.{layer}", None)
         if layer not in layers or right is None:
             raise WireError(f"{name!r} does not belong in it")
-        big_left, big_right = layers[layer]
-        out, into = big_left.shape[0], big_right.shape[1]
+        known_left, known_right = layers[layer]
+        out, into = known_left.shape[0], known_right.shape[1]
         rank = left.shape[-1] if left.dim() else -1
         if (
             left.shape != (out, rank)
@@ -163,15 +172,15 @@ def check_delta(tensors: Tensors, layers: Pairs) -> None:
                 f"{tuple(right.shape)}, expected ({out}, k) and (k, {into}), "
                 f"k at most {min(out, into)}"
             )
-        for each, like in ((left, big_left), (right, big_right)):
-            if each.dtype != like.dtype or not each.isfinite().all():
+        for factor, like in ((left, known_left), (right, known_right)):
+            if factor.dtype != like.dtype or not factor.isfinite().all():
                 raise WireError(f"{name!r} is not finite, or not {like.dtype}")
     if rest:
         raise WireError(f"{min(rest)!r} does not belong in it")
 
 
 def most_bytes(layers: Pairs) -> int:
-    """What a change to these layers can at most take in a message."""
+    """The most bytes that a change to these layers can take in a message."""
     return 1024 + sum(
         min(left.shape[0], right.shape[1])
         * (left.shape[0] + right.shape[1])
@@ -182,6 +191,7 @@ def most_bytes(layers: Pairs) -> int:
 
 
 def _tensors(pairs: Pairs, prefix: str = "") -> dict[str, torch.Tensor]:
+    """The factors of a change under their names in messages and files."""
     return {
         f"{DELTA}{prefix}{side}.{layer}": factor
         for layer, pair in pairs.items()
@@ -190,6 +200,7 @@ def _tensors(pairs: Pairs, prefix: str = "") -> dict[str, torch.Tensor]:
 
 
 def _pairs(tensors: Tensors, prefix: str = "") -> dict[str, Pair]:
+    """The factors of a change by layer: the inverse of ``_tensors``."""
     left, right = f"{DELTA}{prefix}left.", f"{DELTA}{prefix}right."
     return {
         name.removeprefix(left): (
@@ -202,28 +213,33 @@ def _pairs(tensors: Tensors, prefix: str = "") -> dict[str, Pair]:
 
 
 def _sum(changes: list[Pairs]) -> dict[str, Pair]:
-    """W + s l_1 r_1 + s l_2 r_2 = W + s [l_1, l_2] [r_1; r_2]."""
+    """The sum of changes.
+
+    W + s l_1 r_1 + s l_2 r_2 = W + s [l_1, l_2] [r_1; r_2].
+    """
     parts: dict[str, list[Pair]] = {}
     for pairs in changes:
         for layer, pair in pairs.items():
             parts.setdefault(layer, []).append(pair)
     return {
         layer: _of_full_rank_at_most(
-            torch.cat([left.cpu() for left, _ in own], dim=1),
-            torch.cat([right.cpu() for _, right in own], dim=0),
+            torch.cat([left.cpu() for left, _ in factors], dim=1),
+            torch.cat([right.cpu() for _, right in factors], dim=0),
         )
-        for layer, own in parts.items()
+        for layer, factors in parts.items()
     }
 
 
 def _of_full_rank_at_most(left: torch.Tensor, right: torch.Tensor) -> Pair:
+    """Factors of the same product, of rank min(out, in) at most."""
     (out, rank), into = left.shape, right.shape[1]
     if rank <= min(out, into):
         return left, right
     product = (left.double() @ right.double()).to(left.dtype)
-    one = torch.eye(min(out, into), dtype=left.dtype)
-    return (one, product) if out <= into else (product, one)
+    identity = torch.eye(min(out, into), dtype=left.dtype)
+    return (identity, product) if out <= into else (product, identity)
 
 
 def _rank(pairs: Pairs) -> int:
+    """The highest rank of a change in any layer."""
     return max((left.shape[1] for left, _ in pairs.values()), default=0)

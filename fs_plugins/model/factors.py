@@ -1,4 +1,4 @@
-"""Refuse layers whose A and B have no row and column a component."""
+"""A check that A and B have one row and one column per component."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,21 +10,22 @@ from fs_plugins.policy import Role, name_in_base, pairs_of
 def check_factors(
     model: Any, roles: Mapping[str, Role], key: str, multiplies: bool
 ) -> None:
-    """Refuse layers whose A and B have no row and column a component.
+    """Refuse layers whose A and B lack one row and column per component.
 
-    PEFT puts the experts of a 3-D parameter (``target_parameters``, which it
-    also makes of the target modules of some mixtures of experts) below each
-    other in A and beside each other in B, and A and B of a convolution are
-    kernels.
+    For a 3-D parameter, PEFT stacks the experts' A below each other and
+    their B beside each other.  It does so for ``target_parameters``, and for
+    the target modules of some mixtures of experts.  The A and B of a
+    convolution are kernels.
 
     Args:
         model: the PEFT model.
-        roles: what its trained parameters are.
-        key: what needs to know the components, as a message begins.
-        multiplies: whether it also multiplies A and B.
+        roles: the roles of the model's trained parameters.
+        key: the key of the option that needs the components, which begins
+            the message.
+        multiplies: whether the option also multiplies A and B.
 
     Raises:
-        UserError: says which layer, and why.
+        UserError: a layer's A and B do not fit.
 
     """
     parameters = dict(model.named_parameters())

@@ -1,4 +1,4 @@
-"""A model that Python code hands to a run, in place of a checkpoint."""
+"""Models that Python code hands to a run in place of a checkpoint."""
 
 import inspect
 from typing import Any
@@ -16,17 +16,21 @@ from fs_plugins.policy import PEFT_METHODS
 from fs_plugins.scope import current_scope
 from fs_plugins.terms import CAUSAL, GIVEN, REGRESSION
 
+# What transformers would say of a checkpoint that holds all weights.
 _NOTHING_NEW = {"missing_keys": (), "mismatched_keys": ()}
 
 
 def given_model(name: str) -> nn.Module | None:
-    """The model that was handed to the run that is being built, if any.
+    """The model that Python code has handed to the run being built.
 
     Args:
-        name: what stands before the ``@`` in ``model.type``.
+        name: the part of ``model.type`` before the ``@``.
+
+    Returns:
+        The model; None if the name is that of a checkpoint.
 
     Raises:
-        UserError: one is asked for, and none was handed over.
+        UserError: ``model.type`` asks for a model that was not handed over.
 
     """
     model: nn.Module | None = current_scope().given.get("model")
@@ -40,7 +44,7 @@ def given_model(name: str) -> nn.Module | None:
 
 
 def config_of(model: nn.Module) -> Any:
-    """A model's configuration of transformers; None if it has none."""
+    """A model's configuration, if it is one of transformers; else None."""
     adapted: Any = model
     inner = adapted.get_base_model() if is_adapted(model) else model
     config = getattr(inner, "config", None)
@@ -48,18 +52,19 @@ def config_of(model: nn.Module) -> Any:
 
 
 def is_adapted(model: nn.Module) -> bool:
-    """Whether a model has an adapter of PEFT already."""
+    """Whether a model is a PEFT model already."""
     return isinstance(model, peft.PeftModel)
 
 
 def args_of(model: Any) -> dict[str, Any]:
-    """The ``llm.adapter.args`` that a PEFT model stands for.
+    """The ``llm.adapter.args`` that describe the adapter of a PEFT model.
 
     Args:
         model: a PEFT model with one adapter.
 
     Raises:
-        UserError: it has several, or one of a kind that is not supported.
+        UserError: the model has several adapters, or one of a PEFT method
+            that is not supported.
 
     """
     if [*model.peft_config] != ["default"]:
@@ -89,7 +94,7 @@ def args_of(model: Any) -> dict[str, Any]:
     return {**args, "adapter_method": method}
 
 
-# what PEFT itself notes in an adapter's configuration
+# the fields of an adapter's configuration that PEFT fills in by itself
 _OF_PEFT = (
     "auto_mapping",
     "base_model_name_or_path",
@@ -99,15 +104,15 @@ _OF_PEFT = (
 
 
 def base_of(model: nn.Module, model_config: Any) -> Base:
-    """A given model without an adapter, ready for one.
+    """Prepare a given model without an adapter for one.
 
     Args:
-        model: of transformers, or any module that takes ``input_ids`` and
-            ``attention_mask`` and returns logits.
+        model: a model of transformers, or any module that takes
+            ``input_ids`` and ``attention_mask`` and returns logits.
         model_config: the configuration's section ``model``.
 
     Raises:
-        UserError: it has another number of labels than the data.
+        UserError: the model has another number of labels than the data.
 
     """
     config = config_of(model)
@@ -130,11 +135,15 @@ def base_of(model: nn.Module, model_config: Any) -> Base:
 
 
 def with_loss(output: Any, labels: Any, task: str) -> Any:
-    """What a model returns, with logits and a loss.
+    """A model's output, with the loss computed if the model returns none.
+
+    The loss of regression is the mean squared error, that of the other tasks
+    cross-entropy.
 
     Args:
-        output: logits of shape (texts, labels), or an object with them.
-        labels: of the texts; None if there is no loss to compute.
+        output: logits of shape (texts, labels), or an object that has them
+            as ``logits`` and may have a ``loss``.
+        labels: the labels of the texts; None if there is no loss to compute.
         task: one of ``TASKS``.
 
     """
@@ -152,7 +161,7 @@ def accepted(model: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         model: any module.
-        inputs: by name.
+        inputs: the inputs by name.
 
     """
     taken = inspect.signature(model.forward).parameters

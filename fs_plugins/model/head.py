@@ -1,4 +1,4 @@
-"""The head on top of a base model: what it is, and whose classes it tells."""
+"""The head on top of a base model: its modules, weights and classes."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,28 +11,36 @@ from fs_plugins.errors import UserError
 
 
 def new_names(info: Mapping[str, Any]) -> set[str]:
-    """Parameters that the checkpoint has not, or in another shape."""
+    """The parameters that a checkpoint lacks or has in another shape.
+
+    Args:
+        info: the loading info that ``from_pretrained`` of transformers
+            returns.
+
+    """
     mismatched = {
-        each if isinstance(each, str) else each[0]
-        for each in info["mismatched_keys"]
+        entry if isinstance(entry, str) else entry[0]
+        for entry in info["mismatched_keys"]
     }
     return {*info["missing_keys"]} | mismatched
 
 
 def head_of(model: nn.Module, info: Mapping[str, Any], name: str) -> list[str]:
-    """The modules on top of the backbone, and those newly made within it.
+    """The names of the modules of a classifier's head.
 
-    A pooler that the checkpoint lacks is as untrained as a head, and is
-    treated as one.  Without its embeddings or one of its stacked layers a
-    model would compute from random weights all along: it is refused.
+    The head consists of the modules on top of the backbone and of those
+    within the backbone that the checkpoint lacks, such as a pooler, which
+    are as untrained.  A checkpoint that lacks embeddings or one of the
+    stacked layers is refused, as the model would compute from random weights
+    all along.
 
     Args:
         model: a classifier of transformers.
-        info: what transformers says of its loading.
-        name: the checkpoint's.
+        info: the loading info that transformers has returned for the model.
+        name: the name of the checkpoint.
 
     Raises:
-        UserError: the checkpoint lacks weights that are no head's.
+        UserError: the checkpoint lacks weights that do not belong to a head.
 
     """
     new = new_names(info)
@@ -45,22 +53,22 @@ def head_of(model: nn.Module, info: Mapping[str, Any], name: str) -> list[str]:
     )
     head = modules_of(model, outside | new)
     modules = dict(model.named_modules())
-    for each in modules_of(model, new - outside):
-        stacked = any(part.isdigit() for part in each.split("."))
+    for new_module in modules_of(model, new - outside):
+        stacked = any(part.isdigit() for part in new_module.split("."))
         embeds = any(
-            isinstance(m, nn.Embedding) for m in modules[each].modules()
+            isinstance(m, nn.Embedding) for m in modules[new_module].modules()
         )
-        if not each or stacked or embeds:
+        if not new_module or stacked or embeds:
             raise incomplete(name, new - outside)
     return head
 
 
 def incomplete(name: str, new: Iterable[str]) -> UserError:
-    """The error for a checkpoint without weights that are needed.
+    """The error for a checkpoint that lacks weights.
 
     Args:
-        name: the checkpoint's.
-        new: the weights that it lacks.
+        name: the name of the checkpoint.
+        new: the names of the weights that the checkpoint lacks.
 
     """
     names = sorted(new)
@@ -77,14 +85,15 @@ def modules_of(model: nn.Module, names: set[str]) -> list[str]:
 
     Args:
         model: any module.
-        names: names of its parameters.
+        names: the names of some of the model's parameters.
 
     Returns:
-        The modules' names; ``""`` stands for the model itself.  A parameter
-        whose module also holds others is covered by that module.
+        The modules' names; ``""`` stands for the model itself.  A module
+        that directly holds one of the parameters is included even if it also
+        holds others.
 
     """
-    found: list[str] = []
+    modules: list[str] = []
 
     def look(module: nn.Module, prefix: str) -> None:
         below = {n for n, _ in module.named_parameters(prefix.rstrip("."))}
@@ -94,13 +103,13 @@ def modules_of(model: nn.Module, names: set[str]) -> list[str]:
             prefix + n for n, _ in module.named_parameters(recurse=False)
         }
         if below <= names or direct & names:
-            found.append(prefix.rstrip("."))
+            modules.append(prefix.rstrip("."))
             return
-        for child, each in module.named_children():
-            look(each, f"{prefix}{child}.")
+        for name, child in module.named_children():
+            look(child, f"{prefix}{name}.")
 
     look(model, "")
-    return found
+    return modules
 
 
 def refuse_left_out(
@@ -109,12 +118,12 @@ def refuse_left_out(
     """Refuse a configuration with fewer layers than the checkpoint has.
 
     Args:
-        model: of transformers.
-        info: what transformers says of its loading.
-        name: the checkpoint's.
+        model: a model of transformers.
+        info: the loading info that transformers has returned for the model.
+        name: the name of the checkpoint.
 
     Raises:
-        UserError: names the first weight that would be left out.
+        UserError: a weight of the checkpoint would be left out.
 
     """
     modules = dict(model.named_modules())
@@ -139,30 +148,37 @@ def match_labels(
     classes: Sequence[str],
     new: set[str],
 ) -> str:
-    """Bring a head that came with the checkpoint into the task's order.
+    """Put the classes of a checkpoint's head into the order of the task.
+
+    If the checkpoint's head tells other classes apart than those of the
+    task, the head is drawn anew.
 
     Args:
-        model: of transformers.
+        model: a model of transformers, which is modified.
         head: the names of the head's modules.
-        labels: the names of the classes that the checkpoint was trained on.
-        classes: those of the task, in the order of their numbers.
-        new: parameters that the checkpoint does not have.
+        labels: the names of the classes that the checkpoint was trained on,
+            by number.
+        classes: the names of the task's classes, in the order of their
+            numbers.
+        new: the names of the parameters that the checkpoint lacks.
 
     Returns:
-        What there is to say of it; or ``""``.
+        A caveat for the user, whose subject is the checkpoint; ``""`` if
+        there is none.
 
     """
     output = _output_layer(model, head, len(classes))
     if output is None or f"{output}.weight" in new:
-        return ""  # it is drawn anew as it is
+        return ""  # a head that the checkpoint lacks has been drawn already
     before = [str(labels.get(i, "")) for i in range(len(labels))]
-    wanted = [str(each) for each in classes]
-    plain = [[_plain(each) for each in names] for names in (before, wanted)]
-    if all(len({*each, ""}) == len(each) + 1 for each in plain):
-        # else they differ in punctuation alone, as 'C' and 'C++' do
+    wanted = [str(name) for name in classes]
+    plain = [[_plain(name) for name in names] for names in (before, wanted)]
+    if all(len({*names, ""}) == len(names) + 1 for names in plain):
+        # Names that differ in punctuation only, such as 'C' and 'C++', are
+        # compared as they are.
         before, wanted = plain
     caveat = ""
-    numbers = [_NUMBERED.fullmatch(each) for each in before]
+    numbers = [_NUMBERED.fullmatch(name) for name in before]
     if sorted(before) != sorted(wanted) and all(numbers):
         caveat = (
             "does not name the classes of its head; they are taken to be "
@@ -170,11 +186,12 @@ def match_labels(
         )
         wanted = sorted(before, key=_number_in)
     if sorted(before) == sorted(wanted):
-        order = [before.index(each) for each in wanted]
+        order = [before.index(name) for name in wanted]
+        layer = model.get_submodule(output)
         with torch.no_grad():
-            for name, own in model.get_submodule(output).named_parameters():
+            for name, parameter in layer.named_parameters():
                 if f"{output}.{name}" not in new:
-                    own.copy_(own[order].clone())
+                    parameter.copy_(parameter[order].clone())
         return caveat
     for module in head:
         _draw(model, model.get_submodule(module))
@@ -188,8 +205,9 @@ _NUMBERED = re.compile("(?:(?:label|class)_?)?([0-9]*)", re.IGNORECASE)
 
 
 def _number_in(label: str) -> int:
-    found = _NUMBERED.fullmatch(label)
-    return int(found[1] or 0) if found else 0
+    """The number in a class's name such as ``LABEL_1``."""
+    match = _NUMBERED.fullmatch(label)
+    return int(match[1] or 0) if match else 0
 
 
 def _plain(label: object) -> str:
@@ -200,21 +218,22 @@ def _plain(label: object) -> str:
 def _output_layer(
     model: nn.Module, head: Sequence[str], classes: int
 ) -> str | None:
-    """The name of the head's last layer, which has a row for each class."""
+    """The name of the head's last layer with a row for each class, if any."""
     layers = [
-        f"{each}.{name}" if name else each
-        for each in head
-        for name, module in model.get_submodule(each).named_modules()
+        f"{top}.{name}" if name else top
+        for top in head
+        for name, module in model.get_submodule(top).named_modules()
         if isinstance(module, nn.Linear) and module.out_features == classes
     ]
     return layers[-1] if layers else None
 
 
 def _draw(model: Any, module: nn.Module) -> None:
-    """Draw a module's parameters as the model draws those of a new one."""
-    for each in module.modules():
-        tensors = [*each.parameters(recurse=False), each]
-        for tensor in tensors:  # transformers 5 marks what it has loaded
-            if hasattr(tensor, "_is_hf_initialized"):
-                del tensor._is_hf_initialized
-        model._init_weights(each)
+    """Draw a module's parameters as the model draws those of a new module."""
+    for submodule in module.modules():
+        # transformers 5 marks the modules and the parameters that it has
+        # loaded, and would leave them as they are
+        for marked in (*submodule.parameters(recurse=False), submodule):
+            if hasattr(marked, "_is_hf_initialized"):
+                del marked._is_hf_initialized
+        model._init_weights(submodule)

@@ -1,4 +1,4 @@
-"""What a model can be given, found before its weights are loaded."""
+"""The limits of a model's inputs, found before its weights are loaded."""
 
 import inspect
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ class Inputs:
     """The limits of a model's inputs.
 
     Attributes:
-        tokens: how many tokens have an embedding; 0 where there is no table
-            of them.
-        positions: how many tokens a text can have at most; 0 where the
-            model computes positions in place of looking them up.
-        segments: how many segments it tells apart; 0 if it takes no
+        tokens: how many tokens have an embedding; 0 if the model has no
+            table of embeddings.
+        positions: the most tokens that a text can have; 0 if the model
+            computes positions instead of looking them up.
+        segments: how many segments the model tells apart; 0 if it takes no
             ``token_type_ids``.
-        pads_left: padding must come before a text, as the model looks at the
-            last token of a row, whatever it is.
-        ends: it classifies by end-of-text tokens, of which every text must
-            contain the same number.
+        pads_left: whether padding must come before a text, as the model
+            looks at the last token of a row even if that is padding.
+        ends: whether the model classifies by end-of-text tokens, of which
+            every text must then contain the same number.
 
     """
 
@@ -37,16 +37,18 @@ class Inputs:
     ends: bool = False
 
 
-def inputs_of(config: Any, task: str, own: nn.Module | None = None) -> Inputs:
+def inputs_of(
+    config: Any, task: str, provided: nn.Module | None = None
+) -> Inputs:
     """The limits of the model that a configuration describes.
 
     The model is built without memory for its weights.
 
     Args:
         config: a configuration of transformers; None for a model of another
-            kind.
+            library, of which no limits are known.
         task: one of ``TASKS``.
-        own: the model, if it is there already.
+        provided: the model itself, if it exists already.
 
     Raises:
         UserError: transformers has no model of this kind for the task.
@@ -56,8 +58,8 @@ def inputs_of(config: Any, task: str, own: nn.Module | None = None) -> Inputs:
         return Inputs(tokens=0)
     try:
         with torch.device("meta"):
-            model = own or auto_class(task).from_config(config)
-    except Exception as error:  # each model has its own
+            model = provided or auto_class(task).from_config(config)
+    except Exception as error:  # each model raises exceptions of its own
         raise UserError(
             f"model.type: a model of type {config.model_type!r} cannot be "
             f"built for {task}: {first_line(error)}"
@@ -67,7 +69,7 @@ def inputs_of(config: Any, task: str, own: nn.Module | None = None) -> Inputs:
         tokens=_tokens(model),
         positions=_positions(model, config.get_text_config()),
         segments=_segments(model),
-        # XLNet's summary; others that summarise look for padding
+        # of XLNet; other models with a summary look for the padding
         pads_left=is_classifier
         and getattr(config, "summary_type", "") == "last",
         ends=is_classifier and bool(config.is_encoder_decoder),
@@ -75,7 +77,7 @@ def inputs_of(config: Any, task: str, own: nn.Module | None = None) -> Inputs:
 
 
 def _tokens(model: Any) -> int:
-    """Rows of the table of tokens; CANINE and Perceiver have none."""
+    """The rows of the table of tokens; CANINE and Perceiver have no table."""
     try:
         table = model.get_input_embeddings()
     except NotImplementedError:
@@ -84,12 +86,12 @@ def _tokens(model: Any) -> int:
     return 0 if weight is None else int(weight.shape[0])
 
 
-# Towers for images and sounds have tables of positions of their own.
+# Parts for images and sounds have tables of positions that texts do not use.
 _OTHER_TOWERS = ("vision", "visual", "image", "audio", "speech", "video")
 
 
 def _tables(model: nn.Module, *parts: str) -> list[Any]:
-    """The tables for texts whose own name has one of these parts."""
+    """The tables for texts with one of ``parts`` in their last name."""
     return [
         module
         for name, module in model.named_modules()
@@ -100,10 +102,11 @@ def _tables(model: nn.Module, *parts: str) -> list[Any]:
 
 
 def _positions(model: nn.Module, config: Any) -> int:
-    """Rows of the shortest table of positions, without those set aside.
+    """The usable rows of the shortest table of positions; 0 without a table.
 
-    RoBERTa counts from behind its padding token, BART and OPT from 2; others
-    that have more rows than positions say so in their configuration.
+    RoBERTa counts positions from the row after its padding token, BART and
+    OPT from row 2.  Other models with more rows than positions say in their
+    configuration how many positions there are.
     """
     usable = []
     for table in _tables(model, "position", "pos_emb", "wpe"):
@@ -118,7 +121,7 @@ def _positions(model: nn.Module, config: Any) -> int:
 
 
 def longest_text(config: Any) -> int:
-    """How many positions a configuration promises; 0 if it does not say.
+    """How many positions a configuration allows; 0 if it does not say.
 
     Args:
         config: a configuration of transformers, or None.
@@ -129,6 +132,7 @@ def longest_text(config: Any) -> int:
 
 
 def _segments(model: Any) -> int:
+    """How many segments a model tells apart; 0 if it takes none."""
     taken = inspect.signature(type(model).forward).parameters
     if "token_type_ids" not in taken:
         return 0
@@ -138,7 +142,7 @@ def _segments(model: Any) -> int:
     ]
     if rows:
         return min(rows)
-    # XLNet and Funnel compare segments, any number of them.  GPT-2, XLM and
-    # others would look segment numbers up among their tokens.
+    # XLNet and Funnel only compare segments, of which there may be any
+    # number.  GPT-2, XLM and others would look up segments as tokens.
     compares = any("seg_embed" in name for name, _ in model.named_parameters())
     return 1 << 7 if compares else 0

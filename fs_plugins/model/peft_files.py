@@ -1,4 +1,4 @@
-"""An adapter in the form that PEFT loads."""
+"""Adapters in the form of files that PEFT loads."""
 
 import copy
 import re
@@ -28,15 +28,16 @@ def save_adapter(
 ) -> None:
     """Write ``adapter_config.json`` and ``adapter_model.safetensors``.
 
-    A client's second, private adapter goes into a folder ``private``.
+    A client's second, private adapter is written into a folder ``private``
+    inside ``folder``.
 
     Args:
-        wrapper: a PEFT model, or a wrapper with one in ``.model``; it has
-            the values that are saved.
-        folder: is made if need be.
-        delta: what an aggregator has added to the base model; it becomes a
+        wrapper: a PEFT model, or a wrapper that has one as ``model``; the
+            model has the values that are saved.
+        folder: the folder of the files; it is created if it does not exist.
+        delta: the change of the base model by an aggregator, which becomes a
             part of the saved adapter.
-        rank: of what was trained; 0 if it is all of the adapter's.
+        rank: the rank of the client; 0 stands for the adapter's rank.
 
     """
     model = getattr(wrapper, "model", wrapper)
@@ -58,7 +59,7 @@ def save_adapter(
         target = folder / name if name != "default" else folder
         target.mkdir(parents=True, exist_ok=True)
         config.save_pretrained(str(target))
-        # Copies: tied weights are one tensor of several names.
+        # Copies, as one tensor may have several names (tied weights).
         plain = {
             n: t.detach().cpu().clone(memory_format=torch.contiguous_format)
             for n, t in tensors.items()
@@ -69,72 +70,81 @@ def save_adapter(
 
 
 def _state_of(model: Any, **kwargs: Any) -> Tensors:
-    """What PEFT would save; of the base model, which is frozen, nothing."""
+    """The tensors that PEFT saves, without any of the frozen base model."""
     with warnings.catch_warnings():
-        # of B's bias, which PEFT takes for a part of a matrix
+        # PEFT takes the bias of B for a part of a matrix, and warns
         warnings.filterwarnings("ignore", ".*have invalid shape")
-        found: Tensors = peft.get_peft_model_state_dict(
+        tensors: Tensors = peft.get_peft_model_state_dict(
             model, save_embedding_layers=False, **kwargs
         )
-    return found
+    return tensors
 
 
 def _changes_base(config: Any) -> bool:
-    """Whether the adapter's start was taken out of the base model."""
+    """Whether PEFT has subtracted the adapter's start from the base model."""
     start = getattr(config, "init_lora_weights", True)
     return isinstance(start, str) and start.startswith(("pissa", "olora"))
 
 
 def _negative(initial: Tensors) -> dict[str, torch.Tensor]:
-    """-B_0 A_0: what PiSSA and OLoRA have taken out of the base model.
+    """The factors of -B_0 A_0, the initial product with its sign changed.
 
-    They train W - s B_0 A_0 + s B A.  (Meng et al., NeurIPS 2024, appendix)
+    PiSSA and OLoRA train W - s B_0 A_0 + s B A.
+    (Meng et al., NeurIPS 2024, appendix)
+
+    Args:
+        initial: the initial values of the adapter's parameters, by name.
+
     """
     return {n: -t if is_a(n) else t for n, t in initial.items()}
 
 
 def _named(delta: Delta) -> dict[str, torch.Tensor]:
-    """What was added to the base model, by the names that PEFT saves."""
-    found: dict[str, torch.Tensor] = {}
+    """The factors of a change of the base, by the names that PEFT saves."""
+    tensors: dict[str, torch.Tensor] = {}
     for layer, (left, right) in delta.pairs.items():
         names = saved_names(layer)
-        found |= dict.fromkeys(names[Role.A], right.cpu())
-        found |= dict.fromkeys(names[Role.B], left.cpu())
-    return found
+        tensors |= dict.fromkeys(names[Role.A], right.cpu())
+        tensors |= dict.fromkeys(names[Role.B], left.cpu())
+    return tensors
 
 
 def _sum(
     model: Any, config: Any, tensors: Tensors, parts: list[Any], rank: int
 ) -> tuple[Any, dict[str, torch.Tensor]]:
-    """One LoRA on the pretrained model that is the sum of several.
+    """One LoRA adapter that equals the sum of several.
 
     W + s B A + s B_1 A_1 + ... = W + s [B, B_1, ...] [A; A_1; ...].
 
     Args:
         model: the PEFT model.
         config: the adapter's configuration.
-        tensors: what was trained, B and A among it.
-        parts: what else there is, B_i and A_i, by the same names.
-        rank: of what was trained, if it is not all of the adapter's.
+        tensors: the adapter's parameters, B and A among them, by name.
+        parts: the factors B_i and A_i of the other terms, each by the names
+            in ``tensors``.
+        rank: how many rows of A and columns of B are used; 0 stands for all.
+
+    Returns:
+        The configuration and the parameters of the sum.
 
     """
     joined = dict(tensors)
     ranks, alphas = {}, {}
-    for name, own in tensors.items():
+    for name, tensor in tensors.items():
         if is_a(name):
-            own = own[: rank or None]
-            joined[name] = torch.cat([own, *(p[name].to(own) for p in parts)])
+            a = tensor[: rank or None]
+            joined[name] = torch.cat([a, *(p[name].to(a) for p in parts)])
             layer = layer_of(name)
             scale = model.get_submodule(layer).scaling["default"]
-            # PEFT takes it for a regular expression and matches the ends of
-            # names: this one is one layer's.
-            short = "^" + re.escape(name_in_base(layer))
-            ranks[short] = len(joined[name])
-            alphas[short] = scale * len(joined[name])
+            # PEFT matches the keys, as regular expressions, with the ends of
+            # the layers' names; "^" makes a key match one layer only.
+            pattern = "^" + re.escape(name_in_base(layer))
+            ranks[pattern] = len(joined[name])
+            alphas[pattern] = scale * len(joined[name])
         elif is_b(name):
-            own = own[:, : rank or None]
+            b = tensor[:, : rank or None]
             joined[name] = torch.cat(
-                [own, *(p[name].to(own) for p in parts)], dim=1
+                [b, *(p[name].to(b) for p in parts)], dim=1
             )
     config = copy.deepcopy(config)
     config.init_lora_weights = True

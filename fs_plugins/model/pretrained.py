@@ -1,4 +1,4 @@
-"""The frozen base model."""
+"""The frozen base model, loaded from a checkpoint."""
 
 import importlib.util
 from dataclasses import dataclass
@@ -23,14 +23,15 @@ _LFS_POINTER = b"version https://git-lfs"
 
 @dataclass(frozen=True)
 class Base:
-    """A pretrained model and what of it must be trained in full.
+    """A pretrained model and the modules that must be trained in full.
 
     Attributes:
         model: a model of transformers.
-        head: the names of the modules that the backbone does not have, or
-            that the checkpoint does not have: together with the adapter they
-            are all that differs from the checkpoint.
-        caveat: what a user should know of the head; '' if nothing.
+        head: the names of the modules that are on top of the backbone or
+            missing in the checkpoint.  They are trained in full, beside the
+            adapter.
+        caveat: a sentence on the head that the user should know; ``""`` if
+            there is none.
 
     """
 
@@ -40,23 +41,24 @@ class Base:
 
 
 def load_base(model_config: Model) -> Base:
-    """The pretrained model of ``model.type``, for ``model.task``.
+    """Load the pretrained model of ``model.type`` for ``model.task``.
 
-    The task decides the loss, the number of labels and their order, whatever
-    the checkpoint's configuration says of another task.
+    The task decides the loss, the number of labels and their order, even if
+    the checkpoint's configuration says otherwise.
 
     Args:
         model_config: the configuration's section ``model``.
 
     Raises:
-        UserError: the model cannot be loaded, not in the precision asked
-            for, or the checkpoint lacks weights that are no head's.
+        UserError: the model cannot be loaded, the requested precision is
+            not available, or the checkpoint lacks weights that do not belong
+            to a head.
 
     """
     from transformers.utils import logging
 
     name = model_config.type.rpartition("@")[0]
-    # What transformers would warn of is looked at below.
+    # The loading info, of which transformers would warn, is checked below.
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     precision = _precision(model_config.adapter.base)
@@ -69,13 +71,13 @@ def load_base(model_config: Model) -> Base:
             cache_dir=model_config.adapter.cache or None,
             config=config,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # of a head; others are refused
+            ignore_mismatched_sizes=True,  # only a head's are accepted below
             **precision,
         )
     except UserError:
         raise
-    # Missing packages, files that are cut off, shapes that do not fit:
-    # transformers, safetensors and torch each have exceptions of their own.
+    # transformers, safetensors and torch each raise exceptions of their own
+    # for missing packages, truncated files and shapes that do not fit.
     except Exception as error:
         raise UserError(
             f"model.type: {name!r} cannot be loaded: {first_line(error)}"
@@ -110,8 +112,9 @@ def load_model_config(name: str, cache: str) -> Any:
     """The configuration of a model, as transformers reads it.
 
     Args:
-        name: a folder, or a name on the hub.
-        cache: the folder of downloaded files; '' is transformers' own.
+        name: a folder, or the name of a model on the Hugging Face Hub.
+        cache: the folder of downloaded files; ``""`` stands for that of
+            transformers.
 
     Raises:
         UserError: the folder does not exist or holds no base model, or the
@@ -157,19 +160,24 @@ def _is_an_adapter(name: str) -> UserError:
 
 
 def set_task(config: Any, model_config: Model) -> None:
-    """Labels, loss and outputs are the task's, whatever the checkpoint says.
+    """Set the labels, the loss and the outputs that the task needs.
 
-    The loss of a mixture's router is no part of it: the router is frozen.
+    The loss leaves out that of a mixture of experts' router, which is frozen.
+
+    Args:
+        config: the model's configuration of transformers, which is modified.
+        model_config: the configuration's section ``model``.
+
     """
-    for own in {id(c): c for c in (config, config.get_text_config())}.values():
+    for part in _with_text_config(config):
         for flag in ("output_router_logits", "torchscript"):
-            if getattr(own, flag, False):
-                setattr(own, flag, False)
-        own.output_attentions = own.output_hidden_states = False
-        own.return_dict = True
+            if getattr(part, flag, False):
+                setattr(part, flag, False)
+        part.output_attentions = part.output_hidden_states = False
+        part.return_dict = True
     if model_config.task == CAUSAL:
         return
-    config.problem_type = None  # or what follows would not go with it
+    config.problem_type = None  # an old type might not allow the new labels
     classes = list(model_config.adapter.get("classes", ()))
     if model_config.task == REGRESSION:
         config.num_labels = 1
@@ -183,23 +191,35 @@ def set_task(config: Any, model_config: Model) -> None:
 
 
 def agree_on_tokens(config: Any, model_config: Model) -> None:
-    """Padding and end of text are those that the texts were made with.
+    """Set the tokens of padding and end of text to those of the tokenizer.
 
-    Decoders that classify look for the last token that is not padding,
-    encoder-decoders for the last end of text, each by the number in the
+    To classify, a decoder looks for the last token that is not padding, and
+    an encoder-decoder for the last end of text, each by the number in the
     model's configuration.  A language model needs neither.
+
+    Args:
+        config: the model's configuration of transformers, which is modified.
+        model_config: the configuration's section ``model``.
+
     """
     if model_config.task == CAUSAL:
         return
-    adapter, text_config = model_config.adapter, config.get_text_config()
-    for own in {id(config): config, id(text_config): text_config}.values():
+    adapter = model_config.adapter
+    for part in _with_text_config(config):
         if adapter.get("pad", -1) >= 0:
-            own.pad_token_id = adapter.pad
+            part.pad_token_id = adapter.pad
         if config.is_encoder_decoder and adapter.get("eos", -1) >= 0:
-            own.eos_token_id = adapter.eos
+            part.eos_token_id = adapter.eos
+
+
+def _with_text_config(config: Any) -> list[Any]:
+    """A configuration, and the one of its model for texts if that differs."""
+    text_config = config.get_text_config()
+    return [config] if text_config is config else [config, text_config]
 
 
 def _precision(options: Any) -> dict[str, Any]:
+    """The arguments of ``from_pretrained`` for ``fedsa.base``."""
     if not options.quantize:
         return {"dtype": getattr(torch, options.dtype)}
     from transformers import BitsAndBytesConfig

@@ -1,4 +1,4 @@
-"""The paradigm: which parameters travel, and which stay at home."""
+"""Policies: which parameters are shared, and which stay with a client."""
 
 from fs_plugins.policy.methods import (
     FREEZE,

@@ -1,8 +1,8 @@
 """Policies: what a federated method does with each role in a round.
 
-This table is the whole difference between the methods.  One is added by an
-entry in ``METHODS``, or by ``register_method`` in a file of your own that
-``fedsa.plugins`` names; its name is then a ``federate.method``.
+The table ``METHODS`` is the whole difference between the methods.  A new
+method is an entry of ``METHODS``, or a call of ``register_method`` in a plugin
+file that ``fedsa.plugins`` names; ``federate.method`` then accepts its name.
 """
 
 from collections.abc import Mapping
@@ -17,8 +17,8 @@ from fs_plugins.policy.roles import Role
 class Action(str, Enum):
     """What happens to a parameter in a round."""
 
-    SHARE = "share"  # uploaded, aggregated, broadcast
-    KEEP = "keep"  # trained; never leaves its client; survives the round
+    SHARE = "share"  # trained, uploaded, aggregated and broadcast
+    KEEP = "keep"  # trained; stays with its client from round to round
     FREEZE = "freeze"  # not trained
 
 
@@ -31,13 +31,15 @@ class Policy:
 
     Attributes:
         rule: the method in one line.
-        source: where it was published.
+        source: where the method was published.
         A, B, HEAD, OTHER: the action for each role.
-        PRIVATE: ``KEEP`` gives every client a second adapter of its own.
-        even: what is otherwise in even rounds; the first round is odd.
-        sequential: what is kept is not each client's own: the clients of a
-            round train one copy in turn, each from where the client before
-            left it.
+        PRIVATE: the action for a second, private adapter; ``KEEP`` gives
+            one to every client, ``FREEZE`` to none.
+        even: for each role whose action differs in even rounds, its action
+            there; the first round is odd.
+        sequential: whether all clients train one copy of the kept
+            parameters in turn, each from where the client before left it,
+            in place of a copy of their own.
 
     """
 
@@ -52,27 +54,28 @@ class Policy:
     sequential: bool = False
 
     def in_round(self, rnd: int) -> "Policy":
-        """What happens in one round; they are counted from 1."""
+        """The policy of one round; rounds are counted from 1."""
         changes: dict[str, Any] = {} if rnd % 2 else dict(self.even)
         return replace(self, even={}, **changes)
 
     def __getitem__(self, role: Role) -> Action:
-        """What becomes of a role in the whole run.
+        """The action for a role in the whole run.
 
-        Shared in some rounds and frozen in the others, it is global.
+        A role that is shared in some rounds and frozen in the others counts
+        as shared.
         """
-        first: Action = getattr(self, role.value)
-        both = {first, self.even.get(role.value, first)}
-        return next(each for each in Action if each in both)
+        odd: Action = getattr(self, role.value)
+        actions = {odd, self.even.get(role.value, odd)}
+        return next(action for action in Action if action in actions)
 
     @property
     def keeps(self) -> bool:
-        """Whether anything stays with its client."""
+        """Whether clients keep any parameters."""
         return KEEP in (self[role] for role in Role)
 
     @property
     def shares(self) -> bool:
-        """Whether anything travels."""
+        """Whether any parameters are shared."""
         return SHARE in (self[role] for role in Role)
 
 
@@ -138,7 +141,13 @@ METHODS: dict[str, Policy] = {
 
 
 def register_method(name: str, policy: Policy) -> None:
-    """Make ``policy`` available as ``federate.method: <name>``."""
+    """Make ``policy`` available as ``federate.method: <name>``.
+
+    Args:
+        name: the name of the method; upper and lower case do not differ.
+        policy: what the method does with each role.
+
+    """
     METHODS[name.lower()] = policy
 
 
@@ -146,13 +155,14 @@ def policy_of(method: str, changes: Mapping[str, Any]) -> Policy:
     """The policy of a method, with the user's changes.
 
     Args:
-        method: a key of ``METHODS``, in any case.
-        changes: role -> action; an empty action changes nothing.  ``odd`` and
-            ``even`` hold such changes for those rounds only.
+        method: a key of ``METHODS``, in upper or lower case.
+        changes: an action for each role that the user changes; an empty
+            action changes nothing.  The keys ``odd`` and ``even`` hold such
+            changes for those rounds only.
 
     Raises:
-        UserError: an unknown method, role or action, or a policy that trains
-            or shares nothing.
+        UserError: the method, a role or an action is unknown, or the policy
+            trains nothing, shares nothing, or is contradictory.
 
     """
     if method.lower() not in METHODS:
@@ -162,11 +172,11 @@ def policy_of(method: str, changes: Mapping[str, Any]) -> Policy:
     for_all = {k: v for k, v in changes.items() if k not in rounds}
     for name in rounds:
         rounds[name] = _changed(rounds[name], "fedsa.policy", for_all)
-        own = changes.get(name, {})
-        rounds[name] = _changed(rounds[name], f"fedsa.policy.{name}", own)
+        for_name = changes.get(name, {})
+        rounds[name] = _changed(rounds[name], f"fedsa.policy.{name}", for_name)
     odd, even = rounds["odd"], rounds["even"]
-    for name, own in rounds.items():
-        if all(own[role] is FREEZE for role in Role):
+    for name, in_rounds in rounds.items():
+        if all(in_rounds[role] is FREEZE for role in Role):
             key = "fedsa.policy" if odd == even else f"fedsa.policy.{name}"
             raise UserError(f"{key}: every role is frozen; nothing trains")
     differs: dict[str, Any] = {}
@@ -176,14 +186,14 @@ def policy_of(method: str, changes: Mapping[str, Any]) -> Policy:
             "all rounds"
         )
     for role in Role:
-        both = {odd[role], even[role]}
-        if both == {SHARE, KEEP}:
+        actions = {odd[role], even[role]}
+        if actions == {SHARE, KEEP}:
             raise UserError(
                 f"fedsa.policy: {role.value} is shared in odd or even rounds "
                 "and kept in the others; what clients share would overwrite "
                 "what they keep"
             )
-        if len(both) > 1:
+        if len(actions) > 1:
             differs[role.value] = even[role]
     result = replace(odd, even=differs)
     if policy.shares and not result.shares:
@@ -194,13 +204,13 @@ def policy_of(method: str, changes: Mapping[str, Any]) -> Policy:
 
 
 def _changed(policy: Policy, key: str, changes: Mapping[str, str]) -> Policy:
-    """The policy of a round with the user's changes."""
+    """A policy with the user's changes, which ``key`` of the file holds."""
     for role, action in changes.items():
         if role not in Role.__members__:
             raise unknown(key, role, [*Role.__members__, "odd", "even"])
         if not action:
             continue
-        actions = [each.value for each in Action]
+        actions = [known.value for known in Action]
         if not isinstance(action, str) or action.lower() not in actions:
             raise unknown(f"{key}.{role}", action, actions)
         change: dict[str, Any] = {role: Action(action.lower())}

@@ -1,4 +1,7 @@
-"""Clients of different ranks: the first rows of A and columns of B."""
+"""Clients of different ranks.
+
+A client of rank k has the first k rows of A and the first k columns of B.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -9,23 +12,32 @@ from fs_plugins.policy.roles import Role, is_bias
 def truncate(
     tensors: Mapping[str, Any], roles: Mapping[str, Role], rank: int
 ) -> dict[str, Any]:
-    """What a client of a rank has of them, as views.
+    """The part of an adapter's tensors that a client of lower rank has.
 
     Args:
-        tensors: A (r x in), B (out x r), its bias and others, by name.
-        roles: what each of them is.
-        rank: the client's; 0 for the whole of r.
+        tensors: by name, A of shape (r, in), B of shape (out, r), and
+            others, such as biases, which are returned whole.
+        roles: the role of each tensor.
+        rank: the rank of the client; 0 stands for all of r.
+
+    Returns:
+        Views of the tensors, by name.
 
     """
-    found = dict(tensors)
+    views = dict(tensors)
     for name, tensor in tensors.items() if rank else ():
         if roles[name] is Role.A:
-            found[name] = tensor[:rank]
+            views[name] = tensor[:rank]
         elif roles[name] is Role.B and not is_bias(name):
-            found[name] = tensor[:, :rank]
-    return found
+            views[name] = tensor[:, :rank]
+    return views
 
 
 def leading_slices(shape: Iterable[int]) -> tuple[slice, ...]:
-    """Where a tensor of this shape stands in that of a higher rank."""
+    """The index of a low-rank factor in the same factor of higher rank.
+
+    Args:
+        shape: the shape of the factor of lower rank.
+
+    """
     return tuple(map(slice, shape))

@@ -1,7 +1,7 @@
 """Roles: what a trainable parameter is to its PEFT method.
 
-A role belongs to the PEFT method; what a federated method does with it is a
-policy (``methods.py``).
+The PEFT method gives each parameter a role; the federated method's policy
+(``methods.py``) says what happens to the parameters of a role.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ from fs_plugins.errors import UserError, unknown
 
 
 class Role(str, Enum):
-    """What a trainable parameter is."""
+    """What a trainable parameter is to its PEFT method."""
 
     A = "A"  # the factor on the input side
     B = "B"  # the factor on the output side
@@ -21,7 +21,8 @@ class Role(str, Enum):
     PRIVATE = "PRIVATE"  # all of a second adapter on the same layers
 
 
-# PEFT method -> role -> parts of a parameter's name.  The first match wins.
+# For each PEFT method and role, parts of the parameters' names.  The first
+# role that matches a name is the parameter's role.
 PEFT_METHODS: dict[str, Mapping[Role, tuple[str, ...]]] = {
     # Hu et al., ICLR 2022: W + (alpha / r) B A.  With use_rslora
     # (Kalajdzievski, arXiv 2312.03732): W + (alpha / sqrt(r)) B A.
@@ -37,7 +38,8 @@ PEFT_METHODS: dict[str, Mapping[Role, tuple[str, ...]]] = {
         Role.B: (".vera_lambda_b.",),
     },
 }
-# Variants that PEFT knows as arguments of a method, by their own names.
+# Methods with a name of their own that PEFT offers as arguments of another
+# method: the name, that method, and those arguments.
 VARIANTS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "rslora": ("lora", {"use_rslora": True}),
     "dora": ("lora", {"use_dora": True}),  # Liu et al., ICML 2024
@@ -47,12 +49,12 @@ VARIANTS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "olora": ("lora", {"init_lora_weights": "olora"}),
 }
 HEAD_NAMES = (".modules_to_save.",)
-PRIVATE_ADAPTER = "private"  # PEFT's name for a second adapter
+PRIVATE_ADAPTER = "private"  # the second adapter's name in a PEFT model
 _PRIVATE_NAME = f".{PRIVATE_ADAPTER}."
-# All of an adapter's parameters have one of these in their names, after the
-# name of the layer that they are on.
+# The name of an adapter's parameter is the name of its layer, followed by one
+# of these.
 _ADAPTER_NAMES = (".lora_", ".vera_")
-_MODEL_PREFIX = "base_model.model."  # of all names in a PEFT model
+_MODEL_PREFIX = "base_model.model."  # all names in a PEFT model begin so
 
 
 def register_peft_method(
@@ -61,7 +63,8 @@ def register_peft_method(
     """Make a PEFT method available as ``adapter_method: <name>``.
 
     Args:
-        name: of a member of PEFT's ``PeftType``, in any case.
+        name: the name of a member of PEFT's ``PeftType``, in upper or lower
+            case.
         roles: for each role, parts of the names of its parameters.
 
     """
@@ -90,6 +93,10 @@ def canonical(args: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     Args:
         args: an entry of ``llm.adapter.args``.
 
+    Returns:
+        The method's name in lower case, and the arguments without
+        ``adapter_method``.
+
     """
     rest = dict(args)
     name = str(rest.pop("adapter_method", "lora")).lower()
@@ -98,7 +105,7 @@ def canonical(args: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def variant_of(args: Mapping[str, Any]) -> str:
-    """The name that a reader knows the adapter by, ``rslora`` say."""
+    """The common name of the adapter, such as ``rslora`` or ``lora``."""
     method, rest = canonical(args)
     for name, (base, implied) in VARIANTS.items():
         if base == method and implied.items() <= rest.items():
@@ -114,7 +121,7 @@ def roles_of(peft_method: str, names: Iterable[str]) -> dict[str, Role]:
         names: the parameters' names in the PEFT model.
 
     Raises:
-        UserError: a parameter has no role.
+        UserError: a parameter has no role in this PEFT method.
 
     """
     check_peft_method(peft_method)
@@ -146,47 +153,49 @@ def roles_of(peft_method: str, names: Iterable[str]) -> dict[str, Role]:
 def pairs_of(roles: Mapping[str, Role]) -> dict[str, tuple[str, str]]:
     """The names of LoRA's A and B, by the layer that they belong to.
 
-    B's bias (``lora_bias``) has B's role and is no factor.
+    The bias of B (``lora_bias``) has the role of B, but is no factor and
+    belongs to no pair.
 
     Args:
-        roles: what ``roles_of`` returned for LoRA.
+        roles: the roles that ``roles_of`` has returned for LoRA.
 
     """
     names: dict[str, dict[Role, str]] = {}
     for name, role in roles.items():
         for part in PEFT_METHODS["lora"].get(role, ()):
-            layer, found, _ = name.partition(part)
-            if found and role in (Role.A, Role.B) and not is_bias(name):
+            layer, matched, _ = name.partition(part)
+            if matched and role in (Role.A, Role.B) and not is_bias(name):
                 names.setdefault(layer, {})[role] = name
     return {
-        layer: (own[Role.A], own[Role.B])
-        for layer, own in names.items()
-        if len(own) == 2
+        layer: (factors[Role.A], factors[Role.B])
+        for layer, factors in names.items()
+        if len(factors) == 2
     }
 
 
 def is_bias(name: str) -> bool:
-    """Whether a parameter is a bias, as PyTorch names them."""
+    """Whether a parameter is a bias, by PyTorch's convention for names."""
     return name.endswith(".bias")
 
 
-# LoRA's names, in a model and in the files that PEFT saves.  A file's names
-# are without the adapter's: ``.lora_A.weight`` for ``.lora_A.default.weight``.
+# The functions below take names of a model and of the files that PEFT saves.
+# A name in a file leaves out the adapter's name: it has ``.lora_A.weight`` in
+# place of ``.lora_A.default.weight``.
 
 
 def is_a(name: str) -> bool:
-    """Whether a parameter is an A of LoRA's."""
+    """Whether a parameter is LoRA's factor A."""
     return any(part in f"{name}." for part in PEFT_METHODS["lora"][Role.A])
 
 
 def is_b(name: str) -> bool:
-    """Whether a parameter is a B of LoRA's; B's bias is no factor."""
+    """Whether a parameter is LoRA's factor B; the bias of B is not."""
     parts = PEFT_METHODS["lora"][Role.B]
     return any(part in f"{name}." for part in parts) and not is_bias(name)
 
 
 def is_of_adapter(name: str) -> bool:
-    """Whether a parameter belongs to an adapter, and not to a head."""
+    """Whether a parameter belongs to an adapter rather than to a head."""
     return any(part in name for part in _ADAPTER_NAMES)
 
 
@@ -196,21 +205,22 @@ def is_private(name: str) -> bool:
 
 
 def layer_of(name: str) -> str:
-    """The layer that an adapter's parameter is on."""
+    """The name of the layer that an adapter's parameter belongs to."""
     for part in _ADAPTER_NAMES:
         name = name.partition(part)[0]
     return name
 
 
 def name_in_base(name: str) -> str:
-    """A layer's name in the model that PEFT has put the adapter on."""
+    """The name in the base model of a layer of a PEFT model."""
     return name.removeprefix(_MODEL_PREFIX)
 
 
 def saved_names(layer: str) -> dict[Role, tuple[str, str]]:
-    """The names that a layer's A, and its B, may have in a file of PEFT's.
+    """The names that a layer's A and B may have in a file that PEFT saves.
 
-    The first is a linear layer's, the second an embedding's.
+    For each role, the first name is that of a linear layer's factor, the
+    second that of an embedding's.
     """
     return {
         role: (
@@ -227,6 +237,9 @@ def is_embedding(layer: Any) -> bool:
 
 
 def b_modules(layer: Any) -> Mapping[str, Any]:
-    """The modules that hold a linear layer's B, by adapter; else none."""
+    """The modules that hold a linear layer's B, by the adapter's name.
+
+    A module that is no linear layer with LoRA has none.
+    """
     modules: Mapping[str, Any] = getattr(layer, "lora_B", {})
     return modules

@@ -1,4 +1,4 @@
-"""What a client keeps between rounds, and files that are never half there."""
+"""What a client keeps between rounds, and files that are written whole."""
 
 from fs_plugins.state.client_state import (
     ClientState,

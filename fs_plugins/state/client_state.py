@@ -17,23 +17,23 @@ from fs_plugins.state.files import (
 )
 from fs_plugins.wire import Tensors, spec_of
 
-OPTIMIZER = "optimizer."  # the names of optimizer state begin so
-_ALIGN = 64  # bytes; any type of tensor may begin there
+OPTIMIZER = "optimizer."  # the prefix of the names of optimizer state
+_ALIGN = 64  # bytes; a tensor of any type may begin at a multiple
 
 
 class ClientState(abc.ABC):
-    """The parameters that never leave a client, and perhaps more.
+    """The parameters that a client keeps to itself between rounds.
 
-    With ``fedsa.state.optimizer`` there is optimizer state beside them,
-    named ``optimizer.<kind>.<parameter>``.
+    With ``fedsa.state.optimizer``, the state of the optimizer is kept beside
+    the parameters, under the names ``optimizer.<kind>.<parameter>``.
 
     Args:
-        initial: the values that every client starts from; shared by all
-            clients, never written to.
+        initial: the values that every client starts from; all clients share
+            these tensors, which are never written to.
 
     Attributes:
-        version: how often something new was put in; 0: never, the
-            parameters are the initial ones.
+        version: how often new values were saved or restored; at 0 the
+            parameters have their initial values.
 
     """
 
@@ -51,30 +51,30 @@ class ClientState(abc.ABC):
         """
         if not self.version:
             return self._initial
-        found = self._load()
-        return {name: found[name] for name in self._initial}
+        tensors = self._load()
+        return {name: tensors[name] for name in self._initial}
 
     @property
     def optimizer(self) -> Tensors:
-        """Optimizer state as the client left it; nothing at first."""
-        found = self._load() if self.version else {}
-        return {n: t for n, t in found.items() if n.startswith(OPTIMIZER)}
+        """Optimizer state as the client left it; empty at first."""
+        tensors = self._load() if self.version else {}
+        return {n: t for n, t in tensors.items() if n.startswith(OPTIMIZER)}
 
     def save(self, tensors: Tensors) -> None:
-        """Keep a copy of the parameters (and of optimizer state)."""
+        """Keep a copy of the parameters, and of optimizer state if given."""
         self._store(tensors)
         self.version += 1
 
     def write(self, file: Path) -> None:
-        """Put all of it into a file."""
+        """Write everything that the client keeps into a file."""
         write_tensors(file, self._load())
 
     def restore(self, file: Path) -> None:
-        """Take all of it from such a file.
+        """Read everything that the client keeps from a file of ``write``.
 
         Raises:
-            UserError: the file is damaged or of another model; what was
-                kept stays.
+            UserError: the file is damaged or of another model; the client
+                keeps what it had.
 
         """
         self._store(self._read(file))
@@ -89,19 +89,23 @@ class ClientState(abc.ABC):
 
     @abc.abstractmethod
     def _load(self) -> Tensors:
-        """All tensors."""
+        """All tensors that were stored last."""
 
     @abc.abstractmethod
     def _store(self, tensors: Tensors) -> None:
-        """Copy all tensors."""
+        """Store copies of these tensors in place of the earlier ones."""
 
 
 class StateInMemory(ClientState):
-    """In pages of its own.
+    """Client state in memory, in pages of its own.
 
-    On the heap, what lives as long as the run would lie between the
-    activations that come and go, and keep that memory from being used again.
-    A client that has not trained costs nothing.
+    On the heap, tensors that live as long as the run would lie between the
+    short-lived activations, and keep the freed memory around them from being
+    used again.  A client that has not trained takes no memory.
+
+    Args:
+        initial: as for ``ClientState``.
+
     """
 
     def __init__(self, initial: Tensors) -> None:
@@ -115,28 +119,29 @@ class StateInMemory(ClientState):
             size = sum(_padded(t) for t in tensors.values())
             self._memory = mmap.mmap(-1, max(size, 1))
             self._spec = spec
-        for name, own in self._load().items():
-            own.copy_(tensors[name].detach())
+        for name, stored in self._load().items():
+            stored.copy_(tensors[name].detach())
 
     def _load(self) -> dict[str, torch.Tensor]:
-        """Tensors on the client's memory."""
+        """Views of the client's memory as tensors."""
         memory = torch.frombuffer(self._memory, dtype=torch.uint8)
         views, start = {}, 0
         for name, (shape, dtype) in self._spec.items():
             size = shape.numel() * dtype.itemsize
-            part = memory[start : start + size]
-            views[name] = part.view(dtype).view(shape)
+            data = memory[start : start + size]
+            views[name] = data.view(dtype).view(shape)
             start += _aligned(size)
         return views
 
 
 class StateOnDisk(ClientState):
-    """In a safetensors file, mapped into memory while it is used.
+    """Client state in a safetensors file, mapped into memory while in use.
 
     Args:
         initial: as for ``ClientState``.
-        file: is replaced at each ``save``, never written into.
-        cache: holds what was used last.
+        file: the client's file; each ``save`` replaces it, and nothing ever
+            writes into it.
+        cache: the cache of files, which all clients share.
 
     """
 
@@ -146,7 +151,7 @@ class StateOnDisk(ClientState):
         self._cache = cache
 
     def find(self) -> None:
-        """Go on with the file of an earlier process, if there is one.
+        """Continue from the file of an earlier process, if there is one.
 
         Raises:
             UserError: the file is damaged or of another model.
@@ -164,28 +169,34 @@ class StateOnDisk(ClientState):
         self.version += 1
 
     def write(self, file: Path) -> None:
-        """Link the file: no bytes are copied."""
+        """Link the client's file as ``file``, without a copy of the data."""
         link_file(self.file, file)
 
     def restore(self, file: Path) -> None:
-        """Link the file, once it was found to be good."""
-        found = self._read(file)
+        """Link ``file`` as the client's file, after a check of its contents.
+
+        Raises:
+            UserError: the file is damaged or of another model; the client
+                keeps what it had.
+
+        """
+        tensors = self._read(file)
         link_file(file, self.file)
-        self._cache.put(self.file, found)
+        self._cache.put(self.file, tensors)
         self.version += 1
 
     def forget(self) -> None:
-        """Remove the file."""
+        """Go back to the initial values, and remove the client's file."""
         super().forget()
         self._cache.drop(self.file)
         self.file.unlink(missing_ok=True)
 
     def _load(self) -> Tensors:
-        found = self._cache.get(self.file)
-        if found is None:
-            found = self._read(self.file)
-            self._cache.put(self.file, found)
-        return found
+        tensors = self._cache.get(self.file)
+        if tensors is None:
+            tensors = self._read(self.file)
+            self._cache.put(self.file, tensors)
+        return tensors
 
     def _store(self, tensors: Tensors) -> None:
         self._cache.drop(self.file)
@@ -193,10 +204,13 @@ class StateOnDisk(ClientState):
 
 
 class Cache:
-    """The files that were used last, as far as they fit.
+    """The tensors of the most recently used files, up to a total size.
 
     Args:
-        limit: bytes.
+        limit: the most bytes that the tensors may take together.
+
+    Attributes:
+        size: the bytes that the tensors take now.
 
     """
 
@@ -206,13 +220,20 @@ class Cache:
         self._files: OrderedDict[Path, Tensors] = OrderedDict()
 
     def get(self, file: Path) -> Tensors | None:
-        """The file's tensors, if they are here."""
+        """The tensors of a file; None if the cache does not hold them."""
         if file in self._files:
             self._files.move_to_end(file)
         return self._files.get(file)
 
     def put(self, file: Path, tensors: Tensors) -> None:
-        """Hold a file; let go of those that were used longest ago."""
+        """Add a file's tensors; drop the least recently used files.
+
+        Args:
+            file: the file.
+            tensors: the contents of the file; they are not added if they
+                alone exceed the limit.
+
+        """
         self.drop(file)
         size = _size(tensors)
         if size > self.limit:
@@ -224,27 +245,28 @@ class Cache:
         self.size += size
 
     def drop(self, file: Path) -> None:
-        """Let go of a file."""
+        """Remove the tensors of a file from the cache."""
         self.size -= _size(self._files.pop(file, {}))
 
 
 def cache_for(cfg: Config) -> Cache:
-    """An empty one, of the size of ``fedsa.state.cache``, for all clients."""
+    """An empty cache of ``fedsa.state.cache`` megabytes, for all clients."""
     return Cache(int(cfg.fedsa.state.cache * 1e6))
 
 
 def client_state_for(
     client: int, initial: Tensors, cfg: Config, cache: Cache, run: str = ""
 ) -> ClientState:
-    """What a client keeps, where ``fedsa.state`` wants it.
+    """The state of a client, in memory or on disk as ``fedsa.state`` says.
 
     Args:
-        client: its ID.
+        client: the client's ID.
         initial: the values that every client starts from.
         cfg: the configuration.
-        cache: of the files that were used last; one for all clients.
-        run: the server's name for a distributed run; its clients are
-            processes that may be started again, so theirs are always files.
+        cache: the cache of files, which all clients share.
+        run: the server's name for a distributed run, or ``""``.  The clients
+            of a distributed run are processes that may be started again, so
+            that their state is always on disk.
 
     """
     if cfg.fedsa.state.backend == "memory" and not run:
@@ -254,10 +276,11 @@ def client_state_for(
 
 
 def _folder(cfg: Config, run: str) -> Path:
+    """The folder of the clients' files in a run."""
     outdir = Path(cfg.outdir)
     if run and outdir.name.startswith("sub_exp"):
-        # The host puts a client that is started again into a folder of its
-        # own; the one above is that of the run.
+        # FederatedScope gives a client that is started again a new folder
+        # below the folder of the run.
         outdir = outdir.parent
     if not cfg.fedsa.state.folder:
         return outdir / "state" / run

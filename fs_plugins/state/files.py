@@ -1,4 +1,4 @@
-"""Files that are never half-written, and tensors in them."""
+"""Files that are never half-written, and files of tensors."""
 
 import contextlib
 import os
@@ -18,10 +18,14 @@ _CHECKSUM = "crc32"
 
 
 def write_file(file: Path, data: bytes) -> None:
-    """Write a file; a crash at any instant leaves the old one or the new.
+    """Write a file; a crash at any instant leaves the old file or the new.
+
+    Args:
+        file: the file; missing folders above it are created.
+        data: the contents of the file.
 
     Raises:
-        OSError: there is no room, or no permission; the old one stays.
+        OSError: there is no space, or no permission; the old file stays.
 
     """
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -35,15 +39,22 @@ def write_file(file: Path, data: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
-        error.filename = error.filename or str(file)  # write() names none
+        error.filename = error.filename or str(file)  # write() sets no name
         raise
 
 
 def link_file(old: Path, new: Path) -> None:
-    """Make ``new`` the same file as ``old``: no second copy on the disk.
+    """Make ``new`` a hard link to ``old``, without a second copy on the disk.
 
-    Neither is ever written into again, only replaced; so what becomes of
-    one does not touch the other.  Where there are no links it is a copy.
+    Both files are only ever replaced, never written into, so that a later
+    change of one does not affect the other.  Where the file system has no
+    hard links, ``new`` becomes a copy.
+
+    Args:
+        old: a file that exists.
+        new: the link; a file of this name is replaced, and missing folders
+            above it are created.
+
     """
     new.parent.mkdir(parents=True, exist_ok=True)
     part = new.with_name(new.name + ".part")
@@ -56,7 +67,7 @@ def link_file(old: Path, new: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make sure that the names in a folder outlive a power failure."""
+    """Make sure that a power failure loses no file name in a folder."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -65,7 +76,13 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_tensors(file: Path, tensors: Tensors) -> None:
-    """Write a safetensors file with a checksum, as ``write_file`` does."""
+    """Write a safetensors file with a checksum, as ``write_file`` does.
+
+    Args:
+        file: the file.
+        tensors: the tensors to write, by name.
+
+    """
     plain = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}
     write_file(file, save(plain, {_CHECKSUM: _checksum(plain)}))
 
@@ -73,12 +90,14 @@ def write_tensors(file: Path, tensors: Tensors) -> None:
 def read_tensors(
     file: Path, spec: Spec | None = None, free: str = ""
 ) -> dict[str, torch.Tensor]:
-    """What ``write_tensors`` wrote, mapped into memory.
+    """The tensors of a file of ``write_tensors``, mapped into memory.
 
     Args:
-        file: its name.
-        spec: the names, shapes and types that are expected; None for any.
-        free: names that begin so are not compared with ``spec``.
+        file: the file.
+        spec: the names, shapes and types that are expected; None to accept
+            any.
+        free: a prefix; tensors whose names begin with it are not compared
+            with ``spec``.
 
     Raises:
         UserError: the file is missing, damaged, or not what is expected.
@@ -86,10 +105,10 @@ def read_tensors(
     """
     try:
         with safe_open(file, framework="pt") as opened:
-            about: Mapping[str, str] = opened.metadata() or {}
+            metadata: Mapping[str, str] = opened.metadata() or {}
             names = opened.keys()
             tensors = {name: opened.get_tensor(name) for name in names}
-        if about.get(_CHECKSUM) != _checksum(tensors):
+        if metadata.get(_CHECKSUM) != _checksum(tensors):
             raise WireError("its checksum is wrong")
         if spec is not None:
             bound = {

@@ -1,4 +1,4 @@
-"""What travels between the server and the clients."""
+"""The encoding of what the server and the clients send each other."""
 
 from fs_plugins.wire.codec import (
     Spec,

@@ -1,8 +1,8 @@
 """Requests between processes: gRPC with mutual TLS, a token and sessions.
 
-A request is bytes and says, in its metadata, the *token* that all
-participants share and the *session* that its two ends have agreed on.  What
-has the wrong ones is refused before it is looked at.
+A request consists of bytes.  Its metadata hold the *token* that all
+participants share and the *session* that its two ends have agreed on.  A
+request with a wrong token is refused before its bytes are read.
 """
 
 import asyncio
@@ -19,17 +19,21 @@ import grpc
 
 from fs_plugins.errors import UserError
 
-# Else its core writes to the screen what is told by an exception.
+# Otherwise gRPC's core also prints the errors that it raises as exceptions.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 _SERVICE, _SEND, _PING = "fs_plugins", "Send", "Ping"
 _LOOPBACK = ("127.", "localhost", "::1", "[::1]")
 
 
 class RefusedError(ConnectionError):
-    """The other side is there and does not want the request; says why.
+    """The other side has answered and refuses the request.
+
+    Args:
+        reason: why the request is refused.
+        is_final: whether the same request would be refused again.
 
     Attributes:
-        is_final: the same request would be refused again.
+        is_final: as above.
 
     """
 
@@ -39,7 +43,7 @@ class RefusedError(ConnectionError):
 
 
 class UnreachableError(ConnectionError):
-    """The other side did not answer; says why."""
+    """The other side has not answered; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,11 @@ class Security:
     """Who may take part.
 
     Attributes:
-        certificate, key, ca: in PEM; empty for connections without TLS.
-        token: digest of a secret that all participants know; empty for none.
+        certificate, key, ca: the participant's certificate, its key, and
+            the certificate of the authority, in PEM; all three are empty for
+            connections without TLS.
+        token: the SHA-256 digest of a secret that all participants know;
+            empty if there is no secret.
 
     """
 
@@ -61,11 +68,18 @@ class Security:
     def load(
         cls, certificate: str, key: str, ca: str, token_file: str
     ) -> "Security":
-        """Read files; an empty name stands for none.
+        """Read the files that ``fedsa.transport`` names.
+
+        Args:
+            certificate: the file of the participant's certificate, or ``""``
+                for connections without TLS.
+            key: the file of the certificate's key, or ``""``.
+            ca: the file of the authority's certificate, or ``""``.
+            token_file: the file that holds the shared secret, or ``""``.
 
         Raises:
-            UserError: a file can't be read, one of the three is missing, or
-                they don't fit together.
+            UserError: a file cannot be read, only some of the three files
+                for TLS are named, or they do not fit together.
 
         """
         names = {"certificate": certificate, "key": key, "ca": ca}
@@ -92,7 +106,7 @@ class Security:
         return bool(self.certificate)
 
     def accepts(self, token: str) -> bool:
-        """Whether a request with this token may come in."""
+        """Whether ``token`` is the one that all participants share."""
         return hmac.compare_digest(self.token.encode(), token.encode())
 
 
@@ -106,6 +120,7 @@ def _read(name: str, file: str) -> bytes:
 
 
 def _check_tls(certificate: str, key: str, ca: str) -> None:
+    """Refuse files that do not fit together, before gRPC uses them."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         context.load_cert_chain(certificate, key, password="")
@@ -124,26 +139,35 @@ def _check_tls(certificate: str, key: str, ca: str) -> None:
 
 @dataclass(frozen=True)
 class Request:
-    """What arrived, and the session that it claims."""
+    """A request that has arrived.
+
+    Attributes:
+        data: the bytes of the request.
+        session: the session that the sender claims to belong to.
+
+    """
 
     data: bytes
     session: str
 
 
 class Listener:
-    """Takes requests, in a thread of its own.
+    """A server for requests, in a thread of its own.
 
-    A peer that is slow to send, or never finishes, holds up nobody else.
+    A peer that is slow to send, or that never finishes, does not block the
+    others.
 
     Args:
-        host, port: where to listen.
-        security: who may send.
-        limit: bytes of a request; what is larger is refused unread.
-        on_send: called with each request; raises ``RefusedError``.
-        knows: whether a session is one of ours: what a ping asks.
+        host, port: the address to listen on.
+        security: who may send requests.
+        limit: the most bytes of a request; a larger one is refused unread.
+        on_send: called with each request; raises ``RefusedError`` to refuse
+            the request.
+        knows: answers a ping: whether a session is known here.
 
     Raises:
-        UserError: the port is taken, or the host isn't ours.
+        UserError: the port is taken, or the address is not one of this
+            machine.
 
     """
 
@@ -188,12 +212,14 @@ class Listener:
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(_SERVICE, methods),)
         )
-        own = self._security
-        if own.is_tls:
+        security = self._security
+        if security.is_tls:
             self._server.add_secure_port(
                 address,
                 grpc.ssl_server_credentials(
-                    [(own.key, own.certificate)], own.ca, True
+                    [(security.key, security.certificate)],
+                    security.ca,
+                    require_client_auth=True,
                 ),
             )
         else:
@@ -201,21 +227,21 @@ class Listener:
         await self._server.start()
 
     async def _session(self, context: "grpc.aio.ServicerContext") -> str:
-        """The session of a request; one with a wrong token ends here."""
-        said = {k: str(v) for k, v in context.invocation_metadata() or ()}
-        if not self._security.accepts(said.get("token", "")):
+        """The session of a request; aborts a request with a wrong token."""
+        metadata = {k: str(v) for k, v in context.invocation_metadata() or ()}
+        if not self._security.accepts(metadata.get("token", "")):
             await context.abort(
                 grpc.StatusCode.UNAUTHENTICATED,
                 "the token is not the one of this run",
             )
-        return said.get("session", "")
+        return metadata.get("session", "")
 
     async def _send(
         self, data: bytes, context: "grpc.aio.ServicerContext"
     ) -> bytes:
         session = await self._session(context)
         try:
-            # It may ask another process first, so not in this thread.
+            # The handler may wait for another process: not in this thread.
             await self._loop.run_in_executor(
                 None, self._on_send, Request(data, session)
             )
@@ -249,13 +275,13 @@ class Listener:
 
 
 class Peer:
-    """Another participant's listener.
+    """A connection to another participant's ``Listener``.
 
     Args:
-        address: ``host:port``.
-        security: what it expects of us, and we of it.
-        session: what both of us have agreed on.
-        limit: bytes of a request.
+        address: the listener's ``host:port``.
+        security: the certificates and the token of this participant.
+        session: the session that both participants have agreed on.
+        limit: the most bytes of a request.
 
     """
 
@@ -267,7 +293,7 @@ class Peer:
         options = (
             ("grpc.max_send_message_length", limit),
             ("grpc.enable_http_proxy", 0),
-            # a participant that starts late is found soon after
+            # so that a participant that starts late is soon found
             ("grpc.max_reconnect_backoff_ms", 1000),
             ("grpc.use_local_subchannel_pool", 1),
         )
@@ -283,11 +309,15 @@ class Peer:
             self._channel = grpc.insecure_channel(address, options)
 
     def send(self, data: bytes, timeout: float) -> None:
-        """Deliver a request; returns once the other side has it.
+        """Deliver a request; return once the other side has accepted it.
+
+        Args:
+            data: the bytes of the request.
+            timeout: how many seconds to wait for the answer.
 
         Raises:
-            RefusedError: the other side has answered, and does not want it.
-            UnreachableError: it has not answered for ``timeout`` seconds.
+            RefusedError: the other side refuses the request.
+            UnreachableError: the other side has not answered in time.
 
         """
         self._call(_SEND, data, timeout)
@@ -296,8 +326,9 @@ class Peer:
         """Ask whether the other side is there and knows our session.
 
         Raises:
-            RefusedError: it does not know the session.
-            UnreachableError: it has not answered for ``timeout`` seconds.
+            RefusedError: the other side does not know the session.
+            UnreachableError: the other side has not answered for ``timeout``
+                seconds.
 
         """
         self._call(_PING, b"", timeout)
@@ -312,6 +343,7 @@ class Peer:
             raise UnreachableError(f"{self.address} was given up") from None
 
     def _why(self, error: grpc.RpcError) -> ConnectionError:
+        """The error that says why gRPC has not delivered a request."""
         code, details = error.code(), error.details() or ""
         if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
             return RefusedError(details, is_final="larger than max" in details)

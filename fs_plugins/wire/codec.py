@@ -1,7 +1,7 @@
-"""Encode, validate and decode what travels.
+"""Encode, validate and decode the tensors of a message.
 
-A message's payload is one safetensors buffer.  Nothing that arrives is ever
-unpickled or evaluated, and nothing is believed: names, shapes, types and
+The payload of a message is one safetensors buffer.  Nothing that arrives is
+ever unpickled or evaluated, and nothing is trusted: names, shapes, types and
 values are checked against what the receiver expects.
 """
 
@@ -16,7 +16,7 @@ Spec = Mapping[str, tuple[torch.Size, torch.dtype]]
 
 
 class WireError(ValueError):
-    """A payload that is not what the receiver expects; says why."""
+    """A payload is not what the receiver expects; the message says why."""
 
 
 def spec_of(tensors: Tensors) -> dict[str, tuple[torch.Size, torch.dtype]]:
@@ -25,7 +25,7 @@ def spec_of(tensors: Tensors) -> dict[str, tuple[torch.Size, torch.dtype]]:
 
 
 def encode(tensors: Tensors) -> bytes:
-    """The payload that holds ``tensors``; empty for none."""
+    """The payload that holds ``tensors``; without tensors it is empty."""
     if not tensors:
         return b""
     return save(
@@ -36,16 +36,18 @@ def encode(tensors: Tensors) -> bytes:
 def decode(
     payload: object, spec: Spec, free: str = "", free_bytes: int = 0
 ) -> dict[str, torch.Tensor]:
-    """The tensors that a payload holds, if it holds what ``spec`` says.
+    """The tensors of a payload, after a check against ``spec``.
 
     Args:
-        payload: what ``encode`` returned, if all is well.
-        spec: the exact names, shapes and types expected.
-        free: names that begin so are not compared with ``spec``.
-        free_bytes: what they may take, at most.
+        payload: what has arrived; only bytes from ``encode`` are accepted.
+        spec: the names, shapes and types of all tensors that are expected.
+        free: a prefix; tensors whose names begin with it are not compared
+            with ``spec``, and the caller has to check them.
+        free_bytes: the most bytes that those tensors may take in the
+            payload.
 
     Raises:
-        WireError: anything else arrived.
+        WireError: the payload is not what ``spec`` says.
 
     """
     payload = check_bytes(payload)
@@ -70,10 +72,10 @@ def decode(
 
 
 def check_bytes(payload: object) -> bytes:
-    """A payload, if it is one at all.
+    """The payload itself, after a check that it consists of bytes.
 
     Raises:
-        WireError: it is something else.
+        WireError: the payload is of another type.
 
     """
     if not isinstance(payload, bytes):
@@ -82,17 +84,25 @@ def check_bytes(payload: object) -> bytes:
 
 
 def _max_bytes(spec: Spec) -> int:
-    """The values, and a generous header (names, shapes, offsets)."""
+    """An upper bound for a payload's size: its values and its header.
+
+    The header holds a name, a shape and offsets for each tensor.
+    """
     values = sum(s.numel() * d.itemsize for s, d in spec.values())
     header = sum(len(name.encode()) + 256 for name in spec)
     return values + header + 1024
 
 
 def check_tensors(tensors: Tensors, spec: Spec) -> None:
-    """Refuse anything but what ``spec`` says.
+    """Refuse tensors that are not exactly those of ``spec``.
+
+    Args:
+        tensors: the tensors to check, by name.
+        spec: the names, shapes and types that are expected.
 
     Raises:
-        WireError: says which name, shape, type or value is wrong.
+        WireError: a tensor is missing or unexpected, has another shape or
+            type, or holds a value that is not finite.
 
     """
     missing, extra = spec.keys() - tensors.keys(), tensors.keys() - spec.keys()

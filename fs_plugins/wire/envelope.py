@@ -1,7 +1,7 @@
-"""A whole message as bytes, for messages between processes.
+"""The encoding of a whole message, for messages between processes.
 
-msgpack carries the fields and safetensors the tensors; neither can name
-code, so nothing that arrives can be run.
+msgpack encodes the fields and safetensors the tensors.  Neither format can
+refer to code, so that nothing that arrives can be executed.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from safetensors.torch import load, save
 
 from fs_plugins.wire.codec import WireError
 
-# field -> its types; what else arrives is refused
+# The fields of a message and the types that a value may have.
 FIELDS: Mapping[str, tuple[type, ...]] = {
     "msg_type": (str,),
     "serial": (int,),
@@ -23,14 +23,14 @@ FIELDS: Mapping[str, tuple[type, ...]] = {
     "timestamp": (int, float),
     "content": (object,),
 }
-_TENSOR = 1  # msgpack's code for an extension of ours
+_TENSOR = 1  # the code of tensors among msgpack's extension types
 
 
 def pack(message: Mapping[str, Any]) -> bytes:
     """The bytes of a message.
 
     Args:
-        message: a value for each of ``FIELDS``.  The content is made of
+        message: a value for each of ``FIELDS``.  The content consists of
             None, numbers, text, bytes, lists, dicts and tensors.
 
     """
@@ -40,10 +40,10 @@ def pack(message: Mapping[str, Any]) -> bytes:
 
 
 def unpack(data: bytes) -> dict[str, Any]:
-    """The message that ``pack`` was given, with lists in place of tuples.
+    """The message that ``pack`` has encoded, with lists in place of tuples.
 
     Raises:
-        WireError: these bytes are no message.
+        WireError: the bytes are not a message.
 
     """
     try:
@@ -57,7 +57,7 @@ def unpack(data: bytes) -> dict[str, Any]:
     for name, types in FIELDS.items():
         value = message[name]
         if not isinstance(value, types) or isinstance(value, bool):
-            if types == (object,):
+            if types == (object,):  # the content may be a bool, too
                 continue
             raise WireError(f"its {name} is a {type(value).__name__}")
     return message
@@ -67,7 +67,7 @@ def _pack_other(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         tensor = value.detach().cpu().contiguous()
         return msgpack.ExtType(_TENSOR, save({"": tensor}))
-    if hasattr(value, "tolist"):  # of numpy
+    if hasattr(value, "tolist"):  # an array or a number of numpy
         return value.tolist()
     raise TypeError(f"a {type(value).__name__} cannot be sent")
 

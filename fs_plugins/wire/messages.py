@@ -1,7 +1,7 @@
 """The kinds of message between the server and the clients.
 
-FederatedScope's message names its kind in ``msg_type``, and what it says is
-its ``content``.  Here is what the content is, in both directions:
+A message of FederatedScope has its kind in ``msg_type`` and its data in
+``content``.  The classes of this module are the contents, in both directions:
 
 =====================  ===========  ============================
 ``msg_type``           sent by      content
@@ -15,13 +15,12 @@ its ``content``.  Here is what the content is, in both directions:
 ``finish``             the server   ``GlobalParameters``
 =====================  ===========  ============================
 
-``to_content`` gives what travels.  ``from_content`` believes nothing of what
-has arrived: it returns a message that is well formed, or raises a
-``WireError``.
+``to_content`` returns the content to send.  ``from_content`` trusts nothing
+that has arrived: it returns a well-formed message or raises a ``WireError``.
 
-Rounds count from 1.  FederatedScope's ``state`` counts from 0: it is r, at a
-worker and in a message, while round r + 1 trains.  ``round_of`` and
-``state_of`` convert the one to the other.
+The plugins count rounds from 1.  FederatedScope's ``state``, of a worker and
+in a message, counts from 0: it is r while round r + 1 trains.  ``round_of``
+and ``state_of`` convert the one to the other.
 """
 
 import re
@@ -36,7 +35,7 @@ _RUN = re.compile("[0-9a-f]{16}")
 
 
 def round_of(state: int) -> int:
-    """The round, counted from 1, that trains in a state of the host's."""
+    """The round, counted from 1, that trains in a state of the host."""
     return state + 1
 
 
@@ -47,11 +46,11 @@ def state_of(rnd: int) -> int:
 
 @dataclass(frozen=True)
 class Joining:
-    """A client says where it listens.
+    """A client joins the run and says where it listens.
 
     Attributes:
-        host: a name or an address.
-        port: its port there.
+        host: the name or the address of the client's machine.
+        port: the port that the client listens on.
 
     """
 
@@ -64,7 +63,7 @@ class Joining:
         return f"{self.host}:{self.port}"
 
     def to_content(self) -> dict[str, str | int]:
-        """What travels."""
+        """The content to send."""
         return {"host": self.host, "port": self.port}
 
     @classmethod
@@ -72,7 +71,7 @@ class Joining:
         """The message that has arrived.
 
         Raises:
-            WireError: it is another content.
+            WireError: the content is of another kind.
 
         """
         if isinstance(content, dict):
@@ -84,18 +83,18 @@ class Joining:
 
 @dataclass(frozen=True)
 class Admission:
-    """The server has admitted a client.
+    """The server admits a client to the run.
 
     Attributes:
-        run: the run's name, of 16 hexadecimal digits; a client that is
-            started again knows by it whether the run is still the same.
+        run: the run's name, of 16 hexadecimal digits, by which a client that
+            is started again recognizes the run.
 
     """
 
     run: str
 
     def to_content(self) -> dict[str, str]:
-        """What travels."""
+        """The content to send."""
         return {"run": self.run}
 
     @classmethod
@@ -103,8 +102,8 @@ class Admission:
         """The message that has arrived.
 
         Raises:
-            WireError: it is another content, or the name could not be a
-                folder's.
+            WireError: the content is of another kind, or the name is not
+                of 16 hexadecimal digits.
 
         """
         run = content.get("run") if isinstance(content, dict) else None
@@ -115,17 +114,17 @@ class Admission:
 
 @dataclass(frozen=True)
 class GlobalParameters:
-    """The server's parameters: to train with, to evaluate, or the last.
+    """The server's parameters, for training, for evaluation or at the end.
 
     Attributes:
-        payload: of ``encode``.
+        payload: the parameters, as ``encode`` returns them.
 
     """
 
     payload: bytes
 
     def to_content(self) -> bytes:
-        """What travels."""
+        """The content to send."""
         return self.payload
 
     @classmethod
@@ -133,7 +132,7 @@ class GlobalParameters:
         """The message that has arrived; its payload is not decoded yet.
 
         Raises:
-            WireError: it is another content.
+            WireError: the content does not consist of bytes.
 
         """
         return cls(check_bytes(content))
@@ -144,11 +143,12 @@ FromServer = Admission | GlobalParameters
 
 @dataclass(frozen=True)
 class Update:
-    """What a client shares after it has trained.
+    """The parameters that a client shares after it has trained.
 
     Attributes:
-        samples: how many it has trained on; the weight of its update.
-        payload: of ``encode``.
+        samples: the number of samples that the client has trained on, which
+            is the weight of the update.
+        payload: the parameters, as ``encode`` returns them.
 
     """
 
@@ -156,35 +156,36 @@ class Update:
     payload: bytes
 
     def to_content(self) -> tuple[int, bytes]:
-        """What travels."""
+        """The content to send."""
         return self.samples, self.payload
 
 
 @dataclass(frozen=True)
 class NoUpdate:
-    """A client's training in a round was worth nothing.
+    """A client has no update to share, as its training has diverged.
 
     Attributes:
-        reason: why.
+        reason: why there is no update, in words.
 
     """
 
     reason: str
 
     def to_content(self) -> tuple[int, str]:
-        """What travels."""
+        """The content to send."""
         return 0, self.reason
 
 
 def answer_from(content: object, most_samples: int) -> Update | NoUpdate:
-    """What a client has answered; an update's payload is not decoded yet.
+    """A client's answer; the payload of an update is not decoded yet.
 
     Args:
-        content: what has arrived.
-        most_samples: how many samples a client can have trained on.
+        content: the content that has arrived.
+        most_samples: the most samples that a client can have trained on.
 
     Raises:
-        WireError: it is neither an update nor the reason why there is none.
+        WireError: the content is neither an update nor the reason why there
+            is none.
 
     """
     if not isinstance(content, (tuple, list)) or len(content) != 2:
@@ -203,17 +204,17 @@ def answer_from(content: object, most_samples: int) -> Update | NoUpdate:
 
 @dataclass(frozen=True)
 class Metrics:
-    """A client's results.
+    """A client's evaluation results.
 
     Attributes:
-        results: values by name, ``<split>_<metric>``.
+        results: the values by name; names are ``<split>_<metric>``.
 
     """
 
     results: Mapping[str, float]
 
     def to_content(self) -> dict[str, float]:
-        """What travels."""
+        """The content to send."""
         return dict(self.results)
 
     @classmethod
@@ -221,11 +222,12 @@ class Metrics:
         """The message that has arrived.
 
         Args:
-            content: what has arrived.
-            splits: ``eval.split``.
+            content: the content that has arrived.
+            splits: the splits that are evaluated (``eval.split``).
 
         Raises:
-            WireError: it is another content, or can't be averaged.
+            WireError: the content is of another kind, or a value cannot be
+                averaged.
 
         """
         if not isinstance(content, dict):
@@ -243,12 +245,12 @@ class Metrics:
 
 
 def split_of(name: str) -> str:
-    """The split that a result is of."""
+    """The split in the name of a result, ``test`` of ``test_accuracy``."""
     return name.partition("_")[0]
 
 
 def _is_number(value: object) -> bool:
-    """Whether a value can be averaged, with others that can be."""
+    """Whether a value is a number that can be averaged."""
     if isinstance(value, bool) or not isinstance(value, Real):
         return False
     try:

@@ -1,1 +1,1 @@
-"""The server and the client of every method in ``policy.METHODS``."""
+"""The server and the clients of every method in ``policy.METHODS``."""

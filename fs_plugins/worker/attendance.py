@@ -1,4 +1,4 @@
-"""Who is asked in a round, who has answered, and who is there at all."""
+"""Which clients take part, and whose answers are awaited."""
 
 import logging
 import secrets
@@ -20,19 +20,21 @@ from fs_plugins.wire.messages import (
 )
 
 logger = logging.getLogger("federatedscope.fs_plugins")
-MAX_REPEATS = 10  # of one round; FederatedScope's own limit
+MAX_REPEATS = 10  # of one round; FederatedScope has the same limit
 _HANDLED = ("join_in", "join_in_info", "model_para", "metrics")
 
 
 class AttendingServer(Server):  # type: ignore[misc]
-    """A server that knows from whom it awaits what.
+    """A server that knows which clients' answers it awaits.
 
-    A round, and an evaluation, go on until every client that was asked has
-    answered or, in distributed mode, is given up.  The host's own server
-    counts answers instead, and waits for a client that is gone.
+    A round of training, or an evaluation, lasts until every client that was
+    asked has answered or, in distributed mode, is given up.  FederatedScope's
+    own server counts answers instead, and waits forever for a client that is
+    gone.
 
     Attributes:
-        absent: clients that have joined and are not there now.
+        absent: the IDs of clients that have joined and cannot be reached
+            now.
 
     """
 
@@ -41,9 +43,11 @@ class AttendingServer(Server):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.absent: set[int] = set()
-        self._training: set[int] = set()  # asked, and not answered yet
+        # clients that were asked and have not answered yet
+        self._training: set[int] = set()
         self._evaluating: set[int] = set()
-        self._round_waits = False  # for the evaluation before it
+        # whether the next round waits for the evaluation before it to end
+        self._round_waits = False
         self._repeats = 0
         self._has_started = False
         self._asked_at = time.monotonic()
@@ -56,9 +60,18 @@ class AttendingServer(Server):  # type: ignore[misc]
         sample_client_num: int = -1,
         filter_unseen_clients: bool = True,
     ) -> list[int]:
-        """Whom to send a message: sampled clients, or (-1) all that are there.
+        """Choose the clients that get a message, and await their answers.
 
-        From those, answers are awaited.
+        Args:
+            msg_type: the kind of the message.
+            sample_client_num: how many clients to sample; -1 for all clients
+                that are present.
+            filter_unseen_clients: whether to sample no clients that are held
+                out from training.
+
+        Returns:
+            The IDs of the chosen clients.
+
         """
         if filter_unseen_clients:
             self.sampler.change_state(self.unseen_clients_id, "unseen")
@@ -88,7 +101,7 @@ class AttendingServer(Server):  # type: ignore[misc]
 
     @property
     def round(self) -> int:
-        """The round that trains, or the next one to train, from 1."""
+        """The round that trains now or next, counted from 1."""
         return round_of(self.state)
 
     def _post(
@@ -98,13 +111,13 @@ class AttendingServer(Server):  # type: ignore[misc]
         message: FromServer,
         rnd: int,
     ) -> None:
-        """Send a message.
+        """Send a message to clients.
 
         Args:
-            msg_type: the host's name of its kind.
-            receivers: IDs of clients.
-            message: what is said.
-            rnd: the round that it belongs to.
+            msg_type: FederatedScope's name for the kind of message.
+            receivers: the IDs of the clients.
+            message: the message.
+            rnd: the round that the message belongs to, counted from 1.
 
         """
         self.comm_manager.send(
@@ -120,11 +133,12 @@ class AttendingServer(Server):  # type: ignore[misc]
 
     @property
     def is_evaluating(self) -> bool:
-        """Whether results of clients are awaited."""
+        """Whether the server awaits evaluation results of clients."""
         return bool(self._evaluating)
 
     @property
     def _present(self) -> set[int]:
+        """The IDs of the clients that can be reached."""
         return set(self.comm_manager.neighbors) - self.absent
 
     def check_buffer(
@@ -133,7 +147,15 @@ class AttendingServer(Server):  # type: ignore[misc]
         min_received_num: int,
         check_eval_result: bool = False,
     ) -> bool:
-        """Whether nothing more is to come, and there is enough."""
+        """Whether all awaited answers are there, and enough of them.
+
+        Args:
+            cur_round: not used; the server's own state counts.
+            min_received_num: not used; ``fedsa.min_received`` counts.
+            check_eval_result: whether the answers are evaluation results;
+                otherwise they are updates.
+
+        """
         if check_eval_result:
             results = self.msg_buffer["eval"].get(self.state - 1)
             return bool(results) and not self._evaluating
@@ -144,7 +166,17 @@ class AttendingServer(Server):  # type: ignore[misc]
     def check_and_move_on(
         self, check_eval_result: bool = False, min_received_num: Any = None
     ) -> Any:
-        """Aggregate, or merge results, if nothing more is to come."""
+        """Aggregate updates, or merge results, once all of them are there.
+
+        Args:
+            check_eval_result: whether evaluation results are merged;
+                otherwise updates are aggregated.
+            min_received_num: not used; ``fedsa.min_received`` counts.
+
+        Returns:
+            Whether the run has moved on.
+
+        """
         if self._evaluating if check_eval_result else self._training:
             return False
         if not check_eval_result and not self.check_buffer(self.state, 0):
@@ -163,7 +195,7 @@ class AttendingServer(Server):  # type: ignore[misc]
             super()._start_new_training_round(aggregated_num)
 
     def _repeat_round(self) -> None:
-        """Ask again: the global parameters stay as they were."""
+        """Ask clients to train again from the same global parameters."""
         self._repeats += 1
         if self._repeats > MAX_REPEATS:
             raise RunError(
@@ -178,14 +210,14 @@ class AttendingServer(Server):  # type: ignore[misc]
             "model_para", sample_client_num=self.sample_client_num
         )
 
-    # Distributed mode: clients come late, go, and come back.
+    # In distributed mode clients may come late, go, and come back.
 
     def run(self) -> None:
-        """Take part in a distributed run, to its end.
+        """Take part in a distributed run until its end.
 
         Raises:
-            RunError: clients are missing at the start, or all of them later,
-                for ``fedsa.transport.wait`` seconds.
+            RunError: for ``fedsa.transport.wait`` seconds, not all clients
+                have joined at the start, or no client was present later.
 
         """
         self._asked_at = time.monotonic()
@@ -199,7 +231,7 @@ class AttendingServer(Server):  # type: ignore[misc]
             self.comm_manager.close()
 
     def callback_funcs_for_join_in(self, message: Message) -> None:
-        """Admit a client, perhaps again; with the last one, begin."""
+        """Admit a client that joins or comes back; begin with the last one."""
         if self.mode == "standalone" or message.msg_type != "join_in":
             super().callback_funcs_for_join_in(message)
             return
@@ -215,7 +247,10 @@ class AttendingServer(Server):  # type: ignore[misc]
             self._welcome({client})
 
     def _look_after_clients(self) -> None:
-        """Go on without those that are gone; ask again if nobody is left."""
+        """Give up clients that are gone or too slow.
+
+        If no answer is awaited any more, the clients are asked again.
+        """
         patience = self._cfg.fedsa.transport.wait
         if not self._has_started:
             if self._waited_for(patience):
@@ -228,6 +263,7 @@ class AttendingServer(Server):  # type: ignore[misc]
         self._welcome(self.absent - lost)
         gone = lost - self.absent
         self.absent |= gone
+        # the sampler does not choose clients that are working
         self.sampler.change_state(sorted(gone), "working")
         self._give_up(gone, "is gone")
         limit = self._cfg.fedsa.round_timeout
@@ -243,11 +279,12 @@ class AttendingServer(Server):  # type: ignore[misc]
             )
 
     def _welcome(self, clients: set[int]) -> None:
+        """Count clients as present, so that they are sampled again."""
         self.absent -= clients
         self.sampler.change_state(sorted(clients), "idle")
 
     def _give_up(self, clients: Set[int], why: str) -> None:
-        """No longer wait for these clients' answers."""
+        """Stop waiting for the answers of these clients."""
         training = self._training & clients
         evaluating = self._evaluating & clients
         for client in sorted(training | evaluating):
@@ -265,4 +302,5 @@ class AttendingServer(Server):  # type: ignore[misc]
             self.check_and_move_on(check_eval_result=True)
 
     def _waited_for(self, seconds: float) -> bool:
+        """Whether the last message to clients is older than ``seconds``."""
         return time.monotonic() - self._asked_at > seconds

@@ -1,4 +1,4 @@
-"""The client: shares what the policy shares, keeps what it keeps."""
+"""The client: trains, shares some parameters and keeps the others."""
 
 import logging
 import math
@@ -27,18 +27,20 @@ logger = logging.getLogger("federatedscope.fs_plugins")
 
 
 class FedSAClient(Client):  # type: ignore[misc]
-    """A client of FedSA, or of any other policy.
+    """A client of FedSA-LoRA, or of a method with any other policy.
 
-    In a round it takes the global A from the server and its own B and head
-    from where it left them, trains them together, puts B and head away and
-    sends A.  (Guo et al., arXiv 2410.01463, section 4)
+    In a round of FedSA-LoRA, the client combines the server's global A with
+    its own B and head, trains them together, keeps B and the head for the
+    next round, and sends A.  (Guo et al., arXiv 2410.01463, section 4)
 
-    In distributed mode it also writes B and head to a file after each round,
-    and finds them there if it is started again during the same run.
+    In distributed mode, the client also writes B and the head to a file after
+    each round, and reads the file if it is started again in the same run.
 
     Attributes:
-        kept: its B and head, or what else the policy keeps.
-        final: the parameters that came with the end of the run.
+        parameters: the model's parameters, by what the policy does to them.
+        kept: the state of B and the head, or of whatever the policy keeps.
+        final: the global parameters that the server has sent at the end of
+            the run; None before.
 
     """
 
@@ -49,6 +51,8 @@ class FedSAClient(Client):  # type: ignore[misc]
         if self._cfg is None:  # FederatedScope lists the handlers this way
             return
         if self.mode == "distributed":
+            # The ID is the number of the client's data, not one that the
+            # server would assign.
             self.ID = self._cfg.distribute.data_idx
         self.parameters = parameters_of(self.model, self._cfg)
         self.kept = self.parameters.kept_by(self.ID)
@@ -56,14 +60,14 @@ class FedSAClient(Client):  # type: ignore[misc]
 
     @contextmanager
     def _model_with(self, sent: GlobalParameters, rnd: int) -> Iterator[None]:
-        """The model with the server's parameters and this client's own.
+        """Load the server's parameters and those that this client keeps.
 
         Args:
-            sent: what the server has sent.
-            rnd: the round that it belongs to.
+            sent: the parameters that the server has sent.
+            rnd: the round that they belong to.
 
         Raises:
-            RunError: they are not what they should be.
+            RunError: the server's parameters are not what is expected.
 
         """
         with self._refusing(rnd):
@@ -72,12 +76,13 @@ class FedSAClient(Client):  # type: ignore[misc]
             yield
 
     def _sent_in(self, message: Message) -> GlobalParameters:
+        """The parameters that the server has sent in a message."""
         with self._refusing(round_of(message.state)):
             return GlobalParameters.from_content(message.content)
 
     @contextmanager
     def _refusing(self, rnd: int) -> Iterator[None]:
-        """Without parameters of the server's, a client cannot go on."""
+        """End the run if the server's parameters are not what is expected."""
         try:
             yield
         except WireError as error:
@@ -89,17 +94,20 @@ class FedSAClient(Client):  # type: ignore[misc]
     def train_with(
         self, sent: GlobalParameters, rnd: int
     ) -> Update | NoUpdate:
-        """Train for a round and keep what is kept; returns what is shared.
+        """Train for a round; save what the client keeps.
 
-        If the loss is no longer a number, nothing of the round is kept, and
-        there is no update.
+        If the loss or a parameter is no longer finite, nothing of the round
+        is kept, and there is no update.
 
         Args:
-            sent: what the server has sent.
+            sent: the parameters that the server has sent.
             rnd: the round, counted from 1.
 
+        Returns:
+            The update with the parameters to share, or why there is none.
+
         Raises:
-            RunError: the server's parameters are not what they should be.
+            RunError: the server's parameters are not what is expected.
 
         """
         self.state = state_of(rnd)
@@ -129,7 +137,7 @@ class FedSAClient(Client):  # type: ignore[misc]
         return answer
 
     def callback_funcs_for_model_para(self, message: Message) -> None:
-        """A round: the server learns what this client shares, or why not."""
+        """Train for a round, and send the server the answer."""
         answer = self.train_with(
             self._sent_in(message), round_of(message.state)
         )
@@ -145,22 +153,26 @@ class FedSAClient(Client):  # type: ignore[misc]
         )
 
     def callback_funcs_for_evaluate(self, message: Message) -> None:
-        """Evaluate the global parameters together with this client's own."""
+        """Evaluate the global parameters with those that this client keeps."""
         sent = self._sent_in(message)
         with self._model_with(sent, round_of(message.state)):
             super().callback_funcs_for_evaluate(_without_content(message))
 
     def callback_funcs_for_finish(self, message: Message) -> None:
-        """The end: the host has nothing to load, as nothing is its own."""
+        """Note the final parameters, and end the client's run.
+
+        The host's handler would load the content of the message into the
+        model; it gets the message without content.
+        """
         self.final = self._sent_in(message)
         super().callback_funcs_for_finish(_without_content(message))
 
     def callback_funcs_for_assign_id(self, message: Message) -> None:
-        """Learn which run it is; go on with what was kept of it.
+        """Learn which run this is, and read what was kept in it before.
 
         Raises:
-            RunError: the server says something else.
-            UserError: what was kept can't be read.
+            RunError: the message does not name the run.
+            UserError: the file of this client cannot be used.
 
         """
         try:
@@ -173,7 +185,7 @@ class FedSAClient(Client):  # type: ignore[misc]
         self.kept = kept
 
     def run(self) -> None:
-        """Take part in a distributed run, to its end.
+        """Take part in a distributed run until its end.
 
         Raises:
             RunError: the server is gone.
@@ -186,8 +198,10 @@ class FedSAClient(Client):  # type: ignore[misc]
             self.comm_manager.close()
 
     def _divergence(self, results: Any) -> str:
-        """Why a round's training is worth nothing; empty if it is."""
-        losses = [v for k, v in results.items() if k.endswith("loss")]
+        """Why a round's training has diverged; empty if it has not."""
+        losses = [
+            value for name, value in results.items() if name.endswith("loss")
+        ]
         if not all(map(math.isfinite, losses)):
             return "its loss is not finite"
         if not self.parameters.are_finite():
@@ -196,7 +210,7 @@ class FedSAClient(Client):  # type: ignore[misc]
 
     @contextmanager
     def _optimizer_state(self) -> Iterator[None]:
-        """With ``fedsa.state.optimizer``, lend the trainer its own."""
+        """With ``fedsa.state.optimizer``, give the trainer the kept state."""
         if not self._cfg.fedsa.state.optimizer:
             yield
             return
@@ -207,6 +221,7 @@ class FedSAClient(Client):  # type: ignore[misc]
             self.trainer.optimizer_state = None
 
     def _keep(self) -> None:
+        """Save the parameters that stay with the client."""
         state = {}
         if self._cfg.fedsa.state.optimizer:
             state = self.trainer.optimizer_state
@@ -214,7 +229,7 @@ class FedSAClient(Client):  # type: ignore[misc]
 
 
 def _without_content(message: Message) -> Message:
-    """The message, for a handler of the host that would load its content."""
+    """A copy of the message for a handler that would load the content."""
     return Message(
         msg_type=message.msg_type,
         sender=message.sender,

@@ -9,10 +9,16 @@ Results = Mapping[str, float]
 
 
 def in_agreement(clients: Mapping[int, Results]) -> dict[int, Results]:
-    """The results of each split that have the names most clients have.
+    """The results that can be averaged over clients.
 
-    A client may have no example of a split, and so no result; one that has
-    other metrics than most cannot be averaged with them.
+    For each split, the results of those clients remain that have the same
+    metrics as most clients.  A client without an example of a split has no
+    results for the split; the results of a client with other metrics than
+    most cannot be averaged with theirs.
+
+    Args:
+        clients: the results of each client, by the client's ID.
+
     """
     names = [name for results in clients.values() for name in results]
     agreed: set[str] = set()
@@ -26,7 +32,7 @@ def in_agreement(clients: Mapping[int, Results]) -> dict[int, Results]:
     for client, results in clients.items():
         kept[client] = {
             name: results[name]
-            # in their order, as a set's differs from process to process
+            # in order: that of a set differs from process to process
             for split in dict.fromkeys(map(split_of, results))
             if _of_split(results, split) == _of_split(agreed, split)
             for name in sorted(_of_split(results, split))

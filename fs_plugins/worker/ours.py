@@ -1,31 +1,34 @@
-"""Whether a run's workers are ours or the host's own.
+"""Whether a run's workers belong to the plugins or to FederatedScope.
 
-The host's own workers train and aggregate all that is trainable: they know
-neither roles nor what a client keeps.
+FederatedScope's own workers train and aggregate all trainable parameters;
+they know no roles, and their clients keep no parameters.
 """
 
 from typing import TYPE_CHECKING, TypeGuard, cast
 
 from fs_plugins.host.protocols import Client, Runner, Server, Worker
 
-if TYPE_CHECKING:  # at run time, once the host is there
+if TYPE_CHECKING:  # these modules import the host, which has to be found first
     from fs_plugins.worker.client import FedSAClient
     from fs_plugins.worker.parameters import AdapterParameters
     from fs_plugins.worker.server import FedSAServer
 
 
 def is_our_server(worker: Worker) -> TypeGuard["FedSAServer"]:
-    """Whether a worker is a server, and ours."""
+    """Whether a worker is a server of the plugins."""
     return worker.ID == 0 and parameters_in(worker) is not None
 
 
 def is_our_client(worker: Worker) -> TypeGuard["FedSAClient"]:
-    """Whether a worker is a client, and ours."""
+    """Whether a worker is a client of the plugins."""
     return worker.ID != 0 and parameters_in(worker) is not None
 
 
 def our_clients(runner: Runner) -> "dict[int, FedSAClient]":
-    """The clients of a standalone run, by ID; none if they are the host's."""
+    """The plugins' clients of a standalone run, by ID.
+
+    The result is empty if the clients are FederatedScope's own.
+    """
     return {
         ID: client
         for ID, client in runner.client.items()
@@ -34,7 +37,7 @@ def our_clients(runner: Runner) -> "dict[int, FedSAClient]":
 
 
 def parameters_in(worker: Worker) -> "AdapterParameters | None":
-    """The parameters of a worker by their roles; None if it is the host's."""
+    """The parameters of a worker; None for FederatedScope's own workers."""
     return getattr(worker, "parameters", None)
 
 

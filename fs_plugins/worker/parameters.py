@@ -1,4 +1,4 @@
-"""The trainable parameters of a model, by what the policy does to them."""
+"""The trainable parameters of a model, grouped by what a policy does."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -44,27 +44,32 @@ from fs_plugins.wire import Tensors, decode, encode, spec_of
 
 
 class AdapterParameters:
-    """Views of a model's parameters, by what the policy does to them.
+    """Views of a model's parameters, grouped by what the policy does to them.
 
-    The server and all clients may work on one model.  Whoever uses it moves
-    its own values in and leaves the model as it was: see ``loaded``.  A worker
-    of rank k uses the first k rows of A and columns of B, and no others.
+    The server and all clients of a process may use one model.  Each of them
+    loads its own values for as long as it needs the model: see ``loaded``.  A
+    client of rank k uses only the first k rows of A and columns of B.
 
     Args:
-        model: a PEFT model, or a wrapper with one in ``.model``.
+        model: a PEFT model, or a wrapper that has one as ``model``.
         cfg: the configuration.
 
     Attributes:
-        shared: the parameters that travel, by name.
-        kept: those that stay with their client, by name.
-        frozen: those that never change.
-        initial: the values of all three that every client starts from.
-        roles: what each of them is.
-        policy: what happens to each role.
-        delta: what the aggregator adds to the base model.
+        inner: the PEFT model.
+        shared: the parameters that are shared, by name.
+        kept: the parameters that stay with their client, by name.
+        frozen: the adapter's parameters that never change, by name.
+        initial: the values that every client starts from, of the parameters
+            of all three groups.
+        roles: the role of each of these parameters.
+        policy: what the method does with each role.
+        delta: the low-rank change of the base model that the aggregator adds
+            to.
 
     Raises:
-        UserError: the policy shares roles that this model does not have.
+        UserError: the model has no parameters of the roles that the policy
+            shares, the policy freezes a factor that is zero, or the layers
+            do not fit the method, the aggregator or ``fedsa.ranks``.
 
     """
 
@@ -101,7 +106,7 @@ class AdapterParameters:
                 f"{', '.join(sorted({r.value for r in self.roles.values()}))}"
             )
         self.delta = scope.once(("delta", cfg.outdir), Delta)
-        # of the files of what clients keep
+        # the cache of the files of client states
         self._cache = scope.once("cache", lambda: cache_for(cfg))
         self._cfg = cfg
         self.policy = policy
@@ -117,7 +122,11 @@ class AdapterParameters:
         )
 
     def _check_factors(self) -> None:
-        """Refuse layers whose A and B are not r rows and r columns."""
+        """Refuse layers whose A has not r rows, or B not r columns.
+
+        Only where the method, the aggregator or ``fedsa.ranks`` works on the
+        rows of A and the columns of B.
+        """
         cfg, needs_pairs = self._cfg, self._aggregator.needs_pairs
         aggregator = f"fedsa.aggregator: {cfg.fedsa.aggregator}"
         method = f"federate.method: {cfg.federate.method}"
@@ -132,15 +141,16 @@ class AdapterParameters:
 
     @property
     def changes_base(self) -> bool:
-        """Whether the aggregator adds to the base model."""
+        """Whether the aggregator changes the base model."""
         return self._aggregator.changes_base
 
     @property
     def _all(self) -> dict[str, nn.Parameter]:
+        """The parameters of all three groups, by name."""
         return self.shared | self.kept | self.frozen
 
     def aggregator(self) -> Aggregator:
-        """A new one, of the kind that ``fedsa.aggregator`` names."""
+        """A new aggregator of the kind that ``fedsa.aggregator`` names."""
         return self._aggregator(
             self.initial_of(self.shared),
             ignore_weight=self._cfg.federate.ignore_weight,
@@ -150,11 +160,11 @@ class AdapterParameters:
         )
 
     def kept_by(self, client: int, run: str = "") -> ClientState:
-        """What a client keeps; with a sequential policy, the one of all.
+        """The state of a client; all clients share it if it is sequential.
 
         Args:
-            client: its ID.
-            run: the server's name for a distributed run.
+            client: the client's ID.
+            run: the server's name for a distributed run, or ``""``.
 
         """
         initial = self._of_rank(client, self.initial_of(self.kept))
@@ -163,11 +173,20 @@ class AdapterParameters:
         )
 
     def initial_of(self, names: Iterable[str]) -> dict[str, torch.Tensor]:
-        """The initial values of ``shared`` or ``kept``, say."""
+        """The initial values of some of the parameters."""
         return {name: self.initial[name] for name in names}
 
     def sent_by(self, client: int, rnd: int) -> dict[str, torch.Tensor]:
-        """What a client uploads in a round, counted from 1."""
+        """The parameters that a client uploads in a round.
+
+        Args:
+            client: the client's ID.
+            rnd: the round, counted from 1.
+
+        Returns:
+            Views of the model's parameters.
+
+        """
         policy = self.policy.in_round(rnd)
         sent = {
             name: parameter
@@ -177,31 +196,48 @@ class AdapterParameters:
         return self._of_rank(client, sent)
 
     def sent_to(self, client: int, values: Tensors) -> dict[str, torch.Tensor]:
-        """What the server sends a client of the global parameters."""
+        """The part of the global parameters that a client is sent.
+
+        Args:
+            client: the client's ID.
+            values: the global parameters, by name.
+
+        Returns:
+            Views of ``values``.
+
+        """
         derived = self._derived
-        sent = {n: v for n, v in values.items() if n not in derived}
+        sent = {
+            name: value
+            for name, value in values.items()
+            if name not in derived
+        }
         return self._of_rank(client, sent)
 
     @property
     def _derived(self) -> set[str]:
-        """What need not travel, as everyone can draw it."""
+        """The names of shared parameters that need not be sent to clients.
+
+        Every participant draws the same values, see ``drawn_in``.
+        """
         if not self._aggregator.reinitializes:
             return set()
         return {name for pair in self._pairs.values() for name in pair}
 
     def trained_by(self, client: int) -> dict[str, torch.Tensor]:
-        """What a client keeps, as it is in the model now."""
+        """Views of the parameters that a client keeps, as they are now."""
         return self._of_rank(client, self.kept)
 
     def payload_for(
         self, client: int, values: Tensors, known_rounds: int
     ) -> bytes:
-        """The global parameters, and what the client lacks of the base.
+        """The global parameters and the changes of the base, encoded.
 
         Args:
-            client: its ID.
-            values: the global parameters.
-            known_rounds: how many additions to the base it has got.
+            client: the client's ID.
+            values: the global parameters, by name.
+            known_rounds: how many additions to the base model the client
+                has received; the payload holds those after them.
 
         """
         sent = self.sent_to(client, values)
@@ -212,12 +248,22 @@ class AdapterParameters:
     def received(
         self, client: int, payload: bytes, rnd: int
     ) -> dict[str, torch.Tensor]:
-        """A client's global parameters in a round, from what has arrived.
+        """Decode the global parameters that a client has received.
 
-        What it lacks of the base model is added to it.
+        Changes of the base model that arrive beside them are added to
+        ``delta``.
+
+        Args:
+            client: the client's ID.
+            payload: what has arrived.
+            rnd: the round, counted from 1.
+
+        Returns:
+            All shared parameters of the client, by name, including those
+            that are drawn rather than sent.
 
         Raises:
-            WireError: something else has arrived.
+            WireError: the payload is not what is expected.
 
         """
         spec = spec_of(self.sent_to(client, self.shared))
@@ -227,14 +273,23 @@ class AdapterParameters:
             layer: (self.shared[b], self.shared[a])
             for layer, (a, b) in self._pairs.items()
         }
-        found = decode(payload, spec, DELTA, most_bytes(layers))
-        changes = {n: found.pop(n) for n in [*found] if n.startswith(DELTA)}
+        tensors = decode(payload, spec, DELTA, most_bytes(layers))
+        changes = {
+            name: tensors.pop(name)
+            for name in [*tensors]
+            if name.startswith(DELTA)
+        }
         check_delta(changes, layers)
         self.delta.take(changes)
-        return found | self._of_rank(client, self.drawn_in(rnd))
+        return tensors | self._of_rank(client, self.drawn_in(rnd))
 
     def drawn_in(self, rnd: int) -> dict[str, torch.Tensor]:
-        """The A and B that a round begins with, if it starts afresh."""
+        """The factors A and B that are reinitialized for a round.
+
+        The values depend on the seed and the round only, so that they are
+        the same for every participant.  Without an aggregator that
+        reinitializes, there are none.
+        """
         names = self._derived
         if rnd <= 1 or not names:
             return self.initial_of(names)
@@ -244,39 +299,49 @@ class AdapterParameters:
                     start = self.inner.active_peft_config.init_lora_weights
                     layer.reset_lora_parameters("default", start)
             drawn = {n: self.shared[n].detach().cpu().clone() for n in names}
-            self._load(self.initial)  # B's bias has been reset, too
+            self._load(self.initial)  # PEFT has also reset the bias of B
         return drawn
 
     def _of_rank(self, client: int, tensors: Tensors) -> dict[str, Any]:
-        """The first rows of A and columns of B, views of the tensors."""
+        """The part of the tensors that a client of its rank has, as views."""
         return truncate(tensors, self.roles, rank_of(self._cfg, client))
 
     @contextmanager
     def training(self, rnd: int) -> Iterator[None]:
-        """The model with nothing trainable but what the round trains."""
+        """Make only those parameters trainable that the round trains.
+
+        Args:
+            rnd: the round, counted from 1.
+
+        """
         policy = self.policy.in_round(rnd)
-        both = self.shared | self.kept
+        trained = self.shared | self.kept
         try:
-            for name, parameter in both.items():
+            for name, parameter in trained.items():
                 is_frozen = policy[self.roles[name]] is Action.FREEZE
                 parameter.requires_grad_(not is_frozen)
             yield
         finally:
-            for parameter in both.values():
+            for parameter in trained.values():
                 parameter.requires_grad_(True)
 
     def are_finite(self) -> bool:
-        """Whether no trained value is NaN or infinite."""
-        both = (self.shared | self.kept).values()
-        checks = [p.detach().isfinite().all() for p in both]
+        """Whether all trained parameters are finite."""
+        trained = (self.shared | self.kept).values()
+        checks = [p.detach().isfinite().all() for p in trained]
         return not checks or bool(torch.stack(checks).all())
 
     @contextmanager
     def loaded(self, *values: Tensors, client: int = 0) -> Iterator[None]:
-        """The model with these values; afterwards, with its initial ones.
+        """Load values into the model; afterwards, load the initial ones.
 
-        Nothing that the borrower puts in, trains or computes gradients for
-        stays behind in the model.
+        Neither values nor gradients stay behind in the model.
+
+        Args:
+            *values: tensors by name, which are loaded in this order.
+            client: the ID of the client whose rank the model gets; 0 for the
+                server.
+
         """
         try:
             frozen = self.initial_of(self.frozen)
@@ -291,23 +356,24 @@ class AdapterParameters:
 
     @torch.no_grad()
     def _load(self, tensors: Tensors) -> None:
-        """Copy values in; where they are of lower rank, the rest is zero.
+        """Copy values into the model, with zeros beyond their rank.
 
-        With its rows of A and columns of B at zero, a component has no
-        gradient: it stays at zero.
+        A component whose row of A and column of B are both zero has no
+        gradient, and so stays at zero.
         """
-        everything = self._all
+        parameters = self._all
         for name, value in tensors.items():
-            whole = everything[name]
-            if whole.shape != value.shape:
-                whole.zero_()
-            whole[leading_slices(value.shape)].copy_(value)
+            parameter = parameters[name]
+            if parameter.shape != value.shape:
+                parameter.zero_()
+            parameter[leading_slices(value.shape)].copy_(value)
 
 
 def _refuse_zero(name: str, frozen: nn.Parameter, role: Role) -> None:
-    """One factor frozen at zero: the other has no gradient, for ever.
+    """Refuse a factor that the policy freezes and that starts at zero.
 
-    LoRA's B starts at zero, and so does A on an embedding.
+    The other factor would never have a gradient.  LoRA's B starts at zero,
+    and so does the A of an embedding.
     """
     is_factor = role in (Role.A, Role.B) and not is_bias(name)
     if is_factor and not frozen.any():
@@ -319,10 +385,10 @@ def _refuse_zero(name: str, frozen: nn.Parameter, role: Role) -> None:
 
 
 def parameters_of(model: nn.Module, cfg: Config) -> AdapterParameters:
-    """The parameters of a model; one object for all that share the model.
+    """The parameters of a model; workers that share a model share them, too.
 
     Args:
-        model: a PEFT model, or a wrapper with one in ``.model``.
+        model: a PEFT model, or a wrapper that has one as ``model``.
         cfg: the configuration.
 
     """

@@ -1,4 +1,4 @@
-"""The server: broadcasts, checks and aggregates what is shared."""
+"""The server: broadcasts, checks and aggregates shared parameters."""
 
 import logging
 from collections.abc import Set
@@ -25,14 +25,19 @@ logger = logging.getLogger("federatedscope.fs_plugins")
 
 
 class FedSAServer(AttendingServer):
-    """The server of FedSA, or of any other policy.
+    """The server of FedSA-LoRA, or of a method with any other policy.
 
-    It knows the shared parameters only: A^(t+1) = sum_i w_i A_i.
+    The server knows the shared parameters only.  In FedSA-LoRA these are the
+    factors A, which it averages: A^(t+1) = sum_i w_i A_i.
     (Guo et al., arXiv 2410.01463, section 4)
 
     Attributes:
-        rejected_updates: updates that were not what they should be.
-        known_rounds: by client, how many additions to the base it has got.
+        parameters: the model's parameters, by what the policy does to them.
+        aggregator: the aggregator; ``aggregator.shared`` are the global
+            parameters.
+        rejected_updates: the number of updates that the server has refused.
+        known_rounds: for each client, how many additions to the base model
+            it has received.
 
     """
 
@@ -52,7 +57,17 @@ class FedSAServer(AttendingServer):
         sample_client_num: int = -1,
         filter_unseen_clients: bool = True,
     ) -> None:
-        """Send the shared parameters to sampled clients, or (-1) to all."""
+        """Send clients the global parameters.
+
+        Args:
+            msg_type: the kind of message: ``model_para`` asks the clients to
+                train, ``evaluate`` to evaluate, and ``finish`` ends the run.
+            sample_client_num: how many clients to sample; -1 for all clients
+                that are present.
+            filter_unseen_clients: whether to sample no clients that are held
+                out from training.
+
+        """
         receivers = self._choose(
             msg_type, sample_client_num, filter_unseen_clients
         )
@@ -60,28 +75,35 @@ class FedSAServer(AttendingServer):
         rnd = self.round - 1 if msg_type == "evaluate" else self.round
         messages: dict[Any, GlobalParameters] = {}
         for kind, group in groupby(receivers, self._kind_of):
-            alike = list(group)
+            clients = list(group)
             if kind not in messages:
                 payload = self.parameters.payload_for(
-                    alike[0], self.aggregator.shared, kind[1]
+                    clients[0], self.aggregator.shared, kind[1]
                 )
                 messages[kind] = GlobalParameters(payload)
-            self._post(msg_type, alike, messages[kind], rnd)
-        now = self.parameters.delta.rounds
-        self.known_rounds |= dict.fromkeys(receivers, now)
+            self._post(msg_type, clients, messages[kind], rnd)
+        rounds = self.parameters.delta.rounds
+        self.known_rounds |= dict.fromkeys(receivers, rounds)
 
     def _give_up(self, clients: Set[int], why: str) -> None:
-        """They may have missed what was sent."""
+        """Stop waiting for the answers of these clients.
+
+        They may have missed the last changes of the base model, so that they
+        are sent all of them the next time.
+        """
         for client in clients:
             self.known_rounds.pop(client, None)
         super()._give_up(clients, why)
 
     def _kind_of(self, client: int) -> tuple[int, int]:
-        """Clients of the same kind get the same payload."""
+        """A client's rank, and the changes of the base model that it has.
+
+        Clients for which both are equal get the same payload.
+        """
         return rank_of(self._cfg, client), self.known_rounds.get(client, 0)
 
     def callback_funcs_model_para(self, message: Message) -> Any:
-        """Check an update and add it; when all are in, go on."""
+        """Check and add a client's update; once all have come, go on."""
         if self.is_finish:
             return "finish"
         client = message.sender
@@ -116,7 +138,7 @@ class FedSAServer(AttendingServer):
         return is_awaited and self.check_and_move_on()
 
     def callback_funcs_for_metrics(self, message: Message) -> Any:
-        """Collect results; when all are in, merge them."""
+        """Check and collect a client's results; once all have come, go on."""
         client = message.sender
         if client not in self._evaluating:
             logger.warning("results of client %s come too late", client)
@@ -136,30 +158,34 @@ class FedSAServer(AttendingServer):
         return self.check_and_move_on(check_eval_result=True)
 
     def merge_eval_results_from_all_clients(self) -> Any:
-        """Average and log what can be averaged."""
+        """Average and log the results that can be averaged over clients."""
         results = self.msg_buffer["eval"]
         results[self.state - 1] = in_agreement(results[self.state - 1])
         return super().merge_eval_results_from_all_clients()
 
     def _perform_federated_aggregation(self) -> int:
-        """New global parameters from the round's sum."""
+        """Compute the new global parameters; return the number of updates."""
         self.aggregator.finish()
         return len(self.msg_buffer["train"][self.state])
 
     def eval(self) -> None:
-        """Evaluate at the clients, or here if nothing is kept by them."""
+        """Evaluate at the clients, or here if clients keep nothing."""
         with self.parameters.loaded(self.aggregator.shared):
             super().eval()
 
     def terminate(self, msg_type: str = "finish") -> None:
-        """End the run; clients get the final shared parameters."""
+        """End the run, and send all clients the final global parameters."""
         self.is_finish = True
         self._monitor.finish_fl()
         self.broadcast_model_para(msg_type, filter_unseen_clients=False)
 
 
 def _most_samples(cfg: Config) -> int:
-    """What ``fedsa.max_samples`` says, or stands for."""
+    """The most samples that a client can have trained on in a round.
+
+    It is ``fedsa.max_samples``; if that is 0, the number follows from the
+    steps of a round where these are counted in batches.
+    """
     if cfg.fedsa.max_samples:
         return int(cfg.fedsa.max_samples)
     if cfg.train.batch_or_epoch != "batch":

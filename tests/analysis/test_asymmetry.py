@@ -19,7 +19,7 @@ from fs_plugins.analysis.asymmetry import (
     mean_cosine,
     measure,
 )
-from fs_plugins.analysis.runs import of_run
+from fs_plugins.analysis.runs import analyze_run
 from fs_plugins.policy import Role
 from fs_plugins.report.tables import markdown
 
@@ -115,7 +115,7 @@ def test_a_runs_last_round_before_aggregation(lab, method, adapter):
         [own[ID] for ID in sorted(own)], parameters.initial, parameters.roles
     )
     summary = lab.run(**changes)
-    found = of_run(Path(summary["outdir"]))
+    found = analyze_run(Path(summary["outdir"]))
     assert found.clients == 3 and "in round 3" in found.about
     assert found.layers == expected and len(expected) == 4
     kinds = {k for own in expected.values() for k, v in own.items() if v}
@@ -124,7 +124,7 @@ def test_a_runs_last_round_before_aggregation(lab, method, adapter):
 
 
 def test_a_frozen_a_is_not_compared(lab):
-    found = of_run(Path(lab.run(federate__method="ffa")["outdir"]))
+    found = analyze_run(Path(lab.run(federate__method="ffa")["outdir"]))
     assert found.mean("A") is None and 0 < found.mean("angle B") < 90
     assert -1 < found.mean("B") < 1 and len(found.values("B")) == 4
     assert "| - |" in markdown(asymmetry_table([found]))
