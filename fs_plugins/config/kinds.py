@@ -356,12 +356,7 @@ def plain(key: str, value: Any) -> Any:
 
 
 def kind_like(default: Any) -> Kind:
-    """The kind of a key without a row: the type of its default decides.
-
-    Args:
-        default: FederatedScope's default of the key.
-
-    """
+    """The kind of a key without a row, by the type of the key's default."""
     if isinstance(default, bool):
         return Flag()
     if isinstance(default, int):
