@@ -6,7 +6,7 @@ from typing import Any
 
 from fs_plugins.policy import canonical, variant_of
 
-# Where an adapter goes, whichever it is.
+# The arguments that say which layers are adapted, whatever the PEFT method.
 _PLACES = (
     "target_modules",
     "exclude_modules",
@@ -17,33 +17,40 @@ _PLACES = (
 
 
 def merged_adapter(old: Any, new: Any) -> Any:
-    """``llm.adapter.args`` after a variation or the command line.
+    """Merge ``llm.adapter.args`` of a variation or of the command line.
 
-    An entry that names no ``adapter_method``, or the one that is there
-    already, changes the arguments that it holds and leaves the others.  One
-    that names another method takes the place of the old entry, of which only
-    the layers that are adapted stay, as far as the new method can be told.
+    If the new entry names no ``adapter_method``, or names the method of the
+    old entry, its arguments are set and all other arguments of the old entry
+    stay.  If it names another method, it replaces the old entry; of the old
+    arguments only those that say which layers are adapted stay, as far as
+    the new method accepts them.
 
     Args:
-        old: what there was so far; None for nothing.
-        new: what is given.
+        old: the value so far; None if there is none.
+        new: the value that the variation or the command line gives.
 
     Returns:
-        The list of one entry; or ``new`` where either is none such.
+        A list of one mapping; or ``new`` as it is if ``old`` or ``new`` is
+        not a list of one mapping.
 
     """
     if not (_is_entry(old) and _is_entry(new)):
         return new
     before, now = dict(old[0]), dict(new[0])
-    there = variant_of(before)
-    if str(now.get("adapter_method", there)).lower() == there:
+    old_method = variant_of(before)
+    if str(now.get("adapter_method", old_method)).lower() == old_method:
         return [{**before, **now}]
-    known = _arguments_of(canonical(now)[0])
-    kept = {name: before[name] for name in _PLACES if name in before}
-    return [{**{n: v for n, v in kept.items() if n in known}, **now}]
+    accepted = _arguments_of(canonical(now)[0])
+    places = {
+        name: before[name]
+        for name in _PLACES
+        if name in before and name in accepted
+    }
+    return [{**places, **now}]
 
 
 def _is_entry(args: Any) -> bool:
+    """Whether a value is a list of one mapping."""
     return (
         isinstance(args, list)
         and len(args) == 1
@@ -52,7 +59,7 @@ def _is_entry(args: Any) -> bool:
 
 
 def _arguments_of(method: str) -> set[str]:
-    """What PEFT's configuration of a method can be told."""
+    """The names of the fields of PEFT's configuration of a method."""
     import peft
 
     kind = peft.PeftType.__members__.get(method.upper())

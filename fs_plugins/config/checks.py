@@ -1,4 +1,7 @@
-"""The checks of a whole configuration: a mistake is one sentence."""
+"""Checks of a whole configuration.
+
+Each mistake is reported as a ``UserError`` of one sentence.
+"""
 
 import importlib.util
 import os
@@ -17,7 +20,8 @@ from fs_plugins.terms import GENERATION_METRICS, TRAINERS
 from fs_plugins.trainer.metrics import METRICS, unfit
 from fs_plugins.trainer.scores import score_names
 
-# What our workers would silently leave out: key, the value that is off.
+# FederatedScope's features that the workers of this package do not have and
+# would silently ignore: the key, and the value that switches the feature off.
 _NOT_WITH_OURS = (
     ("nbafl.use", False),
     ("asyn.use", False),
@@ -44,7 +48,7 @@ def check(cfg: Config) -> None:
 
 
 def check_values(cfg: Config) -> None:
-    """Refuse values that do not go together, or not on this machine.
+    """Refuse values that contradict each other or this machine.
 
     Called once, on the complete configuration of a run.
 
@@ -71,7 +75,7 @@ def check_values(cfg: Config) -> None:
 
 
 def _check_folder(cfg: Config) -> None:
-    """The run's folder lies in ``outdir``, and can be made."""
+    """Refuse a run folder that would not lie inside ``outdir``."""
     name = cfg.expname
     if cfg.expname_tag:
         name = f"{name}_{cfg.expname_tag}"
@@ -85,7 +89,10 @@ def _check_folder(cfg: Config) -> None:
 
 
 def _check_place(key: str, folder: Path) -> None:
-    """A folder is there, or can be made."""
+    """Refuse a folder that does not exist and cannot be made.
+
+    The nearest folder above it that exists decides.
+    """
     for above in (folder, *folder.absolute().parents):
         if os.path.exists(above):
             if not os.path.isdir(above) or not os.access(above, os.W_OK):
@@ -117,12 +124,14 @@ def _check_clients(cfg: Config) -> None:
 
 
 def check_metrics(cfg: Config) -> None:
-    """Refuse metrics that the task does not have, or not in every round.
+    """Refuse metrics that are not computed for the task.
 
-    Called once the data have said what the task is.
+    The metric that the best round is chosen by must also be computed in
+    every round that is compared.  Called once the data are loaded, as they
+    determine the task.
 
     Raises:
-        UserError: says which metrics there are.
+        UserError: a metric is not computed; names those that are.
 
     """
     task, trainer = cfg.model.task, cfg.trainer.type
@@ -167,7 +176,7 @@ def check_metrics(cfg: Config) -> None:
 
 
 def _answer_metrics(cfg: Config) -> set[str]:
-    """What the answers that are generated are scored by."""
+    """The metrics of generated answers; empty if none are generated."""
     options = cfg.fedsa.eval.generate
     if not options.examples:
         return set()
@@ -194,7 +203,7 @@ def _check_generation(cfg: Config) -> None:
 
 
 def _check_splits(cfg: Config) -> None:
-    """The splits that are evaluated need a trainer that evaluates them."""
+    """Refuse splits that the trainer cannot evaluate."""
     if not cfg.eval.split:
         raise UserError("eval.split: it names no split; one is needed")
     ours = cfg.trainer.type.startswith("fedsa")
@@ -206,10 +215,10 @@ def _check_splits(cfg: Config) -> None:
 
 
 def _check_state(cfg: Config) -> None:
-    own = cfg.fedsa.state
-    if own.backend == "disk" and own.folder:
-        _check_place("fedsa.state.folder", Path(own.folder))
-    if not own.optimizer:
+    options = cfg.fedsa.state
+    if options.backend == "disk" and options.folder:
+        _check_place("fedsa.state.folder", Path(options.folder))
+    if not options.optimizer:
         return
     if not is_ours(cfg) or not cfg.trainer.type.startswith("fedsa"):
         raise UserError(
@@ -220,7 +229,7 @@ def _check_state(cfg: Config) -> None:
 
 
 def notes_on(cfg: Config) -> list[str]:
-    """What a user should know of a configuration that runs all the same."""
+    """Warnings, in full sentences, about a configuration that can run."""
     local = list(cfg.personalization.local_param)
     leaks = cfg.federate.share_local_model and local and not is_ours(cfg)
     if not leaks:
@@ -235,10 +244,15 @@ def notes_on(cfg: Config) -> list[str]:
 
 
 def why_not_resumable(cfg: Config) -> str:
-    """What in a configuration keeps a run from being checkpointed; or ''.
+    """The setting that keeps a run from being checkpointed and resumed.
 
-    The host's own FedAvg can be; what its other methods carry from round to
-    round is known to them alone.
+    Runs with a method of this package and with the host's own FedAvg can be
+    resumed.  Other methods of the host carry state from round to round that
+    nobody else can read.
+
+    Returns:
+        The key and its value, for a sentence; '' if nothing prevents it.
+
     """
     if cfg.federate.mode.lower() == "distributed":
         return "federate.mode 'distributed'"
@@ -266,12 +280,12 @@ def _check_distributed(cfg: Config) -> None:
             "federate.share_local_model: must be False with federate.mode "
             "'distributed', where each participant is a process of its own"
         )
-    role, own = cfg.distribute.role, cfg.distribute.data_idx
-    clients = cfg.federate.client_num
-    if role == "client" and "@" in cfg.data.type and not 1 <= own <= clients:
+    client, clients = cfg.distribute.data_idx, cfg.federate.client_num
+    is_client = cfg.distribute.role == "client" and "@" in cfg.data.type
+    if is_client and not 1 <= client <= clients:
         raise UserError(
-            f"distribute.data_idx: {own!r} is not the number of a client; it "
-            f"must be from 1 to federate.client_num, {clients}"
+            f"distribute.data_idx: {client!r} is not the number of a client; "
+            f"it must be from 1 to federate.client_num, {clients}"
         )
     for key in ("federate.use_ss", "vertical.use"):
         if _get(cfg, key, False):
@@ -282,6 +296,7 @@ def _check_distributed(cfg: Config) -> None:
 
 
 def _check_ours(cfg: Config) -> None:
+    """Refuse what does not go with a method of this package."""
     policy = policy_from(cfg)
     if policy.sequential and not cfg.federate.share_local_model:
         raise UserError(
@@ -312,6 +327,7 @@ def _check_ours(cfg: Config) -> None:
 
 
 def _check_tracking(cfg: Config) -> None:
+    """Refuse a tracking tool whose package is not installed."""
     for key, package, is_used in (
         ("fedsa.track", "tensorboard", cfg.fedsa.track == "tensorboard"),
         ("wandb.use", "wandb", cfg.wandb.use),
@@ -324,7 +340,7 @@ def _check_tracking(cfg: Config) -> None:
 
 
 def _check_names(cfg: Config) -> None:
-    """Refuse a metric or trainer that nobody offers."""
+    """Refuse a metric or trainer that is not registered."""
     import federatedscope.register as register
     from federatedscope.core.monitors.metric_calculator import SUPPORT_METRICS
 
@@ -343,7 +359,7 @@ def _check_names(cfg: Config) -> None:
 
 
 def _get(cfg: Config, key: str, default: Any = None) -> Any:
-    """The value of a key with dots; ``default`` if the host has no such."""
+    """The value of a key with dots; ``default`` if the host lacks it."""
     node = cfg
     for part in key.split("."):
         if part not in node:

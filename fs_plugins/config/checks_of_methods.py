@@ -1,4 +1,4 @@
-"""The checks of what a method or an aggregator needs."""
+"""Checks of what a federated method or an aggregator needs."""
 
 from typing import Any
 
@@ -11,7 +11,19 @@ from fs_plugins.settings import adapter_args
 
 
 def check_lora(cfg: Config, policy: Policy) -> None:
-    """Refuse what needs A and B as LoRA has them, and does not get them."""
+    """Refuse an adapter that does not suit the method or the aggregator.
+
+    Some methods, aggregators and options need the matrices A and B of LoRA,
+    or both of them from every client in every round.
+
+    Args:
+        cfg: the configuration.
+        policy: what ``federate.method`` does with each role.
+
+    Raises:
+        UserError: names the option and what it needs.
+
+    """
     check_arguments(cfg)
     aggregator = AGGREGATORS[cfg.fedsa.aggregator]
     name = f"fedsa.aggregator: {cfg.fedsa.aggregator}"
@@ -46,6 +58,7 @@ def check_lora(cfg: Config, policy: Policy) -> None:
 
 
 def _shared_roles(rounds: list[Policy]) -> str:
+    """Which of A and B is shared in all rounds, for a sentence."""
     shared = [
         role.value
         for role in (Role.A, Role.B)
@@ -55,7 +68,11 @@ def _shared_roles(rounds: list[Policy]) -> str:
 
 
 def _check_plain_lora(cfg: Config, key: str, is_start_bound: bool) -> None:
-    """LoRA or rsLoRA; with a start that leaves the base model as it is."""
+    """Refuse any adapter but LoRA and rsLoRA.
+
+    With ``is_start_bound`` also an initialization that changes the weights
+    of the base model (PiSSA, OLoRA, ...) is refused.
+    """
     method, args = canonical(adapter_args(cfg))
     start = args.get("init_lora_weights", True)
     changes_base = isinstance(start, str) and start not in (
@@ -74,9 +91,11 @@ def _check_plain_lora(cfg: Config, key: str, is_start_bound: bool) -> None:
 
 
 def _check_fresh_start(cfg: Config, key: str) -> None:
-    """A start that cannot be drawn again, or has a B A that is not zero.
+    """Refuse an initialization that the aggregator cannot repeat.
 
-    The aggregator would add that to the base model in each round.
+    An aggregator that reinitializes the adapter in each round needs one that
+    can be drawn at random again and whose product B A is zero: it would add
+    any other product to the base model in each round.
     """
     start = canonical(adapter_args(cfg))[1].get("init_lora_weights", True)
     if start is not True and start != "gaussian":
@@ -88,18 +107,26 @@ def _check_fresh_start(cfg: Config, key: str) -> None:
 
 
 def check_float64(cfg: Config) -> None:
-    """Everything is in float64, or nothing: autocast knows halves only."""
-    own, double = cfg.fedsa, "float64"
-    both = (own.base.dtype, own.adapter_dtype)
-    if double not in both:
+    """Refuse float64 for the base model or the adapter alone.
+
+    Autocast casts to half precision only, so a model of float32 and float64
+    cannot be computed with.
+
+    Raises:
+        UserError: names the keys that contradict each other.
+
+    """
+    base, adapter_dtype = cfg.fedsa.base, cfg.fedsa.adapter_dtype
+    dtypes = (base.dtype, adapter_dtype)
+    if "float64" not in dtypes:
         return
-    if both != (double, double):
+    if dtypes != ("float64", "float64"):
         raise UserError(
             "fedsa.base.dtype and fedsa.adapter_dtype: float64 is for both "
-            f"or for neither, not {own.base.dtype} and {own.adapter_dtype}"
+            f"or for neither, not {base.dtype} and {adapter_dtype}"
         )
     for key, value in (
-        ("fedsa.base.quantize", own.base.quantize),
+        ("fedsa.base.quantize", base.quantize),
         ("train.is_enable_half", cfg.train.is_enable_half),
     ):
         if value:
@@ -109,6 +136,7 @@ def check_float64(cfg: Config) -> None:
 
 
 def _check_ranks(cfg: Config, ranks: list[Any], is_refused: bool) -> None:
+    """Refuse ranks above the adapter's, and any for a method without them."""
     args = canonical(adapter_args(cfg))[1]
     pattern = args.get("rank_pattern") or {}
     most = max([args.get("r", 8), *pattern.values()])

@@ -1,7 +1,7 @@
-"""FederatedScope's own keys that are bounded: one row for each.
+"""FederatedScope's own keys whose values are checked: one row for each key.
 
-Their defaults are FederatedScope's.  A key without a row must be of the type
-of its default.
+FederatedScope itself defines their defaults.  The value of a key without a
+row must have the type of the key's default.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ from fs_plugins.policy import METHODS
 
 
 def host_methods() -> list[str]:
-    """Methods that the host's own workers run, in lower case."""
+    """The methods of FederatedScope's own workers, in lower case."""
     from federatedscope.core.configs.constants import CLIENTS_TYPE
 
     return sorted({name.lower() for name in CLIENTS_TYPE} | {"global"})
@@ -34,10 +34,11 @@ def _optimizers() -> Iterable[str]:
     import federatedscope.register as register
     import torch
 
-    # The last two need a closure, and gradients that are sparse.
-    others = ("Optimizer", "LBFGS", "SparseAdam")
+    # Optimizer is the abstract base, LBFGS needs a closure, and SparseAdam
+    # needs sparse gradients.
+    unusable = ("Optimizer", "LBFGS", "SparseAdam")
     for name, value in vars(torch.optim).items():
-        if isinstance(value, type) and name not in others:
+        if isinstance(value, type) and name not in unusable:
             yield name
     yield from register.optimizer_dict
 

@@ -10,17 +10,17 @@ from typing import Any
 from fs_plugins.config.yaml_file import parse_word
 from fs_plugins.errors import UserError, shown, unknown
 
-MOST = 2**31 - 1  # what a whole number can be, unless its row says otherwise
+MOST = 2**31 - 1  # the largest whole number, unless a row says otherwise
 _LARGEST = 2**63 - 1
 _LONGEST_TEXT = 4096  # characters, as in the longest path of Linux
 _LONGEST_NAME = 255  # bytes of one part of a path
 
 
 class Kind(abc.ABC):
-    """What a value may be.
+    """The values that an option may have.
 
     Attributes:
-        name: for a table, ``whole number`` say.
+        name: the kind's name in a table, such as ``whole number``.
 
     """
 
@@ -28,41 +28,60 @@ class Kind(abc.ABC):
 
     @abc.abstractmethod
     def read(self, key: str, value: Any) -> Any:
-        """The value as the configuration holds it.
+        """Check a value and convert it to what the configuration holds.
 
         Args:
-            key: for the sentence.
-            value: as it was read from YAML.
+            key: the key, for the error message.
+            value: the value as YAML has it.
 
         Raises:
-            UserError: the value is not allowed; the sentence names the key.
+            UserError: the value is not allowed; names the key.
 
         """
 
     def read_word(self, key: str, word: str) -> Any:
-        """As ``read``, of a word of the command line."""
+        """Check and convert a word of the command line, as ``read`` does.
+
+        Args:
+            key: the key, for the error message.
+            word: the word, which is read as YAML.
+
+        """
         return self.read(key, parse_word(word))
 
     def allowed(self) -> str:
-        """What is allowed, for a table."""
+        """The allowed values, as a table shows them."""
         return "any"
 
 
 def refused(key: str, value: Any, expected: str) -> UserError:
-    """The error for a value that is not what a key needs."""
+    """The error for a value that is not allowed.
+
+    Args:
+        key: the key.
+        value: the value that is refused.
+        expected: what the key needs, as the end of the sentence.
+
+    """
     return UserError(f"{key}: {shown(value)} is not {expected}")
 
 
 @dataclass(frozen=True)
 class Whole(Kind):
-    """A whole number from ``least`` to ``most``; None for any."""
+    """A whole number.
+
+    Attributes:
+        least: the smallest number that is allowed; None for any.
+        most: the largest number that is allowed; None for any.
+
+    """
 
     least: int | None = None
     most: int | None = MOST
     name = "whole number"
 
     def read(self, key: str, value: Any) -> int:
-        """An int; a float without a fraction counts as one."""
+        """An int; a float without a fractional part is converted."""
         number = _literal(value)
         if isinstance(number, float) and number.is_integer():
             number = int(number)
@@ -93,8 +112,8 @@ class Number(Kind):
     """A finite number.
 
     Attributes:
-        least, most: it may be.
-        above, below: it may not be.
+        least, most: bounds that are allowed themselves; None for none.
+        above, below: bounds that are not allowed; None for none.
 
     """
 
@@ -105,7 +124,7 @@ class Number(Kind):
     name = "number"
 
     def read(self, key: str, value: Any) -> float:
-        """A float; neither NaN nor infinite."""
+        """A finite float within the bounds."""
         number = _literal(value)
         is_number = isinstance(number, (int, float))
         is_number = is_number and not isinstance(number, bool)
@@ -155,19 +174,24 @@ class Flag(Kind):
         return flag
 
     def allowed(self) -> str:
-        """Both."""
+        """Both values."""
         return "true, false"
 
 
 @dataclass(frozen=True)
 class Text(Kind):
-    """A text; as a word of the command line it needs no quotes."""
+    """A text, which needs no quotes on the command line.
+
+    Attributes:
+        is_path: whether the parts of the text must be valid file names.
+
+    """
 
     is_path: bool = False
     name = "text"
 
     def read(self, key: str, value: Any) -> str:
-        """A text that files and their names can hold."""
+        """A text that a file, or with ``is_path`` a file's name, can hold."""
         if not isinstance(value, str):
             hint = "" if isinstance(value, (list, dict)) else " (add quotes)"
             raise refused(key, value, f"a text{hint}")
@@ -190,13 +214,13 @@ class Text(Kind):
         return value
 
     def read_word(self, key: str, word: str) -> str:
-        """The word itself; quotes round the whole of it are taken off."""
+        """The word itself, without the quotes that may enclose it."""
         quotes = len(word) > 1 and word[0] == word[-1] and word[0] in "'\""
         value = parse_word(word) if quotes else word
         return self.read(key, value if isinstance(value, str) else word)
 
     def allowed(self) -> str:
-        """Any, or a path."""
+        """The words ``any`` or ``a path``."""
         return "a path" if self.is_path else "any"
 
 
@@ -205,12 +229,14 @@ class Choice(Text):
     """One of several names.
 
     Attributes:
-        names: of a registry they are asked for when a value is checked, so
-            that what plugins have registered counts.
-        or_empty: an empty text is allowed, too.
-        in_any_case: so is ``FedSA`` where ``fedsa`` is known.
-        described: for a table, in place of names that differ from one
-            installation to another.
+        names: the names, or a function that returns them.  The function is
+            called whenever a value is checked, so that names registered by
+            plugins are known.
+        or_empty: whether the empty text is allowed, too.
+        in_any_case: whether upper and lower case are the same, so that
+            ``FedSA`` is allowed if ``fedsa`` is a name.
+        described: what a table shows in place of the names, where they
+            differ from one installation to another.
 
     """
 
@@ -221,7 +247,7 @@ class Choice(Text):
     name = "choice"
 
     def known(self) -> list[str]:
-        """The names, now."""
+        """The names that are known at the time of the call."""
         names = self.names() if callable(self.names) else self.names
         return [name for name in names if name]
 
@@ -249,8 +275,8 @@ class Items(Kind):
     """A list of values of one kind.
 
     Attributes:
-        each: the kind.
-        at_most: how many there can be; 0 for any number.
+        each: the kind of each value.
+        at_most: the largest number of values; 0 for any number.
 
     """
 
@@ -259,11 +285,11 @@ class Items(Kind):
 
     @property
     def name(self) -> str:  # type: ignore[override]
-        """For a table."""
+        """The kind's name in a table, such as ``list of texts``."""
         return f"list of {self.each.name}s"
 
     def read(self, key: str, value: Any) -> list[Any]:
-        """A list; a tuple counts as one."""
+        """A list; a tuple is converted."""
         items = _literal(value)
         if not isinstance(items, (list, tuple)):
             raise refused(key, value, f"a {self.name}")
@@ -274,18 +300,18 @@ class Items(Kind):
         return [self.each.read(key, item) for item in items]
 
     def allowed(self) -> str:
-        """What each may be."""
+        """The allowed values of each entry."""
         each = self.each.allowed()
         return each if each == "any" else f"each {each}"
 
 
 class Arguments(Kind):
-    """A mapping of names to whatever a function takes."""
+    """A mapping of argument names to values of any kind."""
 
     name = "mapping"
 
     def read(self, key: str, value: Any) -> dict[str, Any]:
-        """A dict."""
+        """A dict whose keys are texts."""
         if not isinstance(value, Mapping):
             raise refused(key, value, "a mapping of arguments to values")
         return {
@@ -294,24 +320,24 @@ class Arguments(Kind):
 
 
 class Anything(Kind):
-    """Whatever YAML can hold: keys that only the host knows."""
+    """Any value that YAML can hold, for keys that only the host knows."""
 
     name = "value"
 
     def read(self, key: str, value: Any) -> Any:
-        """A text that is a number counts as one."""
+        """The value; a text that holds a Python literal is converted."""
         return plain(key, _literal(value))
 
 
 def plain(key: str, value: Any) -> Any:
-    """A value that a YAML file can hold, of finite numbers.
+    """A value that a YAML file can hold, with tuples turned into lists.
 
     Args:
-        key: for the sentence.
-        value: perhaps with lists and mappings in it.
+        key: the key, for the error message.
+        value: the value, which may contain lists and mappings.
 
     Raises:
-        UserError: a part of it is something else.
+        UserError: YAML cannot hold the value, or a number is not finite.
 
     """
     if isinstance(value, str):
@@ -330,12 +356,7 @@ def plain(key: str, value: Any) -> Any:
 
 
 def kind_like(default: Any) -> Kind:
-    """The kind of an option that has a default and no row.
-
-    Args:
-        default: the host's.
-
-    """
+    """The kind of a key without a row, by the type of the key's default."""
     if isinstance(default, bool):
         return Flag()
     if isinstance(default, int):
@@ -350,13 +371,14 @@ def kind_like(default: Any) -> Kind:
 
 
 def _name(key: str, name: Any) -> str:
+    """Refuse an argument name that is not a text."""
     if not isinstance(name, str):
         raise refused(key, name, "the name of an argument")
     return name
 
 
 def _literal(value: Any) -> Any:
-    """What a text stands for that was quoted in the file, '1e-3' say."""
+    """The value of a text that holds a Python literal, such as '1e-3'."""
     if not isinstance(value, str) or len(value) > _LONGEST_TEXT:
         return value
     try:
@@ -366,6 +388,7 @@ def _literal(value: Any) -> Any:
 
 
 def _as_float(number: float) -> float:
+    """The number as a float; infinity if no float is that large."""
     try:
         return float(number)
     except OverflowError:

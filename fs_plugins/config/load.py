@@ -1,4 +1,4 @@
-"""From YAML files and ``key value`` pairs to a checked configuration."""
+"""Loads a configuration from YAML files and ``key value`` pairs."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -20,23 +20,23 @@ _KINDS = {option.key: option.kind for option in (*OPTIONS, *HOST_OPTIONS)}
 _ADAPTER = "llm.adapter.args"
 
 
-# a YAML file, perhaps with variations, or what such a file says
+# A YAML file, perhaps with variations, or the content of such a file.
 Experiment = str | Path | Mapping[str, Any]
-# words 'key value ...' as on a command line, or values by key
+# Words 'key value ...' as on a command line, or values by key.
 Overrides = Sequence[str] | Mapping[str, Any]
 
 
 def load_config(experiment: Experiment, overrides: Overrides = ()) -> Config:
-    """The configuration of an experiment, complete and checked.
+    """Load and check the complete configuration of an experiment.
 
     Args:
         experiment: a YAML file, perhaps with variations: ``a.yaml+ffa+vera``
-            is a.yaml with what ``variations/ffa.yaml`` and then
-            ``variations/vera.yaml`` set in its place.  Or what such a file
-            says, as a mapping or a configuration of FederatedScope.
-        overrides: ``key value`` pairs, which come last; a value is read as
-            in a YAML file.  Or a mapping: a dot or two underscores are
-            between the parts of a key.
+            stands for a.yaml with the values that ``variations/ffa.yaml``
+            and then ``variations/vera.yaml`` change.  Or the content of such
+            a file, as a mapping or a configuration of FederatedScope.
+        overrides: ``key value`` pairs, which are applied last; a value is
+            read as in a YAML file.  Or a mapping, in whose keys a dot or two
+            underscores separate the parts.
 
     Raises:
         UserError: the file is missing or broken, a key is unknown, a value
@@ -62,8 +62,8 @@ def load_config(experiment: Experiment, overrides: Overrides = ()) -> Config:
     plugins = _KINDS["fedsa.plugins"].read(
         "fedsa.plugins", chosen.get("fedsa.plugins", [])
     )
-    # What they register is known from here on.
-    plugins = [_found(name, folder) for name in plugins]
+    # Plugins come first: the values below may name what they register.
+    plugins = [_plugin_file(name, folder) for name in plugins]
     load_plugins(plugins)
     for key, value in chosen.items():
         _set(cfg, key, value)
@@ -83,9 +83,10 @@ def load_config(experiment: Experiment, overrides: Overrides = ()) -> Config:
 
 
 def _choose(chosen: dict[str, Any], pairs: Mapping[str, Any]) -> None:
-    """Let later values take the place of earlier ones.
+    """Add values to those chosen so far; a later value replaces an earlier.
 
-    A list takes the place of a list, except for the adapter's arguments.
+    A list is replaced as a whole, except for the adapter's arguments, which
+    are merged.
     """
     for key, value in pairs.items():
         if key == _ADAPTER:
@@ -94,7 +95,7 @@ def _choose(chosen: dict[str, Any], pairs: Mapping[str, Any]) -> None:
 
 
 def _pairs_of(file: Path) -> dict[str, Any]:
-    """The values of a file, by keys with dots."""
+    """The values of a YAML file, by keys with dots."""
     pairs: dict[str, Any] = {}
     for key, value in flatten(read_yaml(file)):
         if key in pairs:
@@ -119,7 +120,7 @@ def _values(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _as_in_yaml(value: Any) -> Any:
-    """A value of Python, as it would be in a YAML file."""
+    """A Python value as a YAML file would hold it."""
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, (tuple, list)):
@@ -128,7 +129,7 @@ def _as_in_yaml(value: Any) -> Any:
 
 
 def _words(cfg: Config, overrides: Sequence[str]) -> dict[str, Any]:
-    """The values of ``key value`` pairs; the last one of a key counts."""
+    """The values of ``key value`` pairs, by key; the last of a key counts."""
     words = [str(word) for word in overrides]
     if len(words) % 2:
         raise UserError(
@@ -139,7 +140,7 @@ def _words(cfg: Config, overrides: Sequence[str]) -> dict[str, Any]:
     for key, word in zip(words[::2], words[1::2], strict=True):
         kind = _kind_of(key, _value_at(cfg, key))
         value = kind.read_word(short(key), word)
-        if isinstance(value, Mapping):  # a whole section
+        if isinstance(value, Mapping):  # The key is that of a section.
             pairs.update(flatten(value, f"{key}."))
         else:
             pairs[key] = value
@@ -147,12 +148,12 @@ def _words(cfg: Config, overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def _kind_of(key: str, default: Any) -> Kind:
-    """What a key may be: its row says so, or else its default."""
+    """The kind of a key's values, by its row or else by its default."""
     return _KINDS.get(key) or kind_like(default)
 
 
 def _value_at(cfg: Config, key: str) -> Any:
-    """The value of a key, or None if there is no such."""
+    """The value of a key with dots; None if there is no such key."""
     node = cfg
     for part in key.split("."):
         if not isinstance(node, dict) or part not in node:
@@ -161,26 +162,31 @@ def _value_at(cfg: Config, key: str) -> Any:
     return node
 
 
-def _found(name: str, folder: Path) -> str:
-    """A plugin's file: beside the YAML file, or where the command runs."""
+def _plugin_file(name: str, folder: Path) -> str:
+    """The absolute path of a plugin.
+
+    The plugin is looked for in the folder of the YAML file, and then in the
+    current folder.
+    """
     beside = folder / os.path.expanduser(name)
     is_there = os.path.isfile(beside)
     return str((beside if is_there else Path(name)).absolute())
 
 
 def files_of(experiment: str | Path) -> list[Path]:
-    """The base file of ``a.yaml+ffa+vera``, and those of its variations.
+    """The base file of ``a.yaml+ffa+vera`` and the files of its variations.
 
-    A base file that is not there, seen from the current folder, may be one
-    of those that come with the project.
-    A variation is in a folder ``variations`` beside the base file, or beside
-    the base file's folder; or it is a file of its own (``+my.yaml``).
+    A base file that does not exist in the current folder may be one of the
+    files that come with the project.  A variation lies in a folder
+    ``variations`` beside the base file or beside the base file's folder; or
+    it is named by its path (``+my.yaml``).
 
     Raises:
         UserError: there is no such variation.
 
     """
-    if os.path.exists(experiment):  # False where Path.exists may raise
+    # os.path.exists returns False for names at which Path.exists may raise.
+    if os.path.exists(experiment):
         return [Path(experiment)]
     first, *names = str(experiment).split("+")
     base = find_configuration(first)
@@ -195,7 +201,11 @@ def files_of(experiment: str | Path) -> list[Path]:
 
 
 def variations_of(base: Path) -> dict[str, Path]:
-    """The variations of a file, by name; those beside it come first."""
+    """The variations of a base file, by name.
+
+    A variation in the folder beside the base file takes precedence over one
+    of the same name beside the base file's folder.
+    """
     folders = [
         folder / "variations" for folder in (base.parent.parent, base.parent)
     ]
@@ -209,14 +219,17 @@ def variations_of(base: Path) -> dict[str, Path]:
 
 
 def name_of(experiment: Experiment) -> str:
-    """A short name: ``rte+ffa`` for ``yaml_configs/glue/rte.yaml+ffa``."""
+    """A short name of an experiment.
+
+    For ``yaml_configs/glue/rte.yaml+ffa`` it is ``rte+ffa``.
+    """
     if isinstance(experiment, Mapping):
         return "experiment"
     return "+".join(file.stem for file in files_of(experiment))
 
 
 def _set(cfg: Config, key: str, value: Any) -> None:
-    """Check a value and let the host merge it."""
+    """Check a value and let FederatedScope merge it into ``cfg``."""
     *path, name = key.split(".")
     node = _value_at(cfg, ".".join(path)) if path else cfg
     is_known = isinstance(node, Mapping) and name in node
@@ -241,10 +254,11 @@ def _set(cfg: Config, key: str, value: Any) -> None:
 
 
 def _check_new(cfg: Config, section: Any, key: str) -> None:
-    """Refuse a key below a value, or misspelt where any key is taken.
+    """Refuse an unknown key that is below a value, or that looks misspelt.
 
-    Any key is taken for the arguments of the optimizer, say: a name that is
-    nearly one that is there is taken for that.  Elsewhere the host decides.
+    Some sections, such as the arguments of the optimizer, accept any key.
+    There a key that is nearly the name of a known key is taken for a
+    spelling mistake.  In other sections FederatedScope refuses new keys.
     """
     above, _, below = key.rpartition(".")
     while above:
@@ -270,9 +284,9 @@ def _no_such_key(cfg: Config, key: str) -> UserError:
 
 
 def _nested(key: str, value: Any) -> Any:
-    """A configuration with one key in it.
+    """A configuration with a single key.
 
-    A text is quoted, as the host reads one as Python does.
+    A text is quoted, as FederatedScope evaluates texts as Python literals.
     """
     from federatedscope.core.configs.config import CN
 
@@ -283,13 +297,14 @@ def _nested(key: str, value: Any) -> Any:
 
 
 def update(cfg: Config, other: Any) -> None:
-    """Take over all values of another configuration.
+    """Set all values of another configuration in this one.
 
-    The host's own merge would read a text such as '123' as a number.
+    FederatedScope's own merge would read a text such as '123' as a number.
 
     Args:
-        cfg: is changed.
-        other: may have keys that ``cfg`` lacks, in sections that ``cfg`` has.
+        cfg: the configuration to change.
+        other: the configuration with the new values.  It may have keys that
+            ``cfg`` lacks, but no such sections.
 
     """
     for key, value in difference(cfg, other).items():
@@ -301,10 +316,17 @@ def update(cfg: Config, other: Any) -> None:
 
 
 def difference(old: Any, new: Any) -> dict[str, Any]:
-    """The keys whose values differ, with those of ``new``."""
+    """The values that differ between two configurations, by keys with dots.
+
+    Args:
+        old: a configuration or a mapping.
+        new: another one, whose values are returned.  Keys of ``old`` that
+            it lacks are left out.
+
+    """
     before, now = (
         {
-            # FederatedScope wraps some values, with a description
+            # FederatedScope wraps some values together with a description.
             key: getattr(value, "value", value)
             for key, value in flatten(tree)
             if "__" not in key
@@ -321,12 +343,12 @@ def difference(old: Any, new: Any) -> dict[str, Any]:
 
 
 def tree_of(cfg: Config) -> dict[str, Any]:
-    """All of a configuration, as a YAML file has it."""
+    """The whole configuration as nested mappings, as in a YAML file."""
     return nested(difference({}, cfg))
 
 
 def nested(pairs: Mapping[str, Any]) -> dict[str, Any]:
-    """The tree of keys with dots, as a YAML file has it."""
+    """Nested mappings, as in a YAML file, from values by keys with dots."""
     tree: dict[str, Any] = {}
     for key, value in pairs.items():
         *path, name = key.split(".")
@@ -338,5 +360,5 @@ def nested(pairs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def one_line(error: BaseException) -> str:
-    """An error's text, without line breaks."""
+    """The text of an error, without line breaks."""
     return " ".join(str(error).split())

@@ -33,12 +33,12 @@ class Option:
     """A key of the configuration.
 
     Attributes:
-        key: with dots.
-        default: what it is unless a YAML file says otherwise; of keys that
-            are not ours, None: the host has it.
-        kind: what it may be.
-        meaning: what it does, in a full sentence.
-        since: the version of the plugins that has had it first.
+        key: the key, with dots between its parts.
+        default: the value unless a YAML file says otherwise.  None for a
+            key of FederatedScope, which defines the default itself.
+        kind: the values that are allowed.
+        meaning: what the option does, in a full sentence.
+        since: the version of the plugins that introduced the option.
 
     """
 
@@ -64,7 +64,7 @@ def _policy(prefix: str, rounds: str) -> list[Option]:
 
 
 def _argument(name: str, kind: Kind, meaning: str) -> Option:
-    """An option whose default is the aggregators' own."""
+    """An option of an aggregator, whose default the aggregators define."""
     default = AGGREGATOR_ARGS[name]
     return Option(f"fedsa.aggregator_args.{name}", default, kind, meaning)
 

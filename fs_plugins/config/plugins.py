@@ -1,4 +1,4 @@
-"""Files of the user's own that register methods, aggregators and the like."""
+"""Imports the user's plugins: files that register methods and the like."""
 
 import hashlib
 import importlib.util
@@ -16,10 +16,11 @@ from fs_plugins.policy import METHODS, PEFT_METHODS
 
 
 def load_plugins(files: Sequence[str]) -> None:
-    """Import the files of ``fedsa.plugins``, each once.
+    """Import the files of ``fedsa.plugins``, each once a process.
 
     Raises:
-        UserError: there is no such file, it fails, or registers nothing.
+        UserError: a file does not exist, cannot be imported, or registers
+            nothing.
 
     """
     for name in files:
@@ -42,7 +43,7 @@ def load_plugins(files: Sequence[str]) -> None:
 
 
 def _module_name(file: Path) -> str:
-    """One that no file of the same name in another folder has."""
+    """A module name that differs for files of one name in two folders."""
     digest = hashlib.sha256(str(file).encode()).hexdigest()[:8]
     return f"fs_plugins_of_the_user.{file.stem}_{digest}"
 
@@ -64,7 +65,7 @@ def _import(file: Path, name: str, module_name: str) -> None:
 
 
 def _registered() -> list[dict[str, Any]]:
-    """Copies of all registries, ours and the host's."""
+    """Copies of all registries, this package's and FederatedScope's."""
     import federatedscope.register as host
 
     registries: list[Any] = [METHODS, AGGREGATORS, PEFT_METHODS, FAMILIES]

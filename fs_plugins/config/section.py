@@ -4,8 +4,8 @@ from typing import Any
 
 from fs_plugins.config.options import OPTIONS
 
-# What the model is told; filled in from llm.adapter, llm.cache, seed,
-# fedsa.base and the data.
+# The keys below model.adapter, from which the model is built.  They are
+# filled in from llm.adapter, llm.cache, seed, fedsa.base and the data.
 _ADAPTER = {
     "args": [{}],
     "cache": "",
@@ -23,7 +23,7 @@ _ADAPTER = {
 
 
 def extend_fedsa_cfg(cfg: Any) -> None:
-    """Add our options to a configuration."""
+    """Add the options of this package to FederatedScope's configuration."""
     for option in OPTIONS:
         _add(cfg, option.key, option.default)
     for name, default in _ADAPTER.items():
@@ -38,6 +38,7 @@ def _check(cfg: Any) -> None:
 
 
 def _add(cfg: Any, key: str, default: Any) -> None:
+    """Add a key, and the sections above it that do not exist yet."""
     *path, name = key.split(".")
     node = cfg
     for part in path:

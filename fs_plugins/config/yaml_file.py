@@ -1,4 +1,4 @@
-"""YAML as a configuration needs it: plain values, and not too many."""
+"""Reads the YAML of a configuration: plain values, in a limited number."""
 
 import os
 import re
@@ -12,30 +12,33 @@ from fs_plugins.configurations import packaged_names
 from fs_plugins.errors import UserError, did_you_mean, first_line, shown
 
 _LONGEST = 2**18  # bytes of a file
-_MOST = 10_000  # values in a file, those that an alias repeats included
-_DEEPEST = 32  # lists and mappings within each other
+_MOST = 10_000  # values of a file, with aliases written out
+_DEEPEST = 32  # levels of nested lists and mappings
 _TAGS = ("null", "bool", "int", "float", "str", "seq", "map", "merge")
 
 
 class _RefusedError(yaml.MarkedYAMLError):
-    """What is YAML, and no part of a configuration."""
+    """Valid YAML that a configuration must not contain."""
 
     def __init__(self, problem: str, place: Any) -> None:
         super().__init__(problem=problem, problem_mark=place.start_mark)
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses what a configuration has no use for.
+    """A YAML loader that refuses what a configuration must not contain.
 
-    That is a key given twice in a mapping, a list that contains itself, tags
-    of other types, and more values than a configuration has.  A date is a
-    text, and ``1e-3``, which YAML 1.1 takes for a text, a number.
+    A key that is given twice in a mapping, a list that contains itself, tags
+    of other types, and too many or too deeply nested values are refused.  A
+    date is read as a text.  ``1e-3``, a text in YAML 1.1, is read as a
+    number.
     """
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self._depth = self._number = 0
-        self._sizes: dict[int, int] = {}  # of each node, with its aliases
+        # The number of values of each node, by its id, with aliases
+        # written out.
+        self._sizes: dict[int, int] = {}
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.peek_event()  # type: ignore[no-untyped-call]
@@ -66,14 +69,14 @@ class _Loader(yaml.SafeLoader):
             ) from error
 
     def _measured(self, node: Any) -> int:
-        """How many values a node has, aliases written out; checks it."""
+        """Check a node and count its values, with aliases written out."""
         if node.tag.removeprefix("tag:yaml.org,2002:") not in _TAGS:
             raise _RefusedError(f"the tag {shown(node.tag)} is refused", node)
-        parts: list[Any] = []
+        children: list[Any] = []
         if isinstance(node, yaml.MappingNode):
             seen = set()
             for name, value in node.value:
-                parts += (name, value)
+                children += (name, value)
                 if isinstance(name, yaml.ScalarNode):
                     if name.value in seen:
                         raise _RefusedError(
@@ -82,11 +85,11 @@ class _Loader(yaml.SafeLoader):
                         )
                     seen.add(name.value)
         elif isinstance(node, yaml.SequenceNode):
-            parts = node.value
-        return 1 + sum(self._sizes[id(part)] for part in parts)
+            children = node.value
+        return 1 + sum(self._sizes[id(child)] for child in children)
 
 
-# Dates are left to be texts.
+# Without the resolvers of timestamps, dates are read as texts.
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in known if "timestamp" not in tag]
     for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -99,11 +102,11 @@ _Loader.add_implicit_resolver(
 
 
 def read_yaml(file: Path) -> dict[Any, Any]:
-    """The content of a YAML file of a configuration.
+    """Read the mapping that a YAML file of a configuration holds.
 
     Raises:
         UserError: the file cannot be read, is not YAML, holds no mapping, or
-            something that a configuration does not have.
+            holds something that a configuration must not contain.
 
     """
     try:
@@ -138,9 +141,9 @@ def read_yaml(file: Path) -> dict[Any, Any]:
 
 
 def parse_word(word: str) -> Any:
-    """What a word of the command line says, read as YAML.
+    """Read a word of the command line as YAML.
 
-    What is not YAML is a text.
+    A word that is not YAML is returned as a text.
     """
     if len(word) > _LONGEST:
         return word
@@ -159,7 +162,7 @@ def _parse(text: str) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """What is wrong, and where, in one line."""
+    """The problem and its place in the file, in one line."""
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None)
     if mark is None or not problem:
@@ -169,7 +172,7 @@ def _reason(error: Exception) -> str:
 
 
 def short(name: object) -> str:
-    """A file's name in a sentence: in one line, cut if it is long."""
+    """A file's name for an error message: in one line, cut if it is long."""
     text = str(name)
     text = text if text.isprintable() else repr(text)
     return text if len(text) <= 200 else f"{text[:100]} ... {text[-50:]}"
@@ -178,11 +181,13 @@ def short(name: object) -> str:
 def flatten(
     tree: Mapping[Any, Any], prefix: str = ""
 ) -> list[tuple[str, Any]]:
-    """The values of a tree by keys with dots; an empty mapping is a value.
+    """The values of nested mappings, by keys with dots.
+
+    An empty mapping counts as a value.
 
     Args:
-        tree: as YAML holds it.
-        prefix: of all keys.
+        tree: nested mappings, as in a YAML file.
+        prefix: what each key begins with.
 
     """
     pairs: list[tuple[str, Any]] = []

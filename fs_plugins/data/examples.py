@@ -1,4 +1,4 @@
-"""Texts and their labels, before tokenising."""
+"""Texts and their labels, before they are tokenised."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -14,12 +14,14 @@ class Examples:
     """Texts and their labels.
 
     Attributes:
-        texts: tuples of one or two strings; (prompt, response) if they are
-            instructions.
-        labels: class numbers, or scores for regression; the number of the
-            category if they are instructions.
-        names: the classes' (categories') names; empty for regression.
-        are_instructions: a language model learns to answer them.
+        texts: a tuple of one or two strings for each example.  Instructions
+            are tuples (prompt, response).
+        labels: a label for each example: the number of the class, or a score
+            for regression.  For instructions it is the number of the
+            category.
+        names: the names of the classes or categories; empty for regression.
+        are_instructions: whether a language model learns to answer the
+            examples.
 
     """
 
@@ -32,13 +34,13 @@ class Examples:
         return len(self.texts)
 
     def check(self, source: str) -> None:
-        """Refuse what is no set of examples.
+        """Refuse texts or labels that cannot be trained on.
 
         Args:
-            source: where the examples come from, for the sentence.
+            source: where the examples come from, for the error message.
 
         Raises:
-            UserError: says what is wrong with which example.
+            UserError: says which example is wrong, and why.
 
         """
         if not len(self):
@@ -72,14 +74,14 @@ class Examples:
                     ) from None
         for number, label in enumerate(self.labels, 1):
             if not self._allows(label):
-                what = (
+                allowed = (
                     f"from 0 to {len(self.names) - 1}, the number of a class"
                     if len(self.names)
                     else "a finite number"
                 )
                 raise UserError(
                     f"{source}, example {number}: the label is {label!r:.80}, "
-                    f"not {what}"
+                    f"not {allowed}"
                 )
         if not self.are_instructions and len(self.names) == 1:
             raise UserError(
@@ -88,6 +90,7 @@ class Examples:
             )
 
     def _allows(self, label: object) -> bool:
+        """Whether a label is the number of a class, or a finite score."""
         if not isinstance(label, (int, float, np.number)):
             return False
         if len(self.names):

@@ -1,4 +1,4 @@
-"""From examples to each client's share of them."""
+"""Splits examples into training, validation and test, and over clients."""
 
 from typing import Any
 
@@ -12,24 +12,25 @@ from fs_plugins.errors import UserError
 from fs_plugins.host.configuration import Config
 
 SPLITS = ("train", "val", "test")
-# FederatedScope splits the same way whatever ``seed`` is; so do we.
+# FederatedScope's splits do not depend on ``seed``, so these do not either.
 SPLIT_SEED = 12345
 
 
 def three_splits(
     cfg: Config, name: str, family: str
 ) -> tuple[Examples, Examples, Examples]:
-    """Training, validation and test examples.
+    """Load the training, validation and test examples.
 
-    GLUE's own test labels are secret: its dev set is our test set.  Where
-    there is a test set, as many examples as it has (at most
-    ``data.splits[1]`` of the training set) are taken from the training set
-    for validation.
+    If the data have a test set of their own, validation examples are taken
+    from the training set: as many as the test set has, but at most the share
+    ``data.splits[1]`` of the training set.  Otherwise ``data.splits`` cuts
+    the examples into three.  The labels of GLUE's test sets are secret, so
+    its dev sets are used as test sets.
 
     Args:
         cfg: the configuration.
-        name: of the data, what stands before the ``@`` of ``data.type``.
-        family: what stands behind it.
+        name: the name of the data, before the ``@`` of ``data.type``.
+        family: the family of the data, behind the ``@``.
 
     Raises:
         UserError: the data cannot be read or split, or a split is empty.
@@ -70,25 +71,29 @@ def three_splits(
 
 
 def split_over_clients(cfg: Config, tokens: list[Tokens]) -> list[Parts]:
-    """Each client's part of each split, as indices of its examples.
+    """Split the training, validation and test examples over the clients.
 
     Args:
         cfg: the configuration.
-        tokens: of the training, validation and test examples.
+        tokens: the tokens of the training, validation and test examples.
+
+    Returns:
+        For each of the three splits and each client, the numbers of the
+        client's examples.
 
     """
     classes = [_classes(part) for part in tokens]
     train = split_train(classes[0], cfg)
     if not cfg.data.consistent_label_distribution:
-        # As in the released FedSA-LoRA code: a draw of its own a split.
+        # As in the released FedSA-LoRA code, each split is drawn by itself.
         return [train, *(split_train(part, cfg) for part in classes[1:])]
     train_labels = [[classes[0][i] for i in part] for part in train]
     rng = np.random.default_rng(SPLIT_SEED)
     return [
         train,
         *(
-            split_like(part, train_labels, rng, what)
-            for part, what in zip(
+            split_like(labels, train_labels, rng, split)
+            for labels, split in zip(
                 classes[1:], ("validation", "test"), strict=True
             )
         ),
@@ -98,27 +103,33 @@ def split_over_clients(cfg: Config, tokens: list[Tokens]) -> list[Parts]:
 def label_counts(
     tokens: list[Tokens], parts: list[Parts], names: Any
 ) -> dict[str, dict[str, dict[str, int]]]:
-    """How many examples of each class each client has, by client and split.
+    """Count the examples of each class that each client has in each split.
 
     Args:
-        tokens: of the training, validation and test examples.
-        parts: what ``split_over_clients`` returned for them.
-        names: of the classes; empty if labels are scores.
+        tokens: the tokens of the training, validation and test examples.
+        parts: what ``split_over_clients`` returned for ``tokens``.
+        names: the names of the classes; empty if the labels are scores.
+
+    Returns:
+        The counts by the client's ID, the split and the name of the class.
 
     """
     counts: dict[str, dict[str, dict[str, int]]] = {}
     for split, whole, shares in zip(SPLITS, tokens, parts, strict=True):
         classes = np.array(_classes(whole))
         for client, index in enumerate(shares, 1):
-            found, number = np.unique(classes[index], return_counts=True)
+            labels, numbers = np.unique(classes[index], return_counts=True)
             counts.setdefault(str(client), {})[split] = {
-                str(names[c] if len(names) else c): int(n)
-                for c, n in zip(found, number, strict=True)
+                str(names[label] if len(names) else label): int(number)
+                for label, number in zip(labels, numbers, strict=True)
             }
     return counts
 
 
 def _classes(tokens: Tokens) -> list[int]:
-    """What label skew is about; scores are rounded."""
+    """The class of each example, by which data are split over clients.
+
+    Scores are rounded to whole numbers.
+    """
     classes: list[int] = np.rint(tokens.labels).astype(int).tolist()
     return classes

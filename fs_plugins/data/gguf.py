@@ -1,4 +1,4 @@
-"""GGUF files as models that load quickly, converted once."""
+"""Converts GGUF files, once, into models that transformers loads quickly."""
 
 import contextlib
 import io
@@ -17,19 +17,23 @@ _WEIGHTS, _DIGEST = "model.safetensors", "sha256"
 
 
 def from_gguf(file: Path, digest: str, cache: Path) -> Path:
-    """The folder of the converted model, in float32, and its tokenizer.
+    """Convert a GGUF file, unless the cache holds the converted model.
 
-    A crash leaves nothing half-written in the cache; what has changed there
-    since is converted again.
+    The model is converted in a temporary folder, so that a crash leaves no
+    half-written model in the cache.  A model whose weights have changed
+    there is converted again.
 
     Args:
         file: the GGUF file.
-        digest: its sha256, which names the folder.
-        cache: the folder to keep it in.
+        digest: the sha256 of the file, which names the model's folder.
+        cache: the folder that holds the folders of converted models.
+
+    Returns:
+        The folder of the model, in float32, and of its tokenizer.
 
     Raises:
-        UserError: the package that reads GGUF is missing, or it can't be
-            written.
+        UserError: the file cannot be read, perhaps as a package is missing,
+            or the cache cannot be written to.
 
     """
     folder = cache / f"{file.stem}-{digest[:16]}"
@@ -46,7 +50,8 @@ def from_gguf(file: Path, digest: str, cache: Path) -> Path:
             shutil.rmtree(folder)
         os.replace(part, folder)
     except OSError as error:
-        if not _is_whole(folder):  # else another process was faster
+        # If the folder is complete, another process was faster.
+        if not _is_whole(folder):
             raise UserError(
                 f"{file} cannot be converted in {cache}: {error}"
             ) from error
@@ -61,7 +66,8 @@ def _convert(file: Path, folder: Path) -> None:
     from transformers.utils import logging
 
     options: dict[str, Any] = {"gguf_file": file.name}
-    if hasattr(transformers, "GgufConfig"):  # older versions always do this
+    # Versions of transformers without GgufConfig always dequantize.
+    if hasattr(transformers, "GgufConfig"):
         config = transformers.GgufConfig(dequantize=True)
         options["quantization_config"] = config
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
@@ -87,6 +93,7 @@ def _convert(file: Path, folder: Path) -> None:
 
 
 def _is_whole(folder: Path) -> bool:
+    """Whether the weights in a folder are those that were converted."""
     try:
         noted = (folder / _DIGEST).read_text(encoding="utf-8")
         return noted == sha256_of(folder / _WEIGHTS)

@@ -19,11 +19,14 @@ def load_given(name: str, root: str) -> tuple[Examples, Examples | None]:
     """The examples of ``data.type: <any name>@given``.
 
     Args:
-        name: is for the reader.
-        root: not looked at.
+        name: the name before the ``@``, which is only used in error messages.
+        root: ``data.root``, which is not used.
+
+    Returns:
+        The examples, and the test set if one was handed to the run.
 
     Raises:
-        UserError: none were handed to the run, or they are of another form.
+        UserError: no data were handed to the run, or they have another form.
 
     """
     data = current_scope().given.get("data")
@@ -50,29 +53,31 @@ def load_given(name: str, root: str) -> tuple[Examples, Examples | None]:
 
 
 def examples_of(data: Any, where: str, names: Sequence[str] = ()) -> Examples:
-    """Examples from a data set of the user's own.
+    """Convert a data set of the user's own to examples.
 
-    With a column ``label`` the other columns of texts, one or two, are
-    classified: a label is a class's name or number, or a score if it is a
-    fraction.  With ``instruction`` and ``output`` (perhaps ``input`` and
-    ``category``), or ``prompt`` and ``completion``, a language model learns
-    to answer.
+    A data set with a column ``label`` is for classification or regression of
+    its other columns of texts, of which there must be one or two.  A label
+    is the name or the number of a class, or a score if it is a float.  A
+    data set with the columns ``instruction`` and ``output`` (and perhaps
+    ``input`` and ``category``), or ``prompt`` and ``completion``, is for a
+    language model.
 
     Args:
-        data: ``Examples``, a ``datasets.Dataset``, a pandas frame, or a list
-            of mappings.
-        where: what it is called in a sentence.
-        names: of the classes, if they are known already.
+        data: ``Examples``, a ``datasets.Dataset``, a ``pandas.DataFrame``,
+            or a list of mappings.
+        where: what the data set is called in an error message.
+        names: the names of the classes, if they are known already.
 
     Raises:
-        UserError: it has other columns, or a value is of the wrong kind.
+        UserError: the data set has other columns, or a value is of the wrong
+            kind.
 
     """
     if isinstance(data, Examples):
         return data
     try:
         rows = data.to_dict("records") if hasattr(data, "iloc") else [*data]
-    except TypeError:  # nothing that has parts
+    except TypeError:  # The object cannot be iterated over.
         rows = []
     if not rows or not all(isinstance(row, Mapping) for row in rows):
         raise UserError(
@@ -109,6 +114,7 @@ def _classes(
     where: str,
     names: tuple[str, ...],
 ) -> Examples:
+    """Examples of classification or regression."""
     labels = [row["label"] for row in rows]
     for number, label in enumerate(labels):
         is_missing = label is None or (
@@ -117,13 +123,13 @@ def _classes(
         if is_missing:
             raise UserError(f"{where}: row {number} has no label")
     pairs = [tuple(row[name] for name in texts) for row in rows]
-    if all(isinstance(each, (float, np.floating)) for each in labels):
-        return Examples(pairs, [float(each) for each in labels])
-    if all(isinstance(each, (int, np.integer)) for each in labels):
-        most = max(map(int, labels)) + 1
-        names = names or tuple(map(str, range(most)))
-        return Examples(pairs, [int(each) for each in labels], names)
-    if not all(isinstance(each, str) for each in labels):
+    if all(isinstance(label, (float, np.floating)) for label in labels):
+        return Examples(pairs, [float(label) for label in labels])
+    if all(isinstance(label, (int, np.integer)) for label in labels):
+        classes = max(map(int, labels)) + 1
+        names = names or tuple(map(str, range(classes)))
+        return Examples(pairs, [int(label) for label in labels], names)
+    if not all(isinstance(label, str) for label in labels):
         raise UserError(f"{where}: the labels are of several types")
     names = names or tuple(sorted({*labels}))
     number_of = {name: number for number, name in enumerate(names)}
@@ -133,10 +139,11 @@ def _classes(
                 f"{where}: row {number}: the label {label!r} is none of "
                 f"{_listed(names)}"
             )
-    return Examples(pairs, [number_of[each] for each in labels], names)
+    return Examples(pairs, [number_of[label] for label in labels], names)
 
 
 def _answers(rows: Sequence[Mapping[str, Any]], where: str) -> Examples:
+    """Examples that a language model learns to answer."""
     needed = ("prompt", "completion")
     if not {*needed} <= {*rows[0]}:
         needed = ("instruction", "output")
@@ -157,4 +164,4 @@ def _answers(rows: Sequence[Mapping[str, Any]], where: str) -> Examples:
 
 
 def _listed(names: Any) -> str:
-    return ", ".join(repr(each) for each in sorted(map(str, names)))
+    return ", ".join(repr(name) for name in sorted(map(str, names)))

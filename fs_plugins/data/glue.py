@@ -25,20 +25,21 @@ class Task:
     """A task of GLUE.
 
     Attributes:
-        folder: its folder in the official layout.
-        texts: for each text, the names its column goes by.
-        label: the names the label's column goes by.
-        classes: the classes, in the order of their numbers; empty for
-            regression.
-        metrics: the task's metrics, the leading one first.
-        dev: the stems of the files with its evaluation data.
-        header: the columns of its tsv files where they have no header.
-        annotators: the columns of its tsv files with the labels of single
-            annotators, of whom some rows have more or fewer.
-        has_broken_rows: its official tsv files have rows that a line break
-            in a question has cut in two, which every reader leaves out.
-        hub: its configuration in the hub's ``nyu-mll/glue``.
-        hub_dev: the hub's split with its evaluation data.
+        folder: the task's folder in the official layout.
+        texts: for each text of an example, the possible names of its column.
+        label: the possible names of the column of labels.
+        classes: the names of the classes, in the order of their numbers;
+            empty for regression.
+        metrics: the task's metrics, of which the first is the leading one.
+        dev: the possible names, without suffix, of the file with the
+            evaluation data.
+        header: the columns of the task's tsv files, if these have no header.
+        annotators: the columns of the task's tsv files that hold the labels
+            of single annotators.  Some rows have more or fewer of them.
+        has_broken_rows: whether the official tsv files have rows that a line
+            break in a question has cut in two.  Such rows are left out.
+        hub: the task's configuration in the hub's ``nyu-mll/glue``.
+        hub_dev: the hub's split with the evaluation data.
 
     """
 
@@ -74,7 +75,7 @@ def _mnli(kind: str) -> Task:
     )
 
 
-# The name before '@glue' in ``data.type``.
+# The tasks, by the name before '@glue' in ``data.type``.
 TASKS: dict[str, Task] = {
     "sst2": Task(
         "SST-2", _ONE, ("label",), ("negative", "positive"), ("acc",), "sst2"
@@ -128,7 +129,12 @@ TASKS: dict[str, Task] = {
 
 
 def task_of(name: str) -> Task:
-    """The task with a name ('sst2', 'SST-2', 'mnli-mm', ...)."""
+    """The task of a name, such as 'sst2', 'SST-2' or 'mnli-mm'.
+
+    Raises:
+        UserError: there is no such task.
+
+    """
     for spelling in (name.lower(), name.lower().replace("-", "")):
         if spelling in TASKS:
             return TASKS[spelling]
@@ -136,13 +142,18 @@ def task_of(name: str) -> Task:
 
 
 def load_glue(name: str, root: str) -> tuple[Examples, Examples]:
-    """(training examples, evaluation examples) of a task.
+    """Load the training and the evaluation examples of a task.
 
-    They are read from ``<root>/<folder>/`` (tsv, csv, jsonl or parquet; the
-    official layout) or, if that folder isn't there, from the hub.
+    They are read from the files (tsv, csv, jsonl or parquet) of the task's
+    folder in the official layout or, if there is no such folder, from the
+    hub.
+
+    Args:
+        name: the name of the task.
+        root: ``data.root``, the folder that holds the tasks' folders.
 
     Raises:
-        UserError: unknown task, missing or broken file.
+        UserError: there is no such task, or a file is missing or broken.
 
     """
     task = task_of(name)
@@ -164,10 +175,10 @@ def load_glue(name: str, root: str) -> tuple[Examples, Examples]:
 
 
 def _official(task: Task, file: Path) -> Iterator[tuple[str, Row]]:
-    """The rows of a tsv, which may have what is odd in the official one."""
+    """The rows of a tsv file, which may have the official file's defects."""
     varying = None
     if task.annotators:
-        # '-' is what annotators that differ agree on.
+        # '-' stands for the label on which the annotators did not agree.
         values = frozenset({*task.classes, "-", ""})
         varying = Varying(task.annotators, values)
     left_out: list[int] | None = [] if task.has_broken_rows else None
@@ -186,7 +197,8 @@ def _from_hub(task: Task, folder: Path) -> tuple[Examples, Examples]:
         from datasets import load_dataset
 
         data = load_dataset("nyu-mll/glue", task.hub)
-    except Exception as error:  # whatever stands between us and the hub
+    # Besides the errors of the library there are those of the network.
+    except Exception as error:
         reason = first_line(error)
         raise UserError(
             f"data.root: {folder} does not exist, and GLUE cannot be loaded "
@@ -222,7 +234,7 @@ def _examples(
 
 
 def _field(row: Row, names: Sequence[str], where: str) -> tuple[Any, str]:
-    """The value of the first of the columns that has one, and its name."""
+    """The value and the name of the first column that has a value."""
     present = [name for name in names if name in row]
     for name in present:
         if not is_missing(row[name]):
@@ -236,7 +248,7 @@ def _field(row: Row, names: Sequence[str], where: str) -> tuple[Any, str]:
 
 
 def _label(task: Task, value: Any, where: str) -> float:
-    """A class's number, or a score."""
+    """The number of a class, or a score."""
     if value in task.classes:
         return task.classes.index(value)
     try:

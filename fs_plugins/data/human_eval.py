@@ -11,12 +11,13 @@ _FIELDS = ("prompt", "test", "entry_point")
 
 @dataclass(frozen=True)
 class Problem:
-    """A function to complete, and the program that checks it.
+    """A function to complete, and the program that checks the function.
 
     Attributes:
-        prompt: signature and docstring.
-        test: defines ``check(candidate)``, which raises if it is wrong.
-        entry_point: the function's name.
+        prompt: the function's signature and docstring.
+        test: a program that defines ``check(candidate)``, which raises an
+            error if the function ``candidate`` is wrong.
+        entry_point: the name of the function.
 
     """
 
@@ -25,7 +26,7 @@ class Problem:
     entry_point: str
 
     def program(self, completion: str) -> str:
-        """Exits with code 0 if the completion solves the problem."""
+        """A program that fails unless the completion solves the problem."""
         check = f"check({self.entry_point})"
         return f"{self.prompt}{completion}\n\n{self.test}\n\n{check}\n"
 
@@ -34,7 +35,7 @@ def load_problems(file: str) -> tuple[Problem, ...]:
     """The problems of ``fedsa.eval.generate.problems``.
 
     Raises:
-        UserError: the file is missing or is not HumanEval's.
+        UserError: the file is missing, or does not hold HumanEval's problems.
 
     """
     key = "fedsa.eval.generate.problems"

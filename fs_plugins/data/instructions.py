@@ -1,4 +1,4 @@
-"""Instruction data: FederatedScope's ``<name>@llm``, from local files."""
+"""Instruction data: FederatedScope's ``<name>@llm``, read from local files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,14 +12,16 @@ from fs_plugins.errors import UserError, unknown
 
 @dataclass(frozen=True)
 class Source:
-    """Where a data set's files are, and what is in them.
+    """Where the files of a data set are, and what their fields are called.
 
     Attributes:
-        train: the file under ``data.root``; a pattern may match several.
-        public: where it can be had.
-        fields: what we call a field -> what the file calls it.
-        test: the file of the test set, if it has one of its own.
-        also: other names of the files (train, test).
+        train: the training file under ``data.root``; a pattern may match
+            several files.
+        public: where the data set can be downloaded from.
+        fields: the file's name of each field, by the name that this package
+            gives the field.
+        test: the file of the test set; empty if there is none.
+        also: other names of the files, as pairs (train, test).
 
     """
 
@@ -36,7 +38,7 @@ _PLAIN = {
     "output": "output",
     "category": "category",
 }
-# The name before '@llm' in ``data.type``.
+# The data sets, by the name before '@llm' in ``data.type``.
 SOURCES: dict[str, Source] = {
     "alpaca": Source(
         "alpaca_data.json", "github.com/tatsu-lab/stanford_alpaca", _PLAIN
@@ -83,12 +85,16 @@ SOURCES: dict[str, Source] = {
 def load_instructions(
     name: str, root: str
 ) -> tuple[Examples, Examples | None]:
-    """The examples of ``data.type: <name>@llm``, and its own test set.
+    """Load the examples of ``data.type: <name>@llm``.
 
     Args:
-        name: a key of ``SOURCES``, or a ``.json`` or ``.jsonl`` file of
-            instruction, output and perhaps input and category.
-        root: ``data.root``.
+        name: a key of ``SOURCES``, or a ``.json`` or ``.jsonl`` file whose
+            records have the fields ``instruction``, ``output`` and perhaps
+            ``input`` and ``category``.
+        root: ``data.root``, the folder of the files.
+
+    Returns:
+        The examples, and the test set if the data have one of their own.
 
     Raises:
         UserError: the name is unknown, a file is missing or broken.
@@ -110,24 +116,25 @@ def load_instructions(
         if not files or not files[0].is_file():
             continue
         rows = [pair for file in files for pair in _read(file, source)]
-        own = folder / test
         if not test:
             return instructions(rows), None
-        if not own.is_file():
-            raise _missing(name, own, source)
-        return instructions(rows), instructions(_read(own, source))
+        test_file = folder / test
+        if not test_file.is_file():
+            raise _missing(name, test_file, source)
+        return instructions(rows), instructions(_read(test_file, source))
     raise _missing(name, folder / source.train, source)
 
 
-# The category of the examples that have none, where others have one.
+# The category of examples without one, if other examples have one.
 NO_CATEGORY = "(none)"
 
 
 def instructions(rows: list[Row]) -> Examples:
-    """Prompts, responses and categories of instructions.
+    """Convert instructions to examples: prompt, response and category.
 
     Args:
-        rows: ``instruction``, ``output``, perhaps ``input``, ``category``.
+        rows: mappings with the keys ``instruction`` and ``output``, and
+            perhaps ``input`` and ``category``.
 
     """
     categories = [
@@ -147,17 +154,21 @@ def instructions(rows: list[Row]) -> Examples:
     )
 
 
-INSTRUCTION = "### Instruction:"  # the line that a prompt begins with
+INSTRUCTION = "### Instruction:"  # the first line of each prompt
 
 
 def _has(row: Row, field: str) -> bool:
-    """Whether a field has a value; null and the empty text are none."""
+    """Whether a field has a value other than null and the empty text."""
     value = row.get(field)
     return not (is_missing(value) or value == "")
 
 
 def prompt_of(row: Row) -> str:
-    """The instruction, its input if it has one, and where to answer."""
+    """The prompt of an instruction, in the format of Alpaca.
+
+    The prompt consists of the instruction, the input if there is one, and
+    the line after which the response begins.
+    """
     parts = [f"{INSTRUCTION}\n{row['instruction']}\n\n"]
     if _has(row, "input"):
         parts.append(f"### Input:\n{row['input']}\n\n")
@@ -169,13 +180,13 @@ def _read(file: Path, source: Source) -> list[Row]:
     for place, row in read_rows(file):
         where = f"{file}, {place}"
         fields: dict[str, Any] = {}
-        for ours, theirs in source.fields.items():
-            value = row.get(theirs)
-            is_needed = ours in ("instruction", "output")
+        for field, name_in_file in source.fields.items():
+            value = row.get(name_in_file)
+            is_needed = field in ("instruction", "output")
             if is_needed and not isinstance(value, str):
-                raise UserError(f"{where}: {theirs!r} is not a text")
+                raise UserError(f"{where}: {name_in_file!r} is not a text")
             if not is_missing(value):
-                fields[ours] = text_of(value, theirs, where)
+                fields[field] = text_of(value, name_in_file, where)
         rows.append(fields)
     if not rows:
         raise UserError(f"{file} holds no examples")

@@ -1,4 +1,4 @@
-"""The objects of a JSON list, or of JSON lines."""
+"""Reads the objects of a JSON list, or of a file of JSON lines."""
 
 import json
 import re
@@ -14,10 +14,13 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 
 
 def json_rows(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """(place, object) for each object of a file with one list.
+    """Read the objects of a file that holds one JSON list.
+
+    Yields:
+        For each object, its place in the file (``record 7``), and the object.
 
     Raises:
-        UserError: the file is broken, or holds something else.
+        UserError: the file is broken, or does not hold a list of objects.
 
     """
     text = "".join(lines_of(file))
@@ -54,12 +57,13 @@ def json_rows(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _after_space(text: str, place: int) -> int:
-    found = _SPACE.match(text, place)
-    return found.end() if found else place
+    """The first place from ``place`` on that holds no white space."""
+    match = _SPACE.match(text, place)
+    return match.end() if match else place
 
 
 def _why_no_list(file: Path, text: str) -> str:
-    """What is wrong with a json that doesn't begin as a list does."""
+    """The error message for a file whose content is not a JSON list."""
     try:
         first, end = _DECODER.raw_decode(text, _after_space(text, 0))
     except (ValueError, RecursionError) as error:
@@ -70,10 +74,13 @@ def _why_no_list(file: Path, text: str) -> str:
 
 
 def jsonl_rows(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """(place, object) for each line of a file; blank lines are passed over.
+    """Read the objects of a file of JSON lines; blank lines are skipped.
+
+    Yields:
+        For each object, its place in the file (``line 7``), and the object.
 
     Raises:
-        UserError: a line is broken, or holds something else.
+        UserError: a line is broken, or does not hold an object.
 
     """
     for number, line in enumerate(lines_of(file), 1):
@@ -94,19 +101,19 @@ def jsonl_rows(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:
-    """A JSON object, whose keys must differ."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    """Make a JSON object of its pairs; refuse a key that occurs twice."""
+    row = dict(pairs)
+    if len(row) < len(pairs):
         ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
         raise ValueError(f"the key {twice!r} is there twice in one object")
-    return found
+    return row
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object)
 
 
 def _why(error: BaseException) -> str:
-    """What a JSON decoder has found wrong."""
+    """The reason for an error of the JSON decoder, for an error message."""
     if isinstance(error, json.JSONDecodeError):
         return f"not JSON ({error.msg})"
     if isinstance(error, RecursionError):

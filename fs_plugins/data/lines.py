@@ -1,4 +1,4 @@
-"""The lines of a file of text in UTF-8."""
+"""Reads the lines of a text file in UTF-8."""
 
 import gzip
 import re
@@ -12,10 +12,11 @@ _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 
 
 def lines_of(file: Path) -> Iterator[str]:
-    """The lines of a file, with their ends and without a byte order mark.
+    """Read the lines of a file, which may be gzipped.
 
-    They end with a line feed, a carriage return or both, and with nothing
-    else that Unicode calls the end of a line.  The file may be gzipped.
+    A line ends with a line feed, a carriage return or both, which are part
+    of the line that is returned; other line separators of Unicode do not end
+    a line.  A byte order mark is left out.
 
     Raises:
         UserError: the file cannot be read, or is in another encoding.
@@ -38,15 +39,15 @@ def lines_of(file: Path) -> Iterator[str]:
 
 
 def _decoded(raw: bytes, before: int, file: Path) -> str:
-    """A line as text.
+    """Decode bytes of a file.
 
     Args:
-        raw: the line.
-        before: how many lines come before it.
-        file: what is read.
+        raw: the bytes, up to a line feed.
+        before: the number of lines that come before them in the file.
+        file: the file, for the error message.
 
     Raises:
-        UserError: it is in another encoding than UTF-8.
+        UserError: the bytes are in another encoding than UTF-8.
 
     """
     start = raw[:2]

@@ -1,4 +1,4 @@
-"""Where examples come from: what stands behind the ``@`` in ``data.type``."""
+"""The families of data: the names behind the ``@`` in ``data.type``."""
 
 from collections.abc import Callable
 
@@ -9,8 +9,8 @@ from fs_plugins.data.glue import load_glue
 from fs_plugins.data.instructions import load_instructions
 from fs_plugins.terms import GIVEN
 
-# From the name before the '@' and data.root, to all examples, and the test
-# set if the data have one of their own.
+# A loader is called with the name before the '@' and with data.root.  It
+# returns the examples, and the test set if the data have one of their own.
 Loader = Callable[[str, str], tuple[Examples, Examples | None]]
 FAMILIES: dict[str, Loader] = {
     "glue": load_glue,
@@ -23,11 +23,13 @@ FAMILIES: dict[str, Loader] = {
 def register_examples(family: str, load: Loader) -> None:
     """Make examples available as ``data.type: <name>@<family>``.
 
-    They are split, tokenised and handed to the clients as all others are.
+    The examples are split, tokenised and distributed over the clients in the
+    same way as those of the other families.
 
     Args:
-        family: what stands behind the ``@``.
-        load: called with the name before it and with ``data.root``.
+        family: the name behind the ``@``, in upper or lower case.
+        load: a function of the name before the ``@`` and of ``data.root``.
+            It returns the examples, and the test set or None.
 
     """
     FAMILIES[family.lower()] = load

@@ -1,4 +1,4 @@
-"""Reading tables of text: tsv, csv, json, jsonl, parquet."""
+"""Reads tables of texts from tsv, csv, json, jsonl and parquet files."""
 
 import csv
 from collections import Counter
@@ -13,7 +13,8 @@ from fs_plugins.errors import UserError, first_line
 
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".parquet", ".txt")
 Row = Mapping[str, Any]
-_LONGEST = 2**31 - 1  # of a field; the csv module's own limit is 131,072
+# The longest field, in characters; the csv module's own limit is 131,072.
+_LONGEST = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,10 @@ class Varying:
     """Columns of which a row may have more or fewer than the header.
 
     Attributes:
-        columns: their names, which are next to each other in the header.
-        values: what they may hold; a row that differs from the header for
-            another reason is told from one that is right by them.
+        columns: the names of the columns, which are next to each other in
+            the header.
+        values: the values that the columns may hold.  They tell a row with
+            another number of these columns from a row that is broken.
 
     """
 
@@ -32,20 +34,27 @@ class Varying:
 
 
 def find_file(folder: Path, stems: Sequence[str]) -> Path | None:
-    """The file ``<stem><suffix>`` that is in ``folder``.
+    """The only file of a folder that has one of the given names.
+
+    Args:
+        folder: the folder.
+        stems: the possible names of the file, without their suffix.
+
+    Returns:
+        The file; None if there is none.
 
     Raises:
-        UserError: there are several, and nothing says which one is meant.
+        UserError: there are several such files.
 
     """
     names = [f"{stem}{suffix}" for stem in stems for suffix in SUFFIXES]
-    found = [folder / name for name in names if (folder / name).is_file()]
-    if len(found) > 1:
+    files = [folder / name for name in names if (folder / name).is_file()]
+    if len(files) > 1:
         raise UserError(
-            f"data.root: {folder} holds {found[0].name} and {found[1].name}; "
+            f"data.root: {folder} holds {files[0].name} and {files[1].name}; "
             "leave the one that is to be read"
         )
-    return found[0] if found else None
+    return files[0] if files else None
 
 
 def read_rows(
@@ -54,20 +63,27 @@ def read_rows(
     varying: Varying | None = None,
     left_out: list[int] | None = None,
 ) -> Iterator[tuple[str, Row]]:
-    """(place, row) for each row of a table; a place is 'line 7', say.
+    """Read the rows of a table.
 
     Args:
-        file: a tsv (without quoting, as GLUE has it), csv, json (a list of
-            objects) or jsonl, which may be gzipped, or a parquet.  Texts are
-            in UTF-8, with or without a byte order mark.
-        header: the columns' names, if a tsv or csv doesn't begin with them.
-        varying: the columns of which a row of a tsv or csv may have another
-            number than the header.
-        left_out: takes the line numbers of rows of a tsv or csv with too few
-            columns, which are then left out.  Without it they are an error.
+        file: a tsv file (without quoting, as in GLUE), csv, json (a list of
+            objects) or jsonl file, each of which may be gzipped, or a
+            parquet file.  Texts are in UTF-8, with or without a byte order
+            mark.
+        header: the names of the columns, if a tsv or csv file does not begin
+            with them.
+        varying: the columns of which a row of a tsv or csv file may have
+            another number than the header.
+        left_out: a list to which the line numbers of rows of a tsv or csv
+            file with too few columns are added; such rows are left out.  If
+            it is None, such rows are an error.
+
+    Yields:
+        For each row, its place in the file (such as ``line 7``), and the
+        row's values by column.
 
     Raises:
-        UserError: the file or a row of it is broken; it says where and why.
+        UserError: the file or one of its rows is broken; says where and why.
 
     """
     kind = Path(file.stem if file.suffix == ".gz" else file.name).suffix
@@ -83,21 +99,21 @@ def read_rows(
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a field holds no value: null, or the NaN pandas writes."""
+    """Whether a value is null, or NaN, which pandas writes for null."""
     return value is None or (isinstance(value, float) and value != value)
 
 
 def text_of(value: Any, name: str, where: str) -> str:
-    """A field as a text; a number is written out.
+    """Convert the value of a field to a text.
 
     Args:
-        value: the field's value.
+        value: the field's value: a text, bytes in UTF-8 or a number.
         name: the field's name.
-        where: the file and the place in it, for the error.
+        where: the file and the place in it, for the error message.
 
     Raises:
-        UserError: the value is missing, is a list or the like, or has no
-            place in a text (a lone surrogate, bytes of another encoding).
+        UserError: the value is missing, is a list or a mapping, or is not
+            valid Unicode (a lone surrogate, bytes of another encoding).
 
     """
     if is_missing(value):
@@ -131,9 +147,9 @@ def _parquet(file: Path) -> Iterator[tuple[str, Row]]:
 
 
 def _check_names(names: Iterable[str], where: str) -> None:
-    """Refuse two columns of one name.
+    """Refuse two columns of the same name.
 
-    Columns without a name are never asked for, so there may be several.
+    Columns without a name are never read, so there may be several of them.
     """
     for name, number in Counter(names).items():
         if name and number > 1:
@@ -147,13 +163,14 @@ def _table(
     varying: Varying | None,
     left_out: list[int] | None,
 ) -> Iterator[tuple[str, Row]]:
-    """The rows of a tsv or csv; the arguments are those of ``read_rows``."""
+    """The rows of a tsv or csv file, with the arguments of ``read_rows``."""
     plain = delimiter == "\t"
     reader = csv.reader(
         lines_of(file),
         delimiter=delimiter,
         quoting=csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL,
-        strict=True,  # else an open quote takes all that follows for a text
+        # Without it, an open quote makes one text of the rest of the file.
+        strict=True,
     )
     names = list(header or ())
     while True:
@@ -184,12 +201,14 @@ def _table(
 
 
 def _next_fields(reader: Any, where: str) -> list[str] | None:
-    """The next row's fields; none at the end of the file.
+    """The fields of the next row; None at the end of the file.
+
+    The csv module's limit of a field's length is shared by the whole
+    process, so it is lifted for one row at a time.
 
     Args:
-        reader: of the csv module.  Its limit of a field's length is one for
-            the whole process, so it is lifted for this row only.
-        where: the file and the line, for the error.
+        reader: a reader of the csv module.
+        where: the file and the line, for the error message.
 
     Raises:
         UserError: the row is broken.
@@ -211,31 +230,32 @@ def _next_fields(reader: Any, where: str) -> list[str] | None:
 def _fitting(
     names: list[str], fields: list[str], varying: Varying | None
 ) -> Row:
-    """A row's fields by name.
+    """The fields of a row by the names of their columns.
 
     Args:
-        names: the header.
-        fields: the row.
-        varying: the columns of which there may be more or fewer.
+        names: the names of the columns, from the header.
+        fields: the fields of the row.
+        varying: the columns of which the row may have more or fewer than the
+            header; a row with another number of them goes without them.
 
     Raises:
-        ValueError: the row doesn't fit the header.
+        ValueError: the row does not fit the header.
 
     """
-    expected, found = len(names), len(fields)
+    expected, actual = len(names), len(fields)
     places = [
         place
         for place, name in enumerate(names)
         if varying is not None and name in varying.columns
     ]
-    if varying is not None and places and found != expected:
+    if varying is not None and places and actual != expected:
         first, after = places[0], places[-1] + 1
-        end = max(first, after + found - expected)
+        end = max(first, after + actual - expected)
         if varying.values.issuperset(fields[first:end]):
             names = names[:first] + names[after:]
             fields = fields[:first] + fields[end:]
     if len(fields) != len(names):
-        raise ValueError(f"{found} columns, expected {expected}")
+        raise ValueError(f"{actual} columns, expected {expected}")
     named = len(names)
     while named and not names[named - 1]:
         named -= 1

@@ -1,4 +1,4 @@
-"""How examples are split among clients."""
+"""Splits examples over the clients."""
 
 from collections.abc import Sequence
 
@@ -7,22 +7,22 @@ import numpy as np
 from fs_plugins.errors import UserError
 from fs_plugins.host.configuration import Config
 
-Parts = list[list[int]]
+Parts = list[list[int]]  # for each client, the numbers of its examples
 
 
 def split_train(labels: Sequence[int], cfg: Config) -> Parts:
-    """Split the training examples with the host's splitter.
+    """Split the training examples with FederatedScope's splitter.
 
     Args:
         labels: the class of each example.
-        cfg: ``data.splitter``, ``data.splitter_args`` and
-            ``federate.client_num`` are used.
+        cfg: the configuration, of which ``data.splitter``,
+            ``data.splitter_args`` and ``federate.client_num`` are used.
 
     Returns:
-        The numbers of each client's examples.
+        For each client, the numbers of its examples.
 
     Raises:
-        UserError: the splitter is unknown or refuses, or a client would have
+        UserError: the splitter is unknown or fails, or a client would have
             less than one batch.
 
     """
@@ -49,7 +49,8 @@ def split_train(labels: Sequence[int], cfg: Config) -> Parts:
             f"data.splitter: {name!r} with splitter_args "
             f"{cfg.data.splitter_args} fails: {error}"
         ) from error
-    # FederatedScope's 'meta' returns what it has merged into these, too
+    # After the clients' parts, FederatedScope's splitter 'meta' returns those
+    # that it has merged into them.
     index = [[int(i) for i, _ in part] for part in parts[:clients]]
     _check_batches(index, cfg)
     return index
@@ -63,18 +64,21 @@ def split_like(
 ) -> Parts:
     """Split so that each client's labels are distributed as in training.
 
-    Each class is dealt out in proportion to the clients' training examples
-    of it.  A client to which nothing falls is given one example of a class
-    that it trains on.
+    The examples of each class are distributed in proportion to the clients'
+    training examples of this class.  A client that would have no example is
+    given one, if possible of a class that the client trains on.
 
     Args:
         labels: the class of each example.
         train_labels: the classes of each client's training examples.
-        rng: shuffles.
-        what: the split's name, for the error.
+        rng: the random generator that shuffles the examples.
+        what: the name of the split, for the error message.
+
+    Returns:
+        For each client, the numbers of its examples.
 
     Raises:
-        UserError: there is not one example for every client.
+        UserError: there are fewer examples than clients.
 
     """
     classes = np.asarray(labels)
@@ -104,16 +108,17 @@ def split_like(
 def _fill_empty(
     parts: Parts, labels: np.ndarray, train_labels: Sequence[Sequence[int]]
 ) -> None:
+    """Move an example to each client without one, from a client with many."""
     for client, part in enumerate(parts):
         if part:
             continue
-        own = set(train_labels[client])
+        classes = set(train_labels[client])
         donors = sorted(parts, key=len, reverse=True)
         donor = next(
-            (d for d in donors if len(d) > 1 and own & set(labels[d])),
+            (d for d in donors if len(d) > 1 and classes & set(labels[d])),
             donors[0],
         )
-        given = ([i for i in donor if labels[i] in own] or donor)[-1]
+        given = ([i for i in donor if labels[i] in classes] or donor)[-1]
         donor.remove(given)
         part.append(given)
 

@@ -1,4 +1,4 @@
-"""The tokenizer of a model: its special tokens, prompts and answers."""
+"""A model's tokenizer: special tokens, and tokens of prompts and answers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,16 +11,19 @@ from fs_plugins.errors import UserError, first_line
 def load_tokenizer(
     name: str, cache_dir: str, config: Any = None, needs_end: bool = False
 ) -> Any:
-    """The tokenizer of a model, which pads as ``set_padding`` says.
+    """Load the tokenizer of a model, and set its padding.
 
     Args:
-        name: a folder, or a name on the hub.
-        cache_dir: the folder of downloaded files; '' is transformers' own.
+        name: the model's folder, or its name on the hub.
+        cache_dir: the folder of downloaded files; '' stands for the cache of
+            transformers.
         config: the model's configuration.
-        needs_end: for a language model, whose answers end in a token.
+        needs_end: whether the tokenizer must have an end-of-text token, as a
+            language model's answers end with it.
 
     Raises:
-        UserError: it cannot be loaded, or has no such tokens.
+        UserError: the tokenizer cannot be loaded, or lacks a token that is
+            needed.
 
     """
     from transformers import AutoTokenizer
@@ -29,7 +32,8 @@ def load_tokenizer(
         tokenizer = AutoTokenizer.from_pretrained(
             name, cache_dir=cache_dir or None
         )
-    # Missing packages, broken files: each tokenizer has its own exceptions.
+    # Each tokenizer has exceptions of its own for missing packages and
+    # broken files.
     except Exception as error:
         raise UserError(
             f"model.type: the tokenizer of {name!r} cannot be loaded: "
@@ -42,22 +46,23 @@ def load_tokenizer(
 def set_padding(
     tokenizer: Any, name: str, config: Any = None, needs_end: bool = False
 ) -> None:
-    """Have a tokenizer pad with the token that the model pads with.
+    """Set the padding token of a tokenizer to the one that the model expects.
 
-    A classifier may look for padding by the token that its configuration
-    names: texts are padded with that one, so that an adapter has the same
-    results on the base model as it is.  Where the configuration names none,
-    and for language models, it is the tokenizer's own; else the end of text
-    or the separator.
+    Some classifiers recognize padding by the token that their configuration
+    names.  Their texts are padded with this token, so that an adapter gives
+    the same results on the unchanged base model.  If the configuration names
+    none, and for language models, the tokenizer's own padding token is used,
+    or else the end-of-text token or the separator.
 
     Args:
-        tokenizer: of transformers; is changed.
-        name: of the model, for the sentence.
-        config: the model's configuration, if it has one.
-        needs_end: for a language model, whose answers end in a token.
+        tokenizer: a tokenizer of transformers, which is changed.
+        name: the name of the model, for the error message.
+        config: the model's configuration, if there is one.
+        needs_end: whether the tokenizer must have an end-of-text token, as a
+            language model's answers end with it.
 
     Raises:
-        UserError: the tokenizer has no such tokens.
+        UserError: the tokenizer lacks a token that is needed.
 
     """
     advice = "name one in its tokenizer_config.json"
@@ -87,11 +92,15 @@ def set_padding(
 
 
 def end_of_text(tokenizer: Any, config: Any) -> int:
-    """The token that ends a text: the tokenizer's, else the model's; or -1.
+    """The number of the token that ends a text.
 
     Args:
-        tokenizer: of transformers.
+        tokenizer: a tokenizer of transformers.
         config: the model's configuration.
+
+    Returns:
+        The tokenizer's end-of-text token, or else the model's; -1 if neither
+        has one.
 
     """
     if tokenizer.eos_token_id is not None:
@@ -101,7 +110,7 @@ def end_of_text(tokenizer: Any, config: Any) -> int:
 
 
 def _named_padding(tokenizer: Any, config: Any) -> str | None:
-    """The token that the model's configuration pads with, if there is one."""
+    """The padding token that the model's configuration names, if any."""
     number = getattr(config, "pad_token_id", None)
     if not isinstance(number, int) or not 0 <= number < len(tokenizer):
         return None
@@ -112,49 +121,55 @@ def _named_padding(tokenizer: Any, config: Any) -> str | None:
 def encoded(
     tokenizer: Any, columns: Sequence[Sequence[str]], **options: Any
 ) -> dict[str, list[np.ndarray]]:
-    """``input_ids`` and ``token_type_ids`` (none, perhaps) of each text.
+    """Tokenise texts, a thousand at a time.
 
-    A thousand at a time: while a tokenizer works, a text takes a hundred
-    times the memory of its tokens.
+    While a tokenizer works, a text takes a hundred times the memory of its
+    tokens, so the texts are not tokenised all at once.
 
     Args:
-        tokenizer: of transformers.
+        tokenizer: a tokenizer of transformers.
         columns: one list of texts, or two for pairs of texts.
-        options: what the tokenizer is called with.
+        options: further arguments of the tokenizer.
+
+    Returns:
+        ``input_ids`` and ``token_type_ids``, each a list with an array
+        (int32) for each text.  The latter is empty if the tokenizer numbers
+        no segments.
 
     """
-    found: dict[str, list[np.ndarray]] = {
+    arrays: dict[str, list[np.ndarray]] = {
         "input_ids": [],
         "token_type_ids": [],
     }
     for start in range(0, len(columns[0]), 1000):
-        part = [list(column[start : start + 1000]) for column in columns]
-        rows_of = tokenizer(*part, **options)
-        for name, rows in found.items():
-            for row in rows_of.get(name, []):
+        texts = [list(column[start : start + 1000]) for column in columns]
+        encoding = tokenizer(*texts, **options)
+        for name, rows in arrays.items():
+            for row in encoding.get(name, []):
                 rows.append(np.asarray(row, np.int32))
-    return found
+    return arrays
 
 
 def prompt_ids(tokenizer: Any, prompts: Sequence[str]) -> list[np.ndarray]:
-    """The tokens of prompts, without what ends a text.
+    """The tokens of prompts, without special tokens at their end.
 
-    A tokenizer that puts an end behind every text would put it between a
-    prompt and its answer.
+    A tokenizer that ends every text with a special token would put it
+    between a prompt and its answer.
 
     Args:
-        tokenizer: of transformers.
-        prompts: texts.
+        tokenizer: a tokenizer of transformers.
+        prompts: the texts of the prompts.
 
     """
     ids = encoded(tokenizer, [prompts])["input_ids"]
-    behind = _behind(tokenizer)
+    suffix = _suffix_length(tokenizer)
     begin = tokenizer.bos_token_id
     first = tokenizer.eos_token_id if begin is None else begin
-    nothing = np.array([first], np.int32)  # no model goes on from nothing
+    # No model can continue a prompt without any token.
+    empty_prompt = np.array([first], np.int32)
     return [
-        each[: len(each) - behind] if len(each) > behind else nothing
-        for each in ids
+        row[: len(row) - suffix] if len(row) > suffix else empty_prompt
+        for row in ids
     ]
 
 
@@ -166,58 +181,61 @@ def answer_ids(
 ) -> list[np.ndarray]:
     """The tokens of answers as they follow their prompts.
 
-    Tokenised alone, a text gets from some tokenizers a blank that is not in
-    it.  So both are tokenised together, and the prompt's tokens taken away;
-    only where a token would reach across, the answer is tokenised alone.
+    Some tokenizers put a blank before a text that is tokenised alone.
+    Therefore prompt and answer are tokenised together, and the prompt's
+    tokens are removed.  Only if a token would contain the end of the prompt
+    and the beginning of the answer, the answer is tokenised alone.
 
     Args:
-        tokenizer: of transformers.
-        prompts: texts.
-        answers: a text for each prompt.
-        ids: the prompts' tokens.
+        tokenizer: a tokenizer of transformers.
+        prompts: the texts of the prompts.
+        answers: the text of each prompt's answer.
+        ids: the tokens of the prompts, from ``prompt_ids``.
 
     """
     both = prompt_ids(
         tokenizer, [p + a for p, a in zip(prompts, answers, strict=True)]
     )
-    found: list[Any] = [
-        joint[len(own) :] if np.array_equal(joint[: len(own)], own) else None
-        for joint, own in zip(both, ids, strict=True)
+    rows: list[Any] = [
+        joint[len(prompt) :]
+        if np.array_equal(joint[: len(prompt)], prompt)
+        else None
+        for joint, prompt in zip(both, ids, strict=True)
     ]
-    alone = [i for i, each in enumerate(found) if each is None]
+    alone = [i for i, row in enumerate(rows) if row is None]
     if alone:
         column = [answers[i] for i in alone]
         tokens = encoded(tokenizer, [column], add_special_tokens=False)
-        for i, each in zip(alone, tokens["input_ids"], strict=True):
-            found[i] = each
-    return found
+        for i, row in zip(alone, tokens["input_ids"], strict=True):
+            rows[i] = row
+    return rows
 
 
 def answer_text(
     tokenizer: Any, prompt: Sequence[int], answer: Sequence[int]
 ) -> str:
-    """The text of an answer, to the letter as it follows its prompt.
+    """The text of an answer, exactly as it follows its prompt.
 
     Args:
-        tokenizer: of transformers.
-        prompt: tokens.
-        answer: the tokens that a model has put behind them.
+        tokenizer: a tokenizer of transformers.
+        prompt: the tokens of the prompt.
+        answer: the tokens that a model has generated after the prompt.
 
     """
-    how = {
+    options = {
         "skip_special_tokens": True,
         "clean_up_tokenization_spaces": False,
     }
-    head: str = tokenizer.decode(prompt, **how)
-    both: str = tokenizer.decode([*prompt, *answer], **how)
+    head: str = tokenizer.decode(prompt, **options)
+    both: str = tokenizer.decode([*prompt, *answer], **options)
     if both.startswith(head):
         return both[len(head) :]
-    alone: str = tokenizer.decode(answer, **how)
+    alone: str = tokenizer.decode(answer, **options)
     return alone
 
 
-def _behind(tokenizer: Any) -> int:
-    """How many special tokens the tokenizer puts behind a text."""
+def _suffix_length(tokenizer: Any) -> int:
+    """The number of special tokens that the tokenizer puts after a text."""
     probe = ["a"]
     whole = encoded(tokenizer, [probe])["input_ids"][0].tolist()
     plain = encoded(tokenizer, [probe], add_special_tokens=False)

@@ -1,4 +1,4 @@
-"""Tokenised text, and the folder where it is kept for the next run."""
+"""Tokenised texts, and the cache that keeps them for the next run."""
 
 import contextlib
 import hashlib
@@ -19,23 +19,25 @@ from fs_plugins.errors import UserError
 from fs_plugins.notes import note
 
 logger = logging.getLogger("federatedscope.fs_plugins")
-# To be raised with every change, here or in tokenizer.py, that makes other
-# tokens of a text.
+# The version of cached tokens.  Raise it with every change, here or in
+# tokenizer.py, that changes the tokens of a text.
 _VERSION = 2
 
 
 @dataclass
 class Tokens:
-    """Tokenised texts, end to end.
+    """Tokenised texts, concatenated in one array.
 
     Attributes:
-        ids: all token numbers (int32).
-        types: all segment numbers (int8), empty if the model has none.
-        ends: where each text ends in ``ids`` (int64).
-        prompts: how many of each text's tokens are its prompt (int64),
-            empty if they are not instructions.
-        labels: one a text (int64, or float32 for regression).
-        texts: (prompt, response), if they are instructions; uncut.
+        ids: the numbers of all tokens (int32).
+        types: the segment number of each token (int8); empty if the model
+            has no segments.
+        ends: for each text, the place in ``ids`` at which it ends (int64).
+        prompts: for each text, the number of tokens of its prompt (int64);
+            empty if the texts are not instructions.
+        labels: the label of each text (int64, or float32 for regression).
+        texts: the uncut pairs (prompt, response); empty if the texts are not
+            instructions.
 
     """
 
@@ -50,21 +52,22 @@ class Tokens:
         return len(self.ends)
 
     def start(self, number: int) -> int:
-        """Where a text begins in ``ids``."""
+        """The place in ``ids`` at which a text begins."""
         return int(self.ends[number - 1]) if number else 0
 
     def lengths(self) -> np.ndarray:
-        """How many tokens each text has."""
+        """The number of tokens of each text."""
         return np.diff(self.ends, prepend=0)
 
     def digest(self) -> str:
-        """Changes with any token, label or order, and with uncut answers."""
+        """A digest of tokens, labels, their order, and the uncut texts."""
         sha = hashlib.sha256()
-        for part in (self.ids, self.types, self.ends, self.prompts):
-            sha.update(f"{part.dtype} {len(part)}".encode())
-            sha.update(np.ascontiguousarray(part).data)
+        for array in (self.ids, self.types, self.ends, self.prompts):
+            sha.update(f"{array.dtype} {len(array)}".encode())
+            sha.update(np.ascontiguousarray(array).data)
         sha.update(np.ascontiguousarray(self.labels).data)
-        for pair in self.texts:  # what answers are compared with
+        # Generated answers are compared with the uncut responses.
+        for pair in self.texts:
             sha.update("\0".join(pair).encode())
         return sha.hexdigest()
 
@@ -79,19 +82,21 @@ def tokenise(
     cache: str,
     segments: int = 2,
 ) -> Tokens:
-    """Tokenise once; the next time, read the cache.
+    """Tokenise examples, or read their tokens from the cache.
 
-    Instructions are left out if ``max_length`` has no room for a response.
-    A text without any token becomes the token that ends a text, as a model
-    cannot be given nothing.
+    Instructions whose prompt leaves no room for a response in ``max_length``
+    tokens are left out.  A text without any token is represented by the
+    end-of-text token, as a model cannot process an empty text.
 
     Args:
-        examples: what to tokenise.
+        examples: the examples to tokenise.
         tokenizer: a tokenizer of transformers.
-        max_length: tokens beyond it are cut off.
-        cache: the folder; '' is ``fs_plugins`` in the user's cache.
-        segments: how many segments the model tells apart; below 2, no
-            segment numbers are kept.
+        max_length: the largest number of tokens of a text; further tokens
+            are cut off.
+        cache: the folder of cached tokens; '' stands for the folder
+            ``fs_plugins/tokens`` in the user's cache.
+        segments: the number of segments that the model distinguishes; below
+            2, no segment numbers are kept.
 
     Raises:
         UserError: there is no room for any response, or a tokenizer numbers
@@ -127,7 +132,7 @@ def tokenise(
 
 
 def _segments(types: np.ndarray, segments: int) -> np.ndarray:
-    """Segment numbers, if there are any to tell apart."""
+    """The segment numbers; an empty array if the model has no segments."""
     if segments < 2 or not types.size:
         return types[:0]
     if types.max() >= segments:
@@ -141,10 +146,11 @@ def _segments(types: np.ndarray, segments: int) -> np.ndarray:
 def _texts(
     examples: Examples, tokenizer: Any, max_length: int
 ) -> dict[str, np.ndarray]:
+    """Tokenise the texts of classification and regression."""
     columns = [list(column) for column in zip(*examples.texts, strict=True)]
-    found = encoded(tokenizer, columns, truncation=True, max_length=max_length)
-    ids, types = found["input_ids"], found["token_type_ids"]
-    empty = [i for i, each in enumerate(ids) if not len(each)]
+    rows = encoded(tokenizer, columns, truncation=True, max_length=max_length)
+    ids, types = rows["input_ids"], rows["token_type_ids"]
+    empty = [i for i, row in enumerate(ids) if not len(row)]
     if empty:
         end = tokenizer.eos_token_id
         fill = tokenizer.pad_token_id if end is None else end
@@ -168,7 +174,10 @@ def _texts(
 def _instructions(
     examples: Examples, tokenizer: Any, max_length: int
 ) -> dict[str, np.ndarray]:
-    """A prompt has the tokens in training that it has when it is answered."""
+    """Tokenise instructions.
+
+    A prompt has the same tokens in training as when an answer is generated.
+    """
     texts, responses = zip(*examples.texts, strict=True)
     prompts = prompt_ids(tokenizer, texts)
     answers = answer_ids(tokenizer, texts, responses, prompts)
@@ -202,7 +211,10 @@ def _stored(file: Path) -> dict[str, np.ndarray] | None:
 
 
 def _store(file: Path, tokens: dict[str, np.ndarray]) -> None:
-    """Write the cache; without it the next run is slower, no more."""
+    """Write tokens to the cache.
+
+    A failure is only logged: without the cache the next run tokenises again.
+    """
     part = file.with_suffix(f".{os.getpid()}.part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -216,23 +228,25 @@ def _store(file: Path, tokens: dict[str, np.ndarray]) -> None:
 
 
 def default_cache() -> Path:
-    """``fs_plugins`` in the user's cache."""
+    """The folder ``fs_plugins`` in the user's cache."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "fs_plugins"
 
 
 def _key(examples: Examples, tokenizer: Any, max_length: int) -> str:
-    """What decides the tokens, as a file's name; '' if it can't be told.
+    """A name for the cached file, from all that the tokens depend on.
 
-    The rules of a tokenizer of the library tokenizers can be read, those of
-    a class written in Python, the user's own perhaps, can't.
+    The rules of a tokenizer of the library ``tokenizers`` can be read.  Those
+    of a class written in Python cannot; its tokens are not cached, and the
+    name is ''.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     is_stock = type(tokenizer).__module__.startswith("transformers.")
     if backend is None or not is_stock:
         return ""
     rules = json.loads(backend.to_str())
-    del rules["truncation"], rules["padding"]  # what it did last
+    # These two only tell with which options the tokenizer was last called.
+    del rules["truncation"], rules["padding"]
     decisive = {
         "version": _VERSION,
         "class": type(tokenizer).__name__,

@@ -1,4 +1,4 @@
-"""Local training of an adapter, whatever the task."""
+"""Local training of an adapter, independent of the task."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -21,22 +21,26 @@ from fs_plugins.trainer.dual import Mixture
 from fs_plugins.trainer.precision import autocast
 from fs_plugins.trainer.schedule import schedule
 
-UNION = "union"  # of all clients' test shards, in eval.split
+UNION = "union"  # in eval.split: the test shards of all clients together
 
 
 class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
     """Trains on the model's own loss, with any optimizer of torch.
 
-    A trainer of a task is derived from it and says what a forward pass is.
+    The trainer of a task is a subclass that implements the forward pass in
+    ``_hook_on_batch_forward``.
 
-    What a client draws at random in a round (order of batches, dropout)
-    depends on ``seed``, the client and the round alone: not on the method,
-    on who trained before, or on whether the run was resumed.
+    The random numbers of a client in a round (for the order of batches and
+    for dropout) depend only on ``seed``, the client and the round.  They do
+    not depend on the method, on the clients that trained before, or on
+    whether the run was resumed.
 
     Attributes:
-        optimizer_state: the optimizer's moments and the like, by
-            ``optimizer.<kind>.<parameter>``, if they are to outlive a round:
-            what a round begins with, then what it ends with.
+        optimizer_state: the state of the optimizer, such as its moments, by
+            ``optimizer.<kind>.<parameter>``.  Before a round it is the state
+            that the round begins with, after the round the state that the
+            round ended with.  None if each round begins with a fresh
+            optimizer.
 
     """
 
@@ -46,7 +50,20 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
     def train(
         self, target_data_split_name: str = "train", hooks_set: Any = None
     ) -> Any:
-        """Train for a round; see ``GeneralTorchTrainer.train``."""
+        """Train for a round, as ``GeneralTorchTrainer.train`` does.
+
+        With a private adapter (FedDPA) both adapters are trained, first the
+        private one.
+
+        Args:
+            target_data_split_name: the split to train on.
+            hooks_set: the hooks to call; None for those of the trainer.
+
+        Returns:
+            The number of samples, the trained parameters and the results,
+            as FederatedScope's trainers return them.
+
+        """
         with random_state(self.cfg.seed, self._client, self._state):
             if self._mixture is None:
                 return super().train(target_data_split_name, hooks_set)
@@ -61,13 +78,13 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
             return results
 
     def _remember(self, before: Mapping[str, torch.Tensor] | None) -> None:
-        """Optimizer state of what has not been trained just now, too."""
+        """Keep the optimizer state of the adapter that was not trained."""
         if before is not None and self.optimizer_state is not None:
             self.optimizer_state = {**before, **self.optimizer_state}
 
     @cached_property
     def _mixture(self) -> Mixture | None:
-        """Of two adapters, if there is a private one."""
+        """The mixture of two adapters; None without a private adapter."""
         model = getattr(self.ctx.model, "model", self.ctx.model)
         if PRIVATE_ADAPTER not in getattr(model, "peft_config", {}):
             return None
@@ -77,10 +94,15 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
     def evaluate(  # type: ignore[override]
         self, target_data_split_name: str = "test"
     ) -> Any:
-        """Evaluate on a split, or on all clients' test shards: ``union``.
+        """Evaluate on a split.
+
+        Args:
+            target_data_split_name: the split; ``union`` stands for the test
+                shards of all clients together.
 
         Returns:
-            ``<split>_<metric>``; nothing if the client has no data for it.
+            The results by ``<split>_<metric>``; an empty mapping if the
+            client has no data in the split.
 
         """
         if self._mixture is not None:
@@ -88,8 +110,8 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
         if target_data_split_name != UNION:
             return super().evaluate(target_data_split_name)
         with self._union_as_test():
-            # not self.evaluate: who derives from this may add to a client's
-            # own test what takes long
+            # Not self.evaluate: a subclass may add slow measurements to the
+            # evaluation of a client's own test split.
             results = super().evaluate("test")
         return {
             key.replace("test_", f"{UNION}_", 1): value
@@ -104,7 +126,7 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
                 f"eval.split: {UNION!r} needs data that this project splits "
                 "(@glue, @demo, @llm)"
             )
-        own = {
+        client_test = {
             name: ctx.get(name)
             for name in ("test_data", "test_loader", "num_test_data")
         }
@@ -113,7 +135,7 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
         try:
             yield
         finally:
-            for name, value in own.items():
+            for name, value in client_test.items():
                 setattr(ctx, name, value)
 
     @property
@@ -122,24 +144,34 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
 
     @property
     def _state(self) -> int:
-        """The host's, from 0: seeds and schedules are counted so."""
+        """The round as the host counts it, from 0.
+
+        Random seeds and learning-rate schedules use this number.
+        """
         return max(0, int(self.ctx.monitor.monitored_object.state))
 
     def get_model_para(self) -> dict[str, torch.Tensor]:
-        """The trained parameters, where they are (the host moves a model)."""
+        """The trained parameters, on the device of the model.
+
+        FederatedScope's own trainers move the model to the CPU for this.
+        """
         state: dict[str, torch.Tensor] = self._param_filter(
             self.ctx.model.state_dict()
         )
         return state
 
     def discharge_model(self) -> None:
-        """The base model stays where it is (the host moves it to the CPU)."""
+        """Leave the model where it is.
+
+        FederatedScope's own trainers move the model to the CPU.
+        """
 
     def _hook_on_fit_start_numerical_precision(self, ctx: Context) -> None:
-        """The host would cast all weights, the trained ones too.
+        """Leave the weights in their precision.
 
         With ``train.is_enable_half`` the forward pass computes in
-        ``fedsa.half`` and the trained parameters stay in float32.
+        ``fedsa.half``, and the trained parameters stay in float32.
+        FederatedScope's hook would cast all weights.
         """
 
     def _hook_on_fit_start_init(self, ctx: Context) -> None:
@@ -162,22 +194,22 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
         ctx.ys_prob = CtxVar([], LIFECYCLE.ROUTINE)
 
     def _groups(self, ctx: Context, rate: float) -> list[dict[str, Any]]:
-        """What is trained, by learning rate: one group, or one a role.
+        """The parameter groups of the optimizer, one for each learning rate.
 
-        ``fedsa.lr`` gives roles their own: with a larger one for B it is
-        LoRA+ (Hayou et al., ICML 2024).
+        ``fedsa.lr`` gives single roles a learning rate of their own.  With a
+        larger learning rate for B this is LoRA+ (Hayou et al., ICML 2024).
         """
         trained = _names_of(ctx)
-        own = {role: self.cfg.fedsa.lr[role.value] for role in Role}
-        if not any(own.values()):
+        rate_of = {role: self.cfg.fedsa.lr[role.value] for role in Role}
+        if not any(rate_of.values()):
             return [{"params": list(trained.values()), "lr": rate}]
         groups: dict[float, list[torch.nn.Parameter]] = {}
         for name, role in roles_of(peft_method_of(self.cfg), trained).items():
-            groups.setdefault(own[role] or rate, []).append(trained[name])
+            groups.setdefault(rate_of[role] or rate, []).append(trained[name])
         return [{"params": p, "lr": rate} for rate, p in groups.items()]
 
     def _rates(self, ctx: Context, scheduler: Any) -> Any:
-        """Learning rates of the current round: step x parameter group."""
+        """The learning rates of the current round, by step and group."""
         accumulate = ctx.cfg.grad.grad_accum_count
         steps = -(-ctx.num_total_train_batch // accumulate)
         table = schedule(
@@ -188,7 +220,7 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
         return table[self._state * steps :]
 
     def _forward(self, ctx: Context, batch: dict[str, torch.Tensor]) -> Any:
-        """The model's output, in the precision that was asked for."""
+        """The model's output, computed in the configured precision."""
         with self._autocast(), ExitStack() as stack:
             is_training = ctx.cur_mode in (MODE.TRAIN, MODE.FINETUNE)
             if self._mixture is not None and not is_training:
@@ -199,10 +231,11 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
         return autocast(self.cfg, self.ctx.device)
 
     def _scaler(self, ctx: Context) -> torch.amp.GradScaler:
-        """Keeps float16 gradients from vanishing; else it does nothing.
+        """A scaler that keeps gradients in float16 from vanishing.
 
-        It is made anew in each round, so it starts at a factor that few
-        models overflow at (PyTorch's own start skips a round's first steps).
+        In other precisions the scaler is disabled.  Each round has a new
+        scaler, so its initial factor is one at which few models overflow:
+        with PyTorch's own the first steps of each round would be skipped.
         """
         is_half = self.cfg.train.is_enable_half
         is_float16 = is_half and self.cfg.fedsa.half == "float16"
@@ -213,26 +246,27 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
         )
 
     def _hook_on_batch_forward_flop_count(self, ctx: Context) -> None:
-        """Not counted."""
+        """Do nothing: floating-point operations are not counted."""
 
     def _loss_terms(self, ctx: Context) -> int:
-        """How many terms the batch's loss is the mean of."""
+        """The number of terms whose mean is the batch's loss."""
         return int(ctx.batch_size)
 
     def _hook_on_batch_backward(self, ctx: Context) -> None:
-        """A step's gradient is that of the mean over all of its terms.
+        """Accumulate gradients, and take a step after the last batch of it.
 
-        A term is an example, or a token that is learned: with gradients
-        accumulated over several batches, the step is that of the large
-        batch, also where batches differ and where the last step of a round
-        has fewer of them.
+        The gradient of a step is that of the mean loss over all terms of its
+        batches, where a term is an example or a token that is learned.  So a
+        step equals the step of one large batch, also if the batches have
+        different sizes or the last step of a round has fewer batches.
         """
         accumulate = ctx.cfg.grad.grad_accum_count
         terms = self._loss_terms(ctx)
         if ctx.batches % accumulate == 0:
             ctx.terms_first, ctx.terms = terms, 0
         ctx.terms += terms
-        # In units of the first batch's terms, as float16 has a small range.
+        # Losses are scaled by the terms of the first batch, not by those of
+        # the whole step, as the range of float16 is small.
         share = terms / ctx.terms_first
         ctx.scaler.scale(ctx.loss_task * share).backward()
         ctx.batches += 1
@@ -256,21 +290,26 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
         ctx.optimizer.zero_grad()
 
     def _restore_optimizer(self, ctx: Context) -> None:
-        """Go on with the state of the client's last round."""
-        names = _names_of(ctx)
-        for name, value in (self.optimizer_state or {}).items():
-            kind, _, of = name.removeprefix(OPTIMIZER).partition(".")
-            if of in names:
-                state = ctx.optimizer.state[names[of]]
-                where = names[of].device if value.dim() else "cpu"
-                state[kind] = value.to(where, copy=True)
+        """Load the optimizer state of the client's last round."""
+        trained = _names_of(ctx)
+        for key, value in (self.optimizer_state or {}).items():
+            kind, _, name = key.removeprefix(OPTIMIZER).partition(".")
+            if name in trained:
+                state = ctx.optimizer.state[trained[name]]
+                device = trained[name].device if value.dim() else "cpu"
+                state[kind] = value.to(device, copy=True)
 
     def _take_optimizer(self, ctx: Context) -> None:
-        """Hand over the state that the round has ended with."""
+        """Save the optimizer state at the end of the round.
+
+        Raises:
+            UserError: the optimizer keeps a value that is not a tensor.
+
+        """
         if self.optimizer_state is None:
             return
-        found = {}
-        for of, parameter in _names_of(ctx).items():
+        tensors = {}
+        for name, parameter in _names_of(ctx).items():
             for kind, value in ctx.optimizer.state.get(parameter, {}).items():
                 if value is None:
                     continue
@@ -280,15 +319,15 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
                         f"{type(ctx.optimizer).__name__} keeps a "
                         f"{type(value).__name__}, which cannot be stored"
                     )
-                found[f"{OPTIMIZER}{kind}.{of}"] = value
-        self.optimizer_state = found
+                tensors[f"{OPTIMIZER}{kind}.{name}"] = value
+        self.optimizer_state = tensors
 
     def _hook_on_fit_end(self, ctx: Context) -> None:
         super()._hook_on_fit_end(ctx)
         self._release(ctx)
 
     def _release(self, ctx: Context) -> None:
-        """A client that waits for its turn holds on to none of these."""
+        """Free the memory that a client does not need between its rounds."""
         if ctx.cur_mode == MODE.TRAIN:
             self._take_optimizer(ctx)
         ctx.optimizer = ctx.trained = ctx.rates = ctx.scaler = None
@@ -297,7 +336,7 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
 
 
 def _names_of(ctx: Context) -> dict[str, torch.nn.Parameter]:
-    """The trained parameters, by their names in the PEFT model."""
+    """The trained parameters by their names in the PEFT model."""
     inner = getattr(ctx.model, "model", ctx.model)
     return {n: p for n, p in inner.named_parameters() if p.requires_grad}
 

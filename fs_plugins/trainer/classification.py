@@ -8,7 +8,7 @@ from fs_plugins.trainer.precision import widened
 
 
 class ClassificationTrainer(AdapterTrainer):
-    """Classes, or scores (regression), of texts and pairs of texts."""
+    """Trains classification or regression of texts or pairs of texts."""
 
     def _hook_on_batch_forward(self, ctx: Context) -> None:
         batch = {k: v.to(ctx.device) for k, v in ctx.data_batch.items()}

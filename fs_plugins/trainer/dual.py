@@ -1,4 +1,4 @@
-"""Two adapters on the same layers, one shared and one private: FedDPA-T.
+"""FedDPA-T: a shared and a private adapter on the same layers.
 
 Yang et al., Dual-Personalizing Adapter for Federated Foundation Models,
 NeurIPS 2024 (arXiv 2403.19211).
@@ -22,25 +22,27 @@ from fs_plugins.policy import (
 from fs_plugins.seeds import random_state
 from fs_plugins.trainer.precision import widened
 
-Share = float | Tensor  # of an adapter: for all inputs, or one for each
+# The weight of an adapter: for all inputs, or of shape (inputs,).
+Share = float | Tensor
 
 
 class Mixture:
-    """How much of either adapter a forward pass takes.
+    """Weights the shared and the private adapter in forward passes.
 
-    A round trains the private adapter first, W + (1 - w) s B A + w s B' A'
-    with A and B as they came from the server; then the shared one alone.
-    Each takes ``train.local_update_steps`` steps.  In evaluation the private
-    adapter has for each input the share w times the mean cosine similarity
-    of the input to some of the client's training examples.  What is compared
-    is the mean over a prompt's tokens of the last layer's output with the
-    private adapter alone.
+    A round first trains the private adapter A', B' in the layers W + (1 - w)
+    s B A + w s B' A', where A and B are those received from the server, and
+    then the shared adapter alone.  Each is trained for
+    ``train.local_update_steps`` steps.  In evaluation the weight of the
+    private adapter for an input is w times the mean cosine similarity of the
+    input to some of the client's training examples.  The vectors that are
+    compared are the outputs of the last layer with the private adapter
+    alone, averaged over the tokens of the prompt.
 
     Args:
         model: the PEFT model.
-        data: the client's.
-        options: ``fedsa.private``.
-        key: what the choice of the examples depends on.
+        data: the client's data.
+        options: the section ``fedsa.private``.
+        key: what the choice of the training examples depends on.
 
     """
 
@@ -56,7 +58,7 @@ class Mixture:
 
     @contextmanager
     def training_private(self) -> Iterator[None]:
-        """The shared adapter takes part and does not learn."""
+        """Train the private adapter; the shared one is frozen."""
         with (
             weighted_adapters(self._model, 1 - self._weight, self._weight),
             _frozen(self._model, lambda name: not is_private(name)),
@@ -65,7 +67,7 @@ class Mixture:
 
     @contextmanager
     def training_shared(self) -> Iterator[None]:
-        """The private adapter takes no part."""
+        """Train the shared adapter; the private one has weight 0."""
         with (
             weighted_adapters(self._model, 1.0, 0.0),
             _frozen(self._model, is_private),
@@ -73,25 +75,34 @@ class Mixture:
             yield
 
     def forget(self) -> None:
-        """The adapters have changed since the last evaluation."""
+        """Drop the vectors of the training examples.
+
+        To be called before each evaluation, as the adapters have changed.
+        """
         self._references = None
 
     @contextmanager
     def mixed_for(self, batch: Mapping[str, Tensor]) -> Iterator[None]:
-        """What is right for each input of a batch."""
+        """Weight the adapters as suits each input of a batch.
+
+        Args:
+            batch: ``input_ids``, ``attention_mask`` and so on, of shape
+                (inputs, tokens).
+
+        """
         share: Share = self._weight
         if self._number:
             with torch.no_grad(), weighted_adapters(self._model, 0.0, 1.0):
                 if self._references is None:
                     device = batch["input_ids"].device
-                    self._references = self._seen(self._examples(device))
-                likeness = self._seen(batch) @ self._references.T
-            share = self._weight * likeness.mean(dim=1).clamp(0, 1)
+                    self._references = self._embed(self._examples(device))
+                similarity = self._embed(batch) @ self._references.T
+            share = self._weight * similarity.mean(dim=1).clamp(0, 1)
         with weighted_adapters(self._model, 1 - share, share):
             yield
 
     def _examples(self, device: torch.device) -> dict[str, Tensor]:
-        """Some of the client's training examples."""
+        """A batch of some of the client's training examples."""
         data = self._data.train_data
         number = min(self._number, len(data))
         with random_state("references", *self._key):
@@ -100,8 +111,8 @@ class Mixture:
         batch = collate([data[i] for i in chosen])
         return {name: tensor.to(device) for name, tensor in batch.items()}
 
-    def _seen(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """The inputs as the model sees them: rows of norm 1."""
+    def _embed(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """The inputs as vectors of norm 1, of shape (inputs, hidden size)."""
         names = ("input_ids", "attention_mask", "token_type_ids")
         inputs = {name: batch[name] for name in names if name in batch}
         inner = self._model.get_base_model().base_model
@@ -109,7 +120,7 @@ class Mixture:
         mask = batch["attention_mask"]
         labels = batch.get("labels")
         if labels is not None and labels.dim() == 2:
-            mask = mask * (labels == NO_LOSS)  # the response is not looked at
+            mask = mask * (labels == NO_LOSS)  # leaves out the response
         mean = (output * mask.unsqueeze(-1)).sum(dim=1)
         return nn.functional.normalize(mean, dim=1)
 
@@ -118,7 +129,14 @@ class Mixture:
 def weighted_adapters(
     model: nn.Module, shared: Share, private: Share
 ) -> Iterator[None]:
-    """Forward passes take so much of each adapter."""
+    """Scale the output of each adapter in forward passes.
+
+    Args:
+        model: the PEFT model.
+        shared: the weight of the shared adapter.
+        private: the weight of the private adapter.
+
+    """
     shares = {"default": shared, PRIVATE_ADAPTER: private}
     with ExitStack() as stack:
         for layer in model.modules():
@@ -131,12 +149,15 @@ def weighted_adapters(
 
 
 def _times(share: Share) -> Any:
+    """A forward hook that multiplies the output of a module by a weight."""
+
     def scale(_: Any, __: Any, output: Tensor) -> Tensor:
         if not isinstance(share, Tensor):
             return output * share
-        # several answers to a prompt follow each other
-        own = share.repeat_interleave(len(output) // len(share))
-        return output * own.view(-1, *[1] * (output.dim() - 1)).to(output)
+        # Several answers to the same prompt are consecutive rows.
+        row_share = share.repeat_interleave(len(output) // len(share))
+        shape = (-1, *[1] * (output.dim() - 1))
+        return output * row_share.view(shape).to(output)
 
     return scale
 
@@ -145,7 +166,7 @@ def _times(share: Share) -> Any:
 def _frozen(
     model: nn.Module, is_frozen: Callable[[str], bool]
 ) -> Iterator[None]:
-    """Without gradients for these adapter parameters; a head learns."""
+    """Freeze some parameters of the adapters; a head is trained as before."""
     chosen = [
         parameter
         for name, parameter in model.named_parameters()

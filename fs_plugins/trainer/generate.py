@@ -1,4 +1,4 @@
-"""What a language model answers."""
+"""Generates a language model's answers."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,14 +14,16 @@ from fs_plugins.model.inputs import longest_text
 
 @dataclass(frozen=True)
 class Decoding:
-    """How answers are chosen.
+    """How the tokens of answers are chosen.
 
     Attributes:
-        max_new_tokens: the longest answer.
-        batch_size: prompts that are answered together.
-        temperature: 0 takes the likeliest token; else one is drawn.
-        top_p: from the likeliest tokens that have this probability.
-        samples: answers a prompt.
+        max_new_tokens: the largest number of tokens of an answer.
+        batch_size: the number of prompts that are answered together.
+        temperature: the temperature at which tokens are sampled; at 0 the
+            likeliest token is taken.
+        top_p: tokens are sampled from the smallest set of the likeliest
+            tokens that together have this probability.
+        samples: the number of answers to each prompt.
 
     """
 
@@ -33,14 +35,20 @@ class Decoding:
 
     @classmethod
     def of(cls, options: Generation) -> "Decoding":
-        """What ``fedsa.eval.generate`` asks for."""
+        """The decoding that the section ``fedsa.eval.generate`` asks for."""
         return cls(
             **{name: options[name] for name in cls.__dataclass_fields__}
         )
 
 
 def few_shot(prompt: str, shots: Sequence[tuple[str, ...]]) -> str:
-    """The prompt after worked examples (prompt, response)."""
+    """A prompt preceded by worked examples.
+
+    Args:
+        prompt: the prompt.
+        shots: the examples, as pairs (prompt, response).
+
+    """
     return "".join(f"{p}{r}\n\n" for p, r in shots) + prompt
 
 
@@ -52,29 +60,31 @@ def respond(
     device: Any = "cpu",
     before: Callable[[Mapping[str, Any]], Any] = nullcontext,
 ) -> list[list[str]]:
-    """Answers to prompts; prompts of similar length go together.
+    """Generate answers to prompts.
 
-    A prompt too long for the model loses its beginning.  An answer ends with
-    the tokenizer's end of text, or where the next instruction begins.
-    ``decoding`` alone says how tokens are chosen, whatever the model's own
-    generation_config.json says.
+    Prompts of similar length share a batch.  A prompt that is too long for
+    the model loses its beginning.  An answer ends with the tokenizer's
+    end-of-text token, or where the next instruction begins.  The model's own
+    generation_config.json is ignored.
 
     Args:
-        model: has ``generate`` and ``config``, as transformers' have.
-        tokenizer: the model's.
-        prompts: texts.
-        decoding: how answers are chosen.
-        device: where the model is.
-        before: what a batch is answered in, a context manager of it.
+        model: a model with ``generate`` and ``config``, as transformers' own
+            models have them.
+        tokenizer: the tokenizer of the model.
+        prompts: the texts of the prompts.
+        decoding: how the tokens of answers are chosen.
+        device: the device of the model.
+        before: a function that makes a context manager of a batch, in which
+            the batch is answered.
 
     Returns:
-        ``decoding.samples`` answers for each prompt, in their order.
+        For each prompt, a list of ``decoding.samples`` answers.
 
     """
     inner = getattr(model, "model", model)
     most = longest_text(inner.config) or 1 << 20
     room = max(1, most - decoding.max_new_tokens)
-    ids = [each[-room:].tolist() for each in prompt_ids(tokenizer, prompts)]
+    ids = [row[-room:].tolist() for row in prompt_ids(tokenizer, prompts)]
     order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
     answers: list[list[str]] = [[] for _ in ids]
     for begin in range(0, len(order), decoding.batch_size):
@@ -96,17 +106,18 @@ def respond(
 def batches_agree(
     model: Any, tokenizer: Any, prompts: Sequence[str], device: Any = "cpu"
 ) -> bool:
-    """Whether answers are the same alone and together.
+    """Whether prompts have the same answers in a batch as alone.
 
-    They are not where a model counts positions from the padding on (BART as
-    a language model), or goes on from a state that a batch shares (RWKV).
-    The shortest and the longest prompt are tried.
+    They have other answers if a model counts positions from the padding on
+    (BART as a language model), or if the sequences of a batch share a state
+    (RWKV).  The shortest and the longest prompt are tried.
 
     Args:
-        model: has ``generate`` and ``config``, as transformers' have.
-        tokenizer: the model's.
-        prompts: texts.
-        device: where the model is.
+        model: a model with ``generate`` and ``config``, as transformers' own
+            models have them.
+        tokenizer: the tokenizer of the model.
+        prompts: the texts of the prompts.
+        device: the device of the model.
 
     """
     ordered = sorted(prompts, key=len)
@@ -118,7 +129,7 @@ def batches_agree(
     return together == alone
 
 
-_TRIED = 8  # tokens of an answer tell two ways apart
+_TRIED = 8  # tokens of an answer, which are enough to see a difference
 
 
 def _generate(
@@ -165,9 +176,10 @@ def _generate(
 
 @contextmanager
 def _without_defaults(model: Any) -> Iterator[None]:
-    """Ignore the model's own generation_config: beams, penalties and more.
+    """Ignore the model's own generation_config, with its beams or penalties.
 
-    transformers merges it into the one that it is given.
+    transformers would merge it into the configuration that is passed to
+    ``generate``.
     """
     from transformers import GenerationConfig
 
@@ -189,7 +201,8 @@ def _without_defaults(model: Any) -> Iterator[None]:
 def until_next(text: str) -> str:
     """The text before the line with which the next instruction begins.
 
-    Headings of the answer's own, of Markdown or GSM8K's ``#### 72``, stay.
+    Headings that belong to the answer, as in Markdown or as GSM8K's
+    ``#### 72``, do not end it.
     """
     begin = f"^{re.escape(INSTRUCTION)}[ \t]*$"
     return re.split(begin, text, maxsplit=1, flags=re.MULTILINE)[0]

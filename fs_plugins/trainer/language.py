@@ -29,26 +29,38 @@ from fs_plugins.trainer.scores import (
 
 
 class LanguageTrainer(AdapterTrainer):
-    """Learns the responses to instructions; the prompts carry no loss.
+    """Trains the responses to instructions; prompts carry no loss.
 
-    ``<split>_avg_loss`` is the mean over batches of the batch's mean loss a
-    token, weighted by the batches' examples, as FederatedScope has it.  With
-    ``fedsa.eval.generate`` the test examples are also answered.
+    ``<split>_avg_loss`` is the mean over batches of the mean loss per token,
+    weighted by the number of examples of each batch, as in FederatedScope.
+    With ``fedsa.eval.generate`` answers to the test examples are also
+    generated and scored.
     """
 
     def evaluate(  # type: ignore[override]
         self, target_data_split_name: str = "test"
     ) -> Any:
-        """The loss; for the test split perhaps also scores of answers."""
+        """Evaluate the loss, and perhaps the answers to test examples.
+
+        Args:
+            target_data_split_name: the split; answers are generated for
+                ``test`` only.
+
+        Returns:
+            The results by ``<split>_<metric>``.
+
+        """
         results = super().evaluate(target_data_split_name)
         if target_data_split_name == "test" and self._is_time_to_generate():
-            # added last: one set of names from every client of a round
+            # The scores come last, and every client of a round returns the
+            # same names.
             results = {**results, **self._scores()}
         return results
 
     def _is_time_to_generate(self) -> bool:
         options = self.cfg.fedsa.eval.generate
-        # A client is asked in the round, the server asks itself after it.
+        # Clients evaluate before the host has counted the round, the server
+        # evaluates after it has.
         done = self._state + (1 if self._client else 0)
         is_last = done >= self.cfg.federate.total_round_num
         return bool(options.examples and (is_last or not done % options.every))
@@ -60,7 +72,10 @@ class LanguageTrainer(AdapterTrainer):
         ctx.batch_size = CtxVar(len(batch["labels"]), LIFECYCLE.BATCH)
 
     def _loss_terms(self, ctx: Context) -> int:
-        """The tokens that are learned; the first of a row is given."""
+        """The number of tokens that are learned.
+
+        The first token of a text is not predicted, so it is not counted.
+        """
         return int((ctx.data_batch["labels"][:, 1:] != NO_LOSS).sum())
 
     def _hook_on_batch_end(self, ctx: Context) -> None:
@@ -78,7 +93,7 @@ class LanguageTrainer(AdapterTrainer):
         self._release(ctx)
 
     def _scores(self) -> dict[str, float]:
-        """What generation is scored by, over this client's test examples."""
+        """The mean scores of the answers to this client's test examples."""
         metric = self.cfg.fedsa.eval.generate.metric
         with random_state(
             self.cfg.seed, self._client, self._state, "generate"
@@ -89,13 +104,13 @@ class LanguageTrainer(AdapterTrainer):
         score = exact_match if metric == "exact_match" else rouge_l
         values = [
             score(answer, reference)
-            for reference, each in zip(references, answers, strict=True)
-            for answer in each
+            for reference, samples in zip(references, answers, strict=True)
+            for answer in samples
         ]
         return {f"test_{metric}": sum(values) / len(values)}
 
     def _answers(self) -> tuple[list[str], list[list[str]]]:
-        """References and answers of the test examples asked for."""
+        """The reference and the generated answers of each test example."""
         data, options = self.ctx.data, self.cfg.fedsa.eval.generate
         pairs = data.pairs_of("test", options.examples)
         shots = data.pairs_of("train", options.shots)
@@ -104,7 +119,7 @@ class LanguageTrainer(AdapterTrainer):
         return [response for _, response in pairs], answers
 
     def _pass_rates(self) -> dict[str, float]:
-        """Shares of HumanEval's problems that are solved."""
+        """pass@k over HumanEval's problems, for k of 1 and of all samples."""
         options = self.cfg.fedsa.eval.generate
         problems = self.ctx.data.problems
         if options.examples > 0:
@@ -113,9 +128,9 @@ class LanguageTrainer(AdapterTrainer):
         solved = [
             sum(
                 passes(problem.program(function_body(a)), options.timeout)
-                for a in each
+                for a in samples
             )
-            for problem, each in zip(problems, answers, strict=True)
+            for problem, samples in zip(problems, answers, strict=True)
         ]
         return {
             f"test_pass_at_{k}": sum(

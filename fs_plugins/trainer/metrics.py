@@ -1,4 +1,4 @@
-"""Metrics that the host lacks: GLUE's, and those of generation."""
+"""Metrics that FederatedScope lacks: those of GLUE and of generation."""
 
 import re
 from collections.abc import Callable, Collection
@@ -13,14 +13,26 @@ Metric = Callable[..., float]
 
 
 def matthews(y_true: Any, y_pred: Any, **_: Any) -> float:
-    """Matthews correlation; 0 where it is undefined."""
+    """Matthews correlation of classes; 0 if it is undefined.
+
+    Args:
+        y_true: the numbers of the true classes.
+        y_pred: the numbers of the predicted classes.
+
+    """
     from sklearn.metrics import matthews_corrcoef
 
     return float(matthews_corrcoef(np.ravel(y_true), np.ravel(y_pred)))
 
 
 def binary_f1(y_true: Any, y_pred: Any, **_: Any) -> float:
-    """F1 of class 1 (the host's ``f1`` averages over the classes)."""
+    """F1 score of class 1 (the host's ``f1`` averages over the classes).
+
+    Args:
+        y_true: the numbers of the true classes.
+        y_pred: the numbers of the predicted classes.
+
+    """
     from sklearn.metrics import f1_score
 
     return float(
@@ -29,17 +41,29 @@ def binary_f1(y_true: Any, y_pred: Any, **_: Any) -> float:
 
 
 def pearson(y_true: Any, y_prob: Any, **_: Any) -> float:
-    """Pearson correlation of scores; 0 where it is undefined."""
+    """Pearson correlation of scores; 0 if it is undefined.
+
+    Args:
+        y_true: the true scores.
+        y_prob: the predicted scores.
+
+    """
     return _correlation(np.ravel(y_true), np.ravel(y_prob))
 
 
 def spearman(y_true: Any, y_prob: Any, **_: Any) -> float:
-    """Spearman rank correlation of scores; 0 where it is undefined."""
+    """Spearman rank correlation of scores; 0 if it is undefined.
+
+    Args:
+        y_true: the true scores.
+        y_prob: the predicted scores.
+
+    """
     return _correlation(_ranks(np.ravel(y_true)), _ranks(np.ravel(y_prob)))
 
 
 def _ranks(x: np.ndarray) -> np.ndarray:
-    """The rank of each value; equal ones share their mean rank."""
+    """The rank of each value; equal values have their mean rank."""
     _, group, size = np.unique(x, return_inverse=True, return_counts=True)
     last = np.cumsum(size)
     return (last - (size - 1) / 2)[group]
@@ -60,19 +84,24 @@ METRICS: dict[str, Metric] = {
 
 
 _PASS_AT = re.compile(r"pass_at_(?!1$)\d+")
-# What the host's metrics and ours compare; a user's own may compare anything.
+# The metrics of the host and of this package, by what they compare.  Metrics
+# that a user registers may compare anything.
 _OF_CLASSES = ("acc", "correct", "f1", "binary_f1", "matthews", "roc_auc")
 _OF_SCORES = ("pearson", "spearman", "mse", "rmse")
 _OF_TWO_CLASSES = ("binary_f1", "roc_auc")
 
 
 def unfit(metric: str, task: str, classes: int) -> str:
-    """Why a metric says nothing about a task; empty if it does.
+    """The reason why a metric does not suit a task.
 
     Args:
         metric: one of ``eval.metrics``.
-        task: one of ``terms.TASKS``; others are not looked at.
-        classes: how many the task has.
+        task: one of ``terms.TASKS``; any metric suits other tasks.
+        classes: the number of classes of the task.
+
+    Returns:
+        The end of a sentence that begins with the metric; '' if the metric
+        suits the task.
 
     """
     if task in (CLASSIFICATION, REGRESSION) and _is_of_answers(metric):
@@ -102,30 +131,32 @@ def _is_of_answers(metric: str) -> bool:
 def metric_among(
     types: Collection[str], name: str
 ) -> tuple[str, Metric, bool] | None:
-    """A metric in the form in which the host asks for it.
+    """A metric of this package, in the form that the host's registry needs.
 
     Args:
         types: ``eval.metrics``.
-        name: a metric; ``pass_at_k`` stands for ``pass_at_<k>`` of any k but
-            1.
+        name: the name of the metric; ``pass_at_k`` stands for ``pass_at_<k>``
+            with any k but 1.
 
     Returns:
-        Its name, its function, and whether a higher value is better; None
-        if it is not among those that are asked for.
+        The metric's name, its function, and whether a higher value is
+        better; None if ``types`` does not contain the metric.
 
     """
     if name == "pass_at_k":
-        name = next((each for each in types if _PASS_AT.fullmatch(each)), "")
+        name = next((kind for kind in types if _PASS_AT.fullmatch(kind)), "")
     if name not in types:
         return None
     return name, METRICS.get(name, _by_generation), True
 
 
 def _by_generation(**_: Any) -> float:
-    """What ``fedsa_llm`` computes itself; the host asks for its direction.
+    """Stand for the metrics that the trainer ``fedsa_llm`` computes itself.
+
+    The host needs their entries to know that higher values are better.
 
     Raises:
-        UserError: another trainer was asked to compute it.
+        UserError: another trainer tries to compute such a metric.
 
     """
     raise UserError(

@@ -1,4 +1,4 @@
-"""In which precision a model computes."""
+"""The precision in which a model computes."""
 
 from typing import Any
 
@@ -10,35 +10,38 @@ _PRECISE = ("float32", "float64")
 
 
 def autocast(cfg: Config, device: Any) -> Any:
-    """A context of reduced precision with ``train.is_enable_half``.
+    """A context in which the model computes in ``fedsa.half``.
 
-    Also where the base model is not of the adapter's type.
+    The context has no effect unless ``train.is_enable_half`` is set, or the
+    base model is quantized or of another type than the adapter.
 
     Args:
         cfg: the configuration.
-        device: where the model is.
+        device: the device of the model.
 
     """
-    own = cfg.fedsa
-    mixed = own.base.quantize or own.base.dtype != own.adapter_dtype
+    options = cfg.fedsa
+    mixed = (
+        options.base.quantize or options.base.dtype != options.adapter_dtype
+    )
     return torch.autocast(
         torch.device(device).type,
-        getattr(torch, own.half),
+        getattr(torch, options.half),
         enabled=bool(cfg.train.is_enable_half or mixed),
     )
 
 
 def is_precise(cfg: Config) -> bool:
-    """Whether all is computed in float32, or better."""
-    own = cfg.fedsa
+    """Whether everything is computed in float32 or float64."""
+    options = cfg.fedsa
     return (
-        own.base.dtype in _PRECISE
-        and own.base.dtype == own.adapter_dtype
-        and not own.base.quantize
+        options.base.dtype in _PRECISE
+        and options.base.dtype == options.adapter_dtype
+        and not options.base.quantize
         and not cfg.train.is_enable_half
     )
 
 
 def widened(values: torch.Tensor) -> torch.Tensor:
-    """The values in float32, or better if they are."""
+    """The values in float32; values in float64 stay as they are."""
     return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -1,8 +1,8 @@
-"""Run a program that a model has written.
+"""Runs a program that a model has written.
 
-It gets a process, an empty folder, and little time and memory.  It is not
-kept from the network or from files that the user may read: on a machine
-that matters, run the whole experiment in a container.
+The program runs in a process of its own, in an empty folder, with limited
+time and memory.  It can still reach the network and the files that the user
+may read: on a machine that matters, run the whole experiment in a container.
 """
 
 import contextlib
@@ -14,9 +14,9 @@ import sys
 import tempfile
 
 MEMORY = 1 << 30  # bytes
-_FILES = 1 << 20  # bytes a file
-# The word is printed only if the program ran to its end: a program that
-# leaves early with exit code 0 has not passed.
+_FILES = 1 << 20  # bytes of each file that the program may write
+# The secret word is printed only after the program has run to its end, so
+# that a program that exits early with code 0 does not pass.
 _GUARD = """
 import os, resource, runpy, sys
 word = sys.stdin.readline()
@@ -44,8 +44,8 @@ def passes(program: str, seconds: float) -> bool:
     """Whether a program runs to its end without an error.
 
     Args:
-        program: Python source.
-        seconds: how long it may take.
+        program: the Python source of the program.
+        seconds: the time after which the program is stopped.
 
     """
     word = secrets.token_hex(16)

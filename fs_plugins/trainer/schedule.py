@@ -8,28 +8,29 @@ import torch
 
 from fs_plugins.errors import UserError
 
-Table = tuple[tuple[float, ...], ...]
+Table = tuple[tuple[float, ...], ...]  # learning rates by step and group
 
 
 def schedule(
     scheduler: dict[str, Any], rates: tuple[float, ...], steps: int
 ) -> Table:
-    """The learning rate of every step of a run.
+    """Compute the learning rate of every step of a run.
 
-    The host rebuilds the optimizer and its schedule in every round, so that
-    a schedule would start afresh each time.  Here it runs once, over all
-    rounds, and a step looks its rates up.
+    FederatedScope builds the optimizer and its schedule anew in every round,
+    so that each round would begin the schedule again.  Here the schedule
+    runs once over all rounds, and each step looks up its learning rates.
 
     Args:
-        scheduler: ``train.scheduler``: ``type`` is '' (constant), a schedule
-            of transformers ('linear', 'cosine', ...) or a class of
-            ``torch.optim.lr_scheduler``; the rest are its arguments.
-            ``warmup_ratio`` is the share of steps with a rising rate.
+        scheduler: the section ``train.scheduler``.  ``type`` is '' (constant
+            rates), a schedule of transformers ('linear', 'cosine', ...) or a
+            class of ``torch.optim.lr_scheduler``; ``warmup_ratio`` is the
+            share of steps in which the rate rises; all other keys are
+            arguments of the schedule.
         rates: the learning rate of each parameter group.
-        steps: steps of the whole run (of one client).
+        steps: the number of steps that a client takes in the whole run.
 
     Returns:
-        For each step, the rate of each group.
+        For each step, the learning rate of each parameter group.
 
     Raises:
         UserError: there is no such schedule, or it refuses its arguments.
@@ -38,7 +39,7 @@ def schedule(
     kwargs: dict[str, Any] = {
         key: value
         for key, value in scheduler.items()
-        # FederatedScope's nodes hold more than the user's keys.
+        # FederatedScope's sections hold more than the user's keys.
         if isinstance(value, (int, float, str, list))
         and not key.startswith("__")
         and key != "is_ready_for_run"
@@ -73,7 +74,8 @@ def _table(
         raise UserError(f"train.scheduler: {kind}: {error}") from error
     table = []
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a step without an optimizer's
+        # torch warns of a scheduler's step without an optimizer's step.
+        warnings.simplefilter("ignore")
         for _ in range(steps):
             table.append(tuple(g["lr"] for g in optimizer.param_groups))
             stepper.step()
@@ -85,7 +87,7 @@ def _build(
 ) -> Any:
     from transformers import SchedulerType, get_scheduler
 
-    if kind in [each.value for each in SchedulerType]:
+    if kind in [member.value for member in SchedulerType]:
         return get_scheduler(
             kind,
             optimizer,
@@ -94,7 +96,7 @@ def _build(
             scheduler_specific_kwargs=kwargs,
         )
     if not hasattr(torch.optim.lr_scheduler, kind):
-        known = ", ".join(each.value for each in SchedulerType)
+        known = ", ".join(member.value for member in SchedulerType)
         raise UserError(
             f"train.scheduler.type: there is no {kind!r}; known are {known} "
             "and the classes of torch.optim.lr_scheduler"

@@ -1,4 +1,4 @@
-"""How good an answer is."""
+"""Scores of generated answers."""
 
 import math
 import unicodedata
@@ -6,14 +6,20 @@ from collections.abc import Sequence
 
 from fs_plugins.trainer.word_problems import final_number
 
-# Where a function's body is over (Chen et al., arXiv 2107.03374, section 3).
+# What ends the body of a function (Chen et al., arXiv 2107.03374, section 3).
 _ENDS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint", "\n```", "\n@")
 
 
 def exact_match(answer: str, reference: str) -> float:
-    """1 if both end in the same number, else 0."""
-    found = final_number(answer)
-    return float(found is not None and found == final_number(reference))
+    """Whether an answer gives the number of the reference: 1.0 or 0.0.
+
+    Args:
+        answer: the text of the answer.
+        reference: the text of the right answer.
+
+    """
+    number = final_number(answer)
+    return float(number is not None and number == final_number(reference))
 
 
 def rouge_l(answer: str, reference: str) -> float:
@@ -23,12 +29,17 @@ def rouge_l(answer: str, reference: str) -> float:
     combining marks of a letter belong to it.  In scripts that put no spaces
     between words, such as Chinese, Japanese and Thai, each character counts
     as a word.
+
+    Args:
+        answer: the text of the answer.
+        reference: the text of the right answer.
+
     """
-    found, wanted = _words(answer), _words(reference)
-    common = _common(found, wanted)
+    words, expected = _words(answer), _words(reference)
+    common = _common(words, expected)
     if not common:
         return 0.0
-    precision, recall = common / len(found), common / len(wanted)
+    precision, recall = common / len(words), common / len(expected)
     return 2 * precision * recall / (precision + recall)
 
 
@@ -52,13 +63,14 @@ _UNSPACED = (
     (0x1AFF0, 0x1B16F),  # Hiragana, Katakana
     (0x20000, 0x323AF),  # Han
 )
-_JOINERS = "\u200c\u200d"  # they shape letters and are none themselves
+_JOINERS = "\u200c\u200d"  # characters that only change a letter's shape
 
 
 def _words(text: str) -> list[str]:
     words: list[list[str]] = []
     in_word = ends = False
-    # Lowering a dotted capital I makes a mark of its dot, and ends the word.
+    # In lower case a dotted capital I is an i and a combining dot.  It ends
+    # a word.
     for character in text.lower().replace("i\u0307", "i "):
         if character.isalnum():
             is_word = _is_unspaced(character)
@@ -79,7 +91,7 @@ def _is_unspaced(character: str) -> bool:
 
 
 def _common(one: Sequence[str], other: Sequence[str]) -> int:
-    """Length of the longest common subsequence."""
+    """The length of the longest common subsequence of two lists of words."""
     row = [0] * (len(other) + 1)
     for word in one:
         diagonal = 0
@@ -94,34 +106,45 @@ def _common(one: Sequence[str], other: Sequence[str]) -> int:
 
 
 def function_body(completion: str) -> str:
-    """A completion up to where the function is over."""
+    """The part of a completion that belongs to the function's body."""
     return completion[: min(_ends_of(completion))]
 
 
 def _ends_of(text: str) -> list[int]:
-    found = (text.find(end) for end in _ENDS)
-    return [place for place in found if place >= 0] + [len(text)]
+    places = (text.find(end) for end in _ENDS)
+    return [place for place in places if place >= 0] + [len(text)]
 
 
 def pass_at_k(samples: int, right: int, k: int) -> float:
-    """The chance that one of k answers is right (Chen et al., eq. 1).
+    """The chance that at least one of k answers is right.
+
+    This is the unbiased estimate of pass@k, 1 - C(n - c, k) / C(n, k), of
+    Chen et al., arXiv 2107.03374, equation 1.
 
     Args:
-        samples: how many were tried.
-        right: how many of them were right.
-        k: how many one may choose.
+        samples: n, the number of answers.
+        right: c, the number of right answers.
+        k: the number of answers that are drawn from all answers.
 
     """
     return 1.0 - math.comb(samples - right, k) / math.comb(samples, k)
 
 
 def score_names(metric: str, samples: int) -> list[str]:
-    """The metrics that come of one: with several answers, two pass rates."""
+    """The names of the results that a metric yields.
+
+    With several answers to each problem, ``pass_at_1`` yields two results.
+
+    Args:
+        metric: the metric.
+        samples: the number of answers to each problem.
+
+    """
     if metric != "pass_at_1":
         return [metric]
     return [f"pass_at_{k}" for k in choices(samples)]
 
 
 def choices(samples: int) -> list[int]:
-    """The k of the pass rates that so many answers are scored by."""
+    """The values of k for which pass@k is computed of so many answers."""
     return sorted({1, samples})

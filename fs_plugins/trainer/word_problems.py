@@ -1,4 +1,4 @@
-"""The number that answers a word problem."""
+"""Finds the number that answers a word problem."""
 
 import re
 import unicodedata
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
-# Other characters for a sign, a digit or a separator.
+# Characters that are other forms of a sign, a digit or a separator.
 _PLAIN = str.maketrans(
     {
         **dict.fromkeys("\u2010\u2011\u2013\u2212\ufe63\uff0d", "-"),
@@ -30,16 +30,18 @@ _LATEX_FRACTION = re.compile(
     r"\\[dt]?frac\s*\{\s*(-?[\d.,]+)\s*\}\s*\{\s*([\d.,]+)\s*\}"
 )
 _VULGAR_FRACTION = re.compile("[\u00bc-\u00be\u2150-\u215e]")
-_SPACES = "\u00a0\u2009\u202f"  # that separate thousands and never words
-_LONGEST = 1000  # characters; more are no number that anybody would read
+_SPACES = "\u00a0\u2009\u202f"  # they separate thousands, but never words
+_LONGEST = 1000  # characters; a longer number is ignored
 
 
 def _number(separators: str) -> re.Pattern[str]:
-    """A number; what separates thousands is followed by three digits.
+    """A pattern of numbers.
 
-    A hyphen is its sign unless it joins or subtracts: after a letter, a
-    digit, a closing bracket.  Every part begins with other characters than
-    the part before it can end with, so a text is read in linear time.
+    A separator of thousands is followed by three digits.  A hyphen is a
+    number's sign unless it comes after a letter, a digit or a closing
+    bracket, where it joins or subtracts.  Each part of the pattern begins
+    with other characters than those that can end the part before it, so that
+    a text is searched in linear time.
     """
     return re.compile(
         r"(?P<sign>(?<![^\W_])(?<![-)%\]}])-)?(?:[$€£¥₹]\s?)?"
@@ -50,9 +52,9 @@ def _number(separators: str) -> re.Pattern[str]:
 
 
 _NUMBER = _number(f",'\u2019{_SPACES}")
-# After a mark comes one number, so that a space in it is a separator, too.
+# After a mark one number is expected, so a space separates thousands, too.
 _MARKED_NUMBER = _number(f",'\u2019{_SPACES} ")
-# A mark, and whether the number has to follow it at once.
+# The marks of an answer, and whether the number must follow immediately.
 _MARKS = (
     (re.compile("####"), True),
     (re.compile("####"), False),
@@ -74,16 +76,21 @@ _CLAUSE_END = re.compile(r"[\n;(]|[,.!?]\s|\bbecause\b|\bsince\b")
 def final_number(text: str) -> Fraction | None:
     r"""The number that a text gives as its answer, as a reader would see it.
 
-    It is the number after the first '####' (the rule of GSM8K's own
-    evaluation, which drops all commas there), else after ``\boxed``, 'answer
-    is' or 'answer:', in upper or lower case; of an equation, what comes after
-    the equals sign.  Without a mark, or where no number is in its line, it
-    is the text's last number.  A number that 'not' precedes is none.
+    The answer is the number after the first '####' (the rule of GSM8K's own
+    evaluation, which drops all commas there), or else the number after
+    ``\boxed``, 'answer is' or 'answer:', in upper or lower case.  Of an
+    equation, the number after the equals sign is taken.  Without such a
+    mark, or without a number in the line of the mark, the answer is the last
+    number of the text.  A number after 'not' is ignored.
 
     Commas, apostrophes and narrow spaces separate thousands, in groups of
-    three digits; so does a space after a mark.  '1/2', '\frac{1}{2}' and '½'
-    are fractions, '1 1/2' is 3/2 and '1e3' is 1000.  Currencies and units
-    are passed over, '12%' is 12.
+    three digits; after a mark, spaces do, too.  '1/2', '\frac{1}{2}' and '½'
+    are fractions, '1 1/2' is 3/2, and '1e3' is 1000.  Currencies and units
+    are ignored, so '12%' is 12.
+
+    Returns:
+        The number; None if the text has none.
+
     """
     text = _plain(text)
     for mark, is_next in _MARKS:
@@ -96,7 +103,7 @@ def final_number(text: str) -> Fraction | None:
 
 
 def _plain(text: str) -> str:
-    """The text with one way to write a sign, a separator, a fraction."""
+    """The text with one form of signs, separators and fractions."""
     text = _CALCULATION.sub("", text.translate(_PLAIN))
     for command, meaning in _LATEX:
         text = text.replace(command, meaning)
@@ -114,21 +121,21 @@ def _plain(text: str) -> str:
 
 
 def _passages(text: str, mark: re.Pattern[str]) -> Iterator[str]:
-    """For each mark, what comes after it: the line, or the next one."""
-    found = list(mark.finditer(text))
-    for number, match in enumerate(found, 1):
-        end = found[number].start() if number < len(found) else len(text)
+    """For each mark, the rest of its line, or the next line of text."""
+    marks = list(mark.finditer(text))
+    for number, match in enumerate(marks, 1):
+        end = marks[number].start() if number < len(marks) else len(text)
         line = _FIRST_LINE.match(text, match.end(), end)
         if line:
             yield _SIGN_APART.sub(r"\1-", line[0])
 
 
 def _value_of(passage: str, is_next: bool) -> Fraction | None:
-    """The answer in what follows a mark, if there is one.
+    """The answer in the text after a mark; None if there is no number.
 
     Args:
-        passage: what follows the mark.
-        is_next: no word may come before the number.
+        passage: the text after the mark.
+        is_next: whether the number must come before any word.
 
     """
     numbers = _numbers(passage, _MARKED_NUMBER)
@@ -151,10 +158,10 @@ class _Number(NamedTuple):
 
 
 def _numbers(text: str, pattern: re.Pattern[str]) -> list[_Number]:
-    """The numbers of a text, where fractions are one."""
-    found: list[_Number] = []
+    """The numbers of a text; a fraction and a mixed number count as one."""
+    numbers: list[_Number] = []
     for number in _quotients(list(_literals(text, pattern)), text):
-        whole = found[-1] if found else number
+        whole = numbers[-1] if numbers else number
         between = text[whole.end : number.start]
         if (
             number.is_fraction
@@ -165,15 +172,16 @@ def _numbers(text: str, pattern: re.Pattern[str]) -> list[_Number]:
         ):
             part = -number.value if whole.value < 0 else number.value
             value = whole.value + part
-            found[-1] = _Number(whole.start, number.end, value, True)
+            numbers[-1] = _Number(whole.start, number.end, value, True)
         elif not _NEGATED.search(
             text[max(0, number.start - 9) : number.start]
         ):
-            found.append(number)
-    return found
+            numbers.append(number)
+    return numbers
 
 
 def _literals(text: str, pattern: re.Pattern[str]) -> Iterator[_Number]:
+    """The numbers of a text, without fractions."""
     for match in pattern.finditer(text):
         if match.end() - match.start() <= _LONGEST:
             digits = re.sub(r"[^\d.]", "", match["digits"])
@@ -183,9 +191,10 @@ def _literals(text: str, pattern: re.Pattern[str]) -> Iterator[_Number]:
 
 
 def _quotients(numbers: list[_Number], text: str) -> Iterator[_Number]:
-    """The numbers, with a fraction for two that a slash joins.
+    """The numbers, with two numbers that a slash joins as one fraction.
 
-    More than two (a date) stay apart; a fraction over zero is no number.
+    More than two numbers (a date) stay apart.  A fraction with denominator
+    zero is left out.
     """
     runs: list[list[_Number]] = []
     for number in numbers:

@@ -418,7 +418,7 @@ def test_a_failure_at_run_time_keeps_what_was_finished(lab, monkeypatch):
     train = ClassificationTrainer.train
 
     def failing(self, *args, **kwargs):
-        if self._round == 2:
+        if self._state == 2:
             raise RuntimeError("the disk is on fire")
         return train(self, *args, **kwargs)
 

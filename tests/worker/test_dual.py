@@ -227,7 +227,7 @@ def test_the_response_does_not_decide_the_mixture(language_lab):
     response = changed["labels"] != -100
     assert response.any()
     changed["input_ids"][response] = 7
-    assert_near(mixture._seen(batch), mixture._seen(changed))
+    assert_near(mixture._embed(batch), mixture._embed(changed))
 
 
 def test_optimizer_state_of_both_adapters_is_kept(lab):
