@@ -32,8 +32,15 @@ class Communication(Protocol):
 
 
 class EarlyStopper(Protocol):
-    """What decides whether a run stops early."""
+    """What decides whether a run stops early.
 
+    Attributes:
+        early_stopped: whether it has decided to stop the run.
+        patience: ``early_stop.patience``, a number of evaluations.
+
+    """
+
+    early_stopped: bool
     patience: int
 
 

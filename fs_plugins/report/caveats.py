@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from fs_plugins.experiment.runs import Run
+from fs_plugins.experiment.summary import stopped_early
 
 # what explains a difference in results as well as the method does
 SETTINGS = (
@@ -42,6 +43,8 @@ def caveats(runs: Sequence[Run]) -> list[str]:
                 f"as far as {run.source} goes, round {run.last['round']} of "
                 f"{run.summary['rounds'] or 'an unknown number'}"
             )
+        elif run.summary.get("stopped_early"):
+            said.append(f"{called}: {stopped_early(run.summary)}")
     by_task = tasks(runs)
     if len(by_task) > 1:
         said.append(
