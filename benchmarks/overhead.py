@@ -20,7 +20,8 @@ from typing import Any
 
 import torch
 
-# YAML file of the demo, clients, steps, batch, length
+# by name: the YAML file of the demonstration, the number of clients, the local
+# steps, the batch size, the tokens of a text
 MODELS = {
     "minilm": ("fedsa.yaml", 4, 5, 16, 64),
     "smollm2": ("smollm2.yaml", 3, 4, 4, 128),
@@ -28,7 +29,14 @@ MODELS = {
 
 
 def build(model: str, folder: Path, rounds: int) -> Any:
-    """The federation, not yet run."""
+    """The federation, not yet run.
+
+    Args:
+        model: a key of ``MODELS``.
+        folder: the run's folder.
+        rounds: how many rounds the federation will run.
+
+    """
     import fs_plugins  # noqa: F401  makes federatedscope importable
     from fs_plugins.config.load import load_config
     from fs_plugins.experiment.runner import build_runner
@@ -53,7 +61,13 @@ def build(model: str, folder: Path, rounds: int) -> Any:
 
 
 def bare(runner: Any, steps: int) -> None:
-    """The same steps on the same batches, and nothing else."""
+    """Take the same steps on the same batches, and do nothing else.
+
+    Args:
+        runner: the federation, which has the model and the batches.
+        steps: the number of local steps of a client.
+
+    """
     model = runner.server.model.model
     model.train()
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -82,7 +96,7 @@ def main() -> None:
         start_round = server.broadcast_model_para
 
         def between_rounds(*args: Any, **kwargs: Any) -> None:
-            """A new round begins: the last one is over; run the bare loop."""
+            """Time the round that is over, and run the bare loop."""
             now = time.perf_counter()
             if server.state:
                 ours.append(now - between_rounds.begin)  # type: ignore
@@ -93,7 +107,7 @@ def main() -> None:
             start_round(*args, **kwargs)
 
         def evaluate() -> None:
-            """Not timed."""
+            """Do nothing: the bare loop does not evaluate either."""
 
         server.broadcast_model_para = between_rounds
         server.eval = evaluate
