@@ -2,11 +2,11 @@
 
     python benchmarks/asymmetry.py [--clients 100]
 
-Adapters as large as all-MiniLM-L6-v2's with LoRA r 8 on query and value, of
-so many clients, drawn at random: neither time nor memory depend on what is
-in them.  Memory is how much higher the peak is than before the analysis, when
-two clients have been analysed already, so that the libraries have what they
-hold for themselves.
+The adapters have the size of all-MiniLM-L6-v2's with LoRA r 8 on query and
+value.  Their values are drawn at random, as neither time nor memory depends on
+them.  Two clients are analysed first, so that the libraries have allocated
+what they need for themselves; the memory reported is by how much the peak
+rises after that.
 """
 
 import argparse

@@ -3,12 +3,12 @@
     python benchmarks/checkpoints.py              # 100 and 1000 clients
     python benchmarks/checkpoints.py --rounds 20
 
-all-MiniLM-L6-v2 with LoRA r 8 on query and value, FedSA.  *Checkpoints*: 100
-clients that have all trained; then of 10 and of none since the one before.
-Bytes are those of files that the one before does not have.  *Store*: 1000
-clients, each written and read once a pass in random order, as often as
-``--rounds`` says; B and head as large as MiniLM's.  Medians; the files go to
-``--folder``.
+all-MiniLM-L6-v2 with LoRA r 8 on query and value, FedSA.  *Checkpoints*: of
+100 clients, when all, ten or none of them have trained since the checkpoint
+before.  Bytes are those of the files that are not links to files of the
+checkpoint before.  *Store*: 1000 clients, with B and head as large as
+MiniLM's, are written and read once in a pass, in random order; ``--rounds`` is
+the number of passes.  All figures are medians.  The files go to ``--folder``.
 """
 
 import argparse
@@ -26,7 +26,13 @@ import torch
 
 
 def build(clients: int, folder: Path) -> Any:
-    """The demo's federation of so many clients, not yet run."""
+    """The demonstration's federation, not yet run.
+
+    Args:
+        clients: how many clients there are.
+        folder: the run's folder.
+
+    """
     import fs_plugins  # noqa: F401  makes federatedscope importable
     from fs_plugins.config.load import load_config
     from fs_plugins.experiment.runner import build_runner
@@ -45,7 +51,7 @@ def build(clients: int, folder: Path) -> Any:
 
 
 def train(clients: list[Any]) -> None:
-    """Something new to keep for each of these."""
+    """Let each client keep new random values, as if it had trained."""
     for client in clients:
         values = {
             name: torch.randn_like(value)
@@ -55,14 +61,20 @@ def train(clients: list[Any]) -> None:
 
 
 def timed(action: Callable[[], Any]) -> float:
-    """Seconds that it takes."""
+    """The seconds that an action takes."""
     begin = time.perf_counter()
     action()
     return time.perf_counter() - begin
 
 
 def checkpoints(folder: Path, rounds: int) -> None:
-    """Size and time of a checkpoint, and of taking it up again."""
+    """Print the size and the time of checkpoints, and the time to load one.
+
+    Args:
+        folder: the run's folder.
+        rounds: how many checkpoints are written for each line.
+
+    """
     from fs_plugins.experiment.checkpoint import Checkpoints
     from fs_plugins.experiment.recorder import Recorder
     from fs_plugins.experiment.run_folder import RunFolder
@@ -79,7 +91,7 @@ def checkpoints(folder: Path, rounds: int) -> None:
             train(random.sample(clients, changed))
             seconds.append(timed(written.write))
             newest = RunFolder(runner.cfg.outdir).checkpoints()[-1]
-            sizes.append(own_bytes(newest.path))
+            sizes.append(new_bytes(newest.path))
         print(
             f"{changed:3} have changed {statistics.median(seconds):6.3f} s"
             f"  {statistics.median(sizes) / 1e6:6.2f} MB"
@@ -89,14 +101,20 @@ def checkpoints(folder: Path, rounds: int) -> None:
     print(f"taken up again   {seconds[0]:6.3f} s")
 
 
-def own_bytes(checkpoint: Path) -> int:
-    """Bytes of the files that no other checkpoint has."""
+def new_bytes(checkpoint: Path) -> int:
+    """The bytes of the files that no other checkpoint has a link to."""
     files = [os.stat(path) for path in checkpoint.iterdir()]
     return sum(about.st_size for about in files if about.st_nlink == 1)
 
 
 def store(folder: Path, passes: int) -> None:
-    """Clients a second that the store on disk reads and writes."""
+    """Print how many clients a second are written and read.
+
+    Args:
+        folder: where the store on disk puts its files.
+        passes: how often all clients are written and read.
+
+    """
     from fs_plugins.state.client_state import Cache, StateInMemory, StateOnDisk
 
     like = {f"B{i}": torch.randn(384, 8) for i in range(12)}
@@ -128,13 +146,13 @@ def store(folder: Path, passes: int) -> None:
 
 
 def write_all(clients: list[Any], values: Any) -> None:
-    """Each client keeps the values."""
+    """Save the same values for each client."""
     for client in clients:
         client.save(values)
 
 
 def read_all(clients: list[Any]) -> float:
-    """Touch every value of every client."""
+    """Read every value of every client; returns their sum."""
     return sum(
         float(value.sum())
         for client in clients
@@ -143,7 +161,7 @@ def read_all(clients: list[Any]) -> float:
 
 
 def main() -> None:
-    """Both tables."""
+    """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", type=Path)

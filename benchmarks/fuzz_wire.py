@@ -51,7 +51,13 @@ TYPES = ("F32", "F64", "F8_E4M3", "F4", "I64", "BOOL", "U8", "C64", "", "X")
 
 
 def spoil_bytes(rng: random.Random, data: bytes) -> bytes:
-    """Some of the bytes."""
+    """Change some of the bytes, without regard to their format.
+
+    Args:
+        rng: the source of randomness.
+        data: a good payload or message.
+
+    """
     spoilt = bytearray(data)
     for _ in range(rng.choice((1, 1, 2, 5))):
         at = rng.randrange(len(spoilt) + 1)
@@ -82,7 +88,13 @@ def spoil_bytes(rng: random.Random, data: bytes) -> bytes:
 
 
 def spoil_header(rng: random.Random, data: bytes) -> bytes:
-    """What a safetensors header claims."""
+    """Change what the header of a safetensors payload says.
+
+    Args:
+        rng: the source of randomness.
+        data: a good payload.
+
+    """
     size = int.from_bytes(data[:8], "little")
     header, values = json.loads(data[8 : 8 + size]), data[8 + size :]
     name = rng.choice(sorted(header))
@@ -118,7 +130,13 @@ def spoil_header(rng: random.Random, data: bytes) -> bytes:
 
 
 def spoil_message(rng: random.Random, data: bytes) -> bytes:
-    """What a msgpack message holds."""
+    """Change the fields of a msgpack message.
+
+    Args:
+        rng: the source of randomness.
+        data: a good message.
+
+    """
     message = msgpack.unpackb(data, ext_hook=msgpack.ExtType)
     field = rng.choice(sorted(message))
     kind = rng.randrange(5)
@@ -150,23 +168,23 @@ def _nested(deep: Any) -> bytes:
 
 
 def try_payload(data: bytes) -> str:
-    """The codec: refused, or exactly what is expected."""
+    """Decode a payload, which is refused or exactly what is expected."""
     try:
-        found = decode(data, SPEC)
+        tensors = decode(data, SPEC)
     except WireError:
         return "payload refused"
-    check_tensors(found, SPEC)
+    check_tensors(tensors, SPEC)
     return "payload with the names, shapes and types expected"
 
 
 def try_message(data: bytes) -> str:
-    """The envelope: refused, or a message."""
+    """Unpack a message, which is refused or has the fields expected."""
     try:
-        found = unpack(data)
+        fields = unpack(data)
     except WireError:
         return "message refused"
-    if not isinstance(found["msg_type"], str):
-        raise AssertionError(found)
+    if not isinstance(fields["msg_type"], str):
+        raise AssertionError(fields)
     return "message with the fields expected"
 
 
@@ -179,7 +197,7 @@ KINDS: tuple[tuple[Callable[..., bytes], bytes, Callable[..., str]], ...] = (
 
 
 def main() -> None:
-    """Spoil, try, count; stop at the first that is not as it should be."""
+    """Spoil, try and count, until an input is treated as it should not be."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inputs", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=0)

@@ -31,7 +31,14 @@ CLIENTS, STEPS, BATCH, LENGTH = 3, 4, 4, 128
 
 
 def federation(folder: Path, file: str, *pairs: str) -> Any:
-    """A runner for one of the demo's files, not yet run."""
+    """A runner for one of the demonstration's files, not yet run.
+
+    Args:
+        folder: the run's folder.
+        file: the name of the YAML file.
+        pairs: keys and values that differ from the file.
+
+    """
     import fs_plugins  # noqa: F401  makes federatedscope importable
     from fs_plugins.config.load import load_config
     from fs_plugins.experiment.runner import build_runner
@@ -48,7 +55,7 @@ def federation(folder: Path, file: str, *pairs: str) -> Any:
 
 
 def federated() -> None:
-    """FedSA with 3 clients, 2 rounds."""
+    """Run FedSA with 3 clients for 2 rounds, without evaluation."""
     with tempfile.TemporaryDirectory() as folder:
         runner = federation(
             Path(folder),
@@ -66,7 +73,7 @@ def federated() -> None:
 
 
 def single() -> None:
-    """As many steps of plain fine-tuning."""
+    """Fine-tune the same model without federation, for as many steps."""
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
@@ -103,7 +110,7 @@ def single() -> None:
 
 
 def memory() -> None:
-    """Each in a process of its own; print both peaks."""
+    """Run both, each in a process of its own, and print their peaks."""
     peaks = {}
     for name in ("single", "federated"):
         out = subprocess.run(
@@ -118,7 +125,12 @@ def memory() -> None:
 
 
 def padding(data: Path) -> None:
-    """Tokens and seconds, padded to the longest and to the limit."""
+    """Print tokens and seconds, padded to the longest and to the limit.
+
+    Args:
+        data: a folder with ``glue/SST-2`` and ``gsm8k``.
+
+    """
     for name, file, batch, length, pairs in (
         (
             "SST-2",
@@ -164,7 +176,15 @@ def padding(data: Path) -> None:
 
 
 def widened(batch: dict[str, Any], length: int, pad: int) -> dict[str, Any]:
-    """The batch, padded to ``length``."""
+    """A batch, padded further to a length.
+
+    Args:
+        batch: tensors by name, of shape (texts, tokens) where they hold
+            tokens.
+        length: the number of tokens to pad to.
+        pad: the token that pads.
+
+    """
     fill = {"input_ids": pad, "labels": -100}
     return {
         name: torch.nn.functional.pad(
@@ -177,7 +197,13 @@ def widened(batch: dict[str, Any], length: int, pad: int) -> dict[str, Any]:
 
 
 def seconds(model: Any, batches: Iterable[dict[str, Any]]) -> float:
-    """Median seconds of forward and backward; the first is a warm-up."""
+    """The median seconds of forward and backward.
+
+    Args:
+        model: a model that returns a loss.
+        batches: the batches, of which the first is a warm-up.
+
+    """
     times = []
     for batch in batches:
         begin = time.perf_counter()

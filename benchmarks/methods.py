@@ -40,9 +40,9 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "benchmarks" / "results" / "methods"
-# variations of yaml_configs/demo/fedsa.yaml, and what to beat
+# Variations of yaml_configs/demo/fedsa.yaml, and an answer without reading.
 METHODS = (
-    "majority",  # no method: what an answer without reading scores
+    "majority",  # no method: each client answers its most frequent class
     "fedsa",
     "fedit",
     "ffa",
@@ -57,19 +57,21 @@ METHODS = (
     "flexlora",
     "hetlora",
 )
-# FedDPA takes so many steps for each of its two adapters.
-OWN = {"feddpa": {"train.local_update_steps": "2"}}
+# FedDPA takes this number of steps for each of its two adapters.
+SETTINGS_OF_METHOD = {"feddpa": {"train.local_update_steps": "2"}}
 DATA = {"bbc": "[0.8, 0.1, 0.1]", "rotten_tomatoes": "[0.9, 0.05, 0.05]"}
 SPLITS = ("iid", "dir1", "dir03")
 HEADS = ("kept", "shared")
 SEEDS = (0, 1, 2)
 LR = 0.005
-# Two cells again with other learning rates: is the order one of methods?
+# Two cells run again with other learning rates, to see whether the order of
+# the methods depends on the rate.
 OTHER_LRS = {
     ("bbc", "dir03", "kept"): (0.002, 0.01),
     ("rotten_tomatoes", "iid", "kept"): (0.001, 0.002, 0.01),
 }
-CHOSEN = ("bbc", "dir03", "kept")  # here, on validation texts
+# In this cell each method's rate is chosen on validation texts.
+CHOSEN = ("bbc", "dir03", "kept")
 SETTINGS = {
     "llm.tok_len": "32",
     "eval.freq": "10",
@@ -99,7 +101,7 @@ def _run(*values: Any) -> Run:
 
 
 def execute(run: Run) -> Run:
-    """Run one; adds its results to what identifies it."""
+    """Run one; returns what identifies the run, and its results."""
     import torch
 
     torch.set_num_threads(1)
@@ -109,7 +111,13 @@ def execute(run: Run) -> Run:
 
 
 def trained(run: Run, folder: str) -> Run:
-    """What each client's model of the last round scores."""
+    """Train with a method; returns the scores of the last round.
+
+    Args:
+        run: what identifies the run.
+        folder: the run's folder.
+
+    """
     from fs_plugins.experiment.runner import run as run_experiment
 
     summary = run_experiment(*experiment(run, folder), quiet=True)
@@ -129,7 +137,13 @@ def trained(run: Run, folder: str) -> Run:
 
 
 def majority(run: Run, folder: str) -> Run:
-    """What a client scores that answers its most frequent class, always."""
+    """The scores of clients that always answer their most frequent class.
+
+    Args:
+        run: what identifies the run.
+        folder: the run's folder.
+
+    """
     from fs_plugins.config.load import load_config
     from fs_plugins.experiment.run_folder import RunFolder
     from fs_plugins.experiment.runner import build_runner
@@ -161,7 +175,13 @@ def chooses_rate(run: Run) -> bool:
 
 
 def experiment(run: Run, folder: str) -> tuple[str, list[str]]:
-    """The YAML file with its variations, and the keys that differ."""
+    """The YAML file with its variations, and ``key value`` pairs.
+
+    Args:
+        run: what identifies the run.
+        folder: the run's folder.
+
+    """
     name = ROOT / "yaml_configs" / "demo" / "fedsa.yaml"
     parts = [str(name), run["split"], run["method"]]
     parts += ["shared_head"] if run["head"] == "shared" else []
@@ -173,7 +193,7 @@ def experiment(run: Run, folder: str) -> tuple[str, list[str]]:
         "seed": str(run["seed"]),
         "train.optimizer.lr": str(run["lr"]),
         "outdir": folder,
-        **OWN.get(run["method"], {}),
+        **SETTINGS_OF_METHOD.get(run["method"], {}),
     }
     return "+".join(parts), [w for pair in settings.items() for w in pair]
 
@@ -184,20 +204,26 @@ def key_of(run: Run) -> tuple[Any, ...]:
 
 
 def finished(file: Path) -> dict[tuple[Any, ...], Run]:
-    """The runs that a file holds; a line that was cut short is left out."""
-    found = {}
+    """The runs in a file, without a line that was cut short."""
+    runs = {}
     if file.exists():
         for line in file.read_text(encoding="utf-8").splitlines():
             try:
                 run = json.loads(line)
             except ValueError:
                 continue
-            found[key_of(run)] = run
-    return found
+            runs[key_of(run)] = run
+    return runs
 
 
 def run_all(runs: Sequence[Run], jobs: int) -> Iterator[Run]:
-    """Run them in processes of their own, in whatever order they end."""
+    """Run in several processes; yields the runs in the order they end.
+
+    Args:
+        runs: what identifies each run.
+        jobs: how many processes there are.
+
+    """
     os.environ |= {
         "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",

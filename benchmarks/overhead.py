@@ -22,7 +22,8 @@ import torch
 
 from fs_plugins import Listener
 
-# YAML file of the demo, clients, steps, batch, length
+# by name: the YAML file of the demonstration, the number of clients, the local
+# steps, the batch size, the tokens of a text
 MODELS = {
     "minilm": ("fedsa.yaml", 4, 5, 16, 64),
     "smollm2": ("smollm2.yaml", 3, 4, 4, 128),
@@ -30,7 +31,14 @@ MODELS = {
 
 
 def build(model: str, folder: Path, rounds: int) -> Any:
-    """The federation, not yet run."""
+    """The federation, not yet run.
+
+    Args:
+        model: a key of ``MODELS``.
+        folder: the run's folder.
+        rounds: how many rounds the federation will run.
+
+    """
     from fs_plugins.config.load import load_config
     from fs_plugins.experiment.runner import build_runner
 
@@ -54,7 +62,13 @@ def build(model: str, folder: Path, rounds: int) -> Any:
 
 
 def bare(runner: Any, steps: int) -> None:
-    """The same steps on the same batches, and nothing else."""
+    """Take the same steps on the same batches, and do nothing else.
+
+    Args:
+        runner: the federation, which has the model and the batches.
+        steps: the number of local steps of a client.
+
+    """
     model = runner.server.model.model
     model.train()
     trained = [p for p in model.parameters() if p.requires_grad]

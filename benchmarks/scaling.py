@@ -8,9 +8,9 @@ all-MiniLM-L6-v2 with LoRA r 8 on query and value, FedSA; one local step of 8
 texts of 64 tokens a client and round, at most 20 clients a round, 100 client
 rounds in all (so that the allocator has seen the same amount of work), all
 clients evaluated once at the end on one text each.  Every number of clients
-runs in a process of its own.  Printed: peak memory (RSS) and its
-ratio to that of the fewest clients; seconds of local training a client and
-round (the median over rounds), and likewise.
+runs in a process of its own.  Printed are the peak memory (RSS) and the
+seconds of local training that a client takes in a round (the median over
+rounds), each with its ratio to that of the first line.
 """
 
 import argparse
@@ -28,7 +28,17 @@ CLIENT_ROUNDS, SAMPLED, BATCH, LENGTH = 100, 20, 8, 64
 
 
 def run(clients: int, folder: Path, backend: str) -> dict[str, float]:
-    """Run one federation in this process; returns what it took."""
+    """Run one federation in this process.
+
+    Args:
+        clients: how many clients there are.
+        folder: the run's folder.
+        backend: the value of ``fedsa.state.backend``.
+
+    Returns:
+        The number of clients, the peak memory and the seconds.
+
+    """
     from fs_plugins.config.load import load_config
     from fs_plugins.data import register_examples
     from fs_plugins.experiment.checkpoint import Checkpoints
@@ -38,7 +48,7 @@ def run(clients: int, folder: Path, backend: str) -> dict[str, float]:
     from fs_plugins.listeners import Listener
 
     class Training(Listener):
-        """Takes note of what each client's local training takes."""
+        """Notes how many seconds each client's local training takes."""
 
         def __init__(self) -> None:
             self.seconds: list[float] = []
@@ -76,7 +86,7 @@ def run(clients: int, folder: Path, backend: str) -> dict[str, float]:
     )
     runner = build_runner(cfg)
     training = Training()
-    # with a checkpoint after each round, as a run has it
+    # A checkpoint is written after each round, as in a run of the command.
     recorder = Recorder(runner.cfg, {})
     checkpoints = Checkpoints(runner, recorder)
     LiveRun(runner, [recorder, training, checkpoints]).run()
@@ -88,7 +98,7 @@ def run(clients: int, folder: Path, backend: str) -> dict[str, float]:
 
 
 def _synthetic_text(clients: int) -> Any:
-    """Texts of full length: ``BATCH`` to train a client, and two more."""
+    """Texts of full length: ``BATCH`` to train each client, and two more."""
     from fs_plugins.data.examples import Examples
 
     number = clients * (BATCH + 2)
@@ -123,13 +133,13 @@ def main() -> None:
         result = subprocess.run(
             command, check=True, stdout=subprocess.PIPE, text=True
         )
-        found = json.loads(result.stdout.splitlines()[-1])
-        first = first or found
-        memory = found["peak_rss_mb"] / first["peak_rss_mb"]
-        seconds = found["seconds"] / first["seconds"]
+        figures = json.loads(result.stdout.splitlines()[-1])
+        first = first or figures
+        memory = figures["peak_rss_mb"] / first["peak_rss_mb"]
+        seconds = figures["seconds"] / first["seconds"]
         print(
-            f"{clients:7d}  {found['peak_rss_mb']:7.0f} MB  {memory:7.3f}  "
-            f"{found['seconds']:16.3f}  {seconds:5.3f}",
+            f"{clients:7d}  {figures['peak_rss_mb']:7.0f} MB  {memory:7.3f}  "
+            f"{figures['seconds']:16.3f}  {seconds:5.3f}",
             flush=True,
         )
 

@@ -3,8 +3,8 @@
     python benchmarks/traffic.py
 
 all-MiniLM-L6-v2 with LoRA r 8 on query and value (VeRA: r 256), a head for 5
-topics, 4 clients.  Each method runs for four rounds of one step; counted are
-the numbers in the payloads, and the payloads' bytes, of rounds 3 and 4.
+topics, 4 clients.  Each method runs for four rounds of one step.  The numbers
+in the payloads of rounds 3 and 4 are counted, and the bytes of these payloads.
 """
 
 import tempfile
@@ -18,7 +18,7 @@ from fs_plugins import Listener
 from fs_plugins.wire import encode
 
 DEMO = Path(__file__).parent.parent / "yaml_configs" / "demo" / "fedsa.yaml"
-# variations of the demo's file
+# variations of the demonstration's file
 METHODS = (
     "fedsa",
     "fedsa+vera",
@@ -68,7 +68,17 @@ class Passed(Listener):
 
 
 def measure(method: str, head: str) -> dict[str, float]:
-    """Numbers and bytes a client and round, up and down."""
+    """Run a method and count what a client sends and gets in a round.
+
+    Args:
+        method: the variation of the method.
+        head: the variation of the head, with its plus sign, or nothing.
+
+    Returns:
+        Means over clients and rounds, by ``up numbers``, ``up bytes``,
+        ``down numbers`` and ``down bytes``.
+
+    """
     from fs_plugins.config.load import load_config
     from fs_plugins.experiment.events import LiveRun
     from fs_plugins.experiment.runner import build_runner
@@ -79,9 +89,9 @@ def measure(method: str, head: str) -> dict[str, float]:
         runner = build_runner(cfg)
         passed = Passed()
         LiveRun(runner, [passed], pauses=False).run()
-    found = passed.totals
+    counts = passed.totals
     return {
-        f"{way} {what}": found[f"{way} {what}"] / found[way]
+        f"{way} {what}": counts[f"{way} {what}"] / counts[way]
         for way in ("up", "down")
         for what in ("numbers", "bytes")
     }
@@ -94,9 +104,9 @@ def main() -> None:
     for method in METHODS:
         cells = []
         for head in ("", "+shared_head"):
-            found = measure(method, head)
+            means = measure(method, head)
             for way in ("up", "down"):
-                numbers, size = found[f"{way} numbers"], found[f"{way} bytes"]
+                numbers, size = means[f"{way} numbers"], means[f"{way} bytes"]
                 cells.append(f"{numbers:,.0f} ({size / 1e3:,.1f} kB)")
         print(f"| `+{method}` | {' | '.join(cells)} |", flush=True)
 

@@ -1,9 +1,9 @@
 """FedSA-LoRA and its family for FederatedScope.
 
-Importing this package has one effect: the plugins are registered as soon as
+After this package is imported, the plugins are registered as soon as
 ``federatedscope`` is imported, which is FederatedScope or the embedded
-stand-in for it.  The names of the Python API are imported when they are
-asked for, so that the package itself takes no time.
+stand-in for it.  The names of the Python API are imported when they are first
+used, so that importing the package takes no time.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -77,7 +77,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name of the Python API when it is asked for."""
+    """Import a name of the Python API when it is first used."""
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
@@ -86,5 +86,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Names, for completion."""
+    """The names of the package, for completion."""
     return sorted({*globals(), *__all__})

@@ -1,6 +1,6 @@
 """The Python API: experiments without the command line.
 
-Nothing here prints, unless it is asked to.
+The functions print nothing unless they are asked to.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,28 +18,28 @@ from fs_plugins.terms import GIVEN
 
 
 class Run(runs.Run):
-    """A run, finished or not, as its folder tells of it.
+    """A run, finished or not, as its folder describes it.
 
     Attributes:
-        name: what it is called; runs that differ in their seed alone share
-            it.
-        folder: where it is.
-        summary: what ``summary.json`` in it holds.
+        name: the run's name, which runs that differ in their seed alone
+            share.
+        folder: the run's folder.
+        summary: the content of ``summary.json`` in the folder.
         metrics: all evaluations, a row each; a ``pandas.DataFrame`` where
             pandas is installed.
-        last, best: the results of the last evaluation, and of the one that
-            was best on validation.
-        clients: the clients' IDs; ``client(2)`` is one of them, with
+        last: the results of the last evaluation.
+        best: the results of the evaluation that was best on validation.
+        clients: the clients' IDs; ``client(2)`` is a client with
             ``results``, ``adapter`` and ``model()``.
-        adapter: the folder of what the server knows; ``global_model()`` is
-            the base model with it.
+        adapter: the folder of the adapter that the server knows;
+            ``global_model()`` is the base model with this adapter.
 
     """
 
     def compare(
         self, *others: runs.Run | str | Path, out: str | Path | None = None
     ) -> comparison.Comparison:
-        """Set this run beside others.
+        """Compare this run with others.
 
         Args:
             others: runs, or their folders.
@@ -55,18 +55,21 @@ class Run(runs.Run):
 
 
 def load_run(folder: str | Path) -> Run:
-    """Read what a run has left.
+    """Read a run from its folder.
 
     Args:
-        folder: the run's.
+        folder: the run's folder.
 
     Raises:
-        UserError: there is no run, or one of its files is damaged.
+        UserError: the folder holds no run, or one of its files is damaged.
 
     """
-    found = runs.load_run(folder)
+    run_read = runs.load_run(folder)
     return Run(
-        **{each.name: getattr(found, each.name) for each in fields(found)}
+        **{
+            field.name: getattr(run_read, field.name)
+            for field in fields(run_read)
+        }
     )
 
 
@@ -89,30 +92,32 @@ def run(
 
     Args:
         experiment: a YAML file of FederatedScope, perhaps with variations
-            (``a.yaml+ffa``), or the name of one that comes with the project;
-            or what such a file says, as a mapping or a configuration.
-        model: takes the place of ``model.type``: a model of transformers, a
-            PEFT model with one adapter, or any module that takes
-            ``input_ids`` and ``attention_mask`` and returns logits of shape
-            (texts, labels).  The run trains it in place.
-        tokenizer: of that model, unless it says where it was loaded from.
-        data: take the place of ``data.type``: ``Examples``, a
-            ``datasets.Dataset``, a pandas frame or a list of mappings; or a
-            mapping with such a set for ``train`` and one for ``test``.
-        listeners: are told what happens during the run.
+            (``a.yaml+ffa``); the name of an experiment that comes with the
+            project; or the content of such a file, as a mapping or a
+            configuration.
+        model: a model of transformers, a PEFT model with one adapter, or any
+            module that takes ``input_ids`` and ``attention_mask`` and
+            returns logits of shape (texts, labels).  The model takes the
+            place of ``model.type``, and the run trains it in place.
+        tokenizer: the model's tokenizer; not needed if the model says where
+            it was loaded from.
+        data: ``Examples``, a ``datasets.Dataset``, a pandas frame or a list
+            of mappings; or a mapping with such a set for ``train`` and one
+            for ``test``.  The data take the place of ``data.type``.
+        listeners: objects that are told what happens during the run.
         progress: show the progress.
         verbose: show FederatedScope's log, too.
         overrides: values of the configuration by key, with ``__`` in place
             of each dot.
 
     Returns:
-        The run, as its folder tells of it.
+        The finished run.
 
     Raises:
-        UserError: the input is wrong, in one sentence; nothing is left
-            behind.
+        UserError: the input is wrong; the run's folder is removed.
         RunError: the run cannot go on; what it has trained is saved.
-        Interrupted: by Ctrl-C, between two rounds; ``resume`` goes on.
+        Interrupted: Ctrl-C has ended the run between two rounds; ``resume``
+            goes on.
 
     """
     scope, values = _handed_over(model, tokenizer, data)
@@ -141,27 +146,29 @@ def resume(
 ) -> Run:
     """Go on with a run, from its newest checkpoint.
 
-    It ends with the numbers, bit for bit, of a run that was never
+    The run ends with the numbers, bit for bit, of a run that was never
     interrupted.
 
     Args:
-        folder: the run's.
-        model: what was handed to ``run``, as it was then.
-        tokenizer: likewise.
-        data: likewise.
-        listeners: are told what happens during the run.
+        folder: the run's folder.
+        model: the model that was passed to ``run``, as it was before the run.
+        tokenizer: the tokenizer that was passed to ``run``.
+        data: the data that were passed to ``run``.
+        listeners: objects that are told what happens during the run.
         progress: show the progress.
         verbose: show FederatedScope's log, too.
-        force: the configuration, the data or the model may have changed.
-        overrides: as for ``run``.
+        force: go on even if the configuration, the data or the model has
+            changed since the run began.
+        overrides: values of the configuration, as for ``run``.
 
     Returns:
-        The run, as its folder tells of it.
+        The finished run.
 
     Raises:
-        UserError: there is nothing to resume, or it has changed.
-        RunError: the run cannot go on.
-        Interrupted: by Ctrl-C, between two rounds.
+        UserError: there is no such run, it has finished, or its
+            configuration, data or model has changed.
+        RunError: the run cannot go on; what it has trained is saved.
+        Interrupted: Ctrl-C has ended the run between two rounds.
 
     """
     scope, values = _handed_over(model, tokenizer, data)
@@ -180,7 +187,12 @@ def resume(
 def _handed_over(
     model: Any, tokenizer: Any, data: Any
 ) -> tuple[RunScope, Mapping[str, Any]]:
-    """What a run gets of Python's objects, and what its YAML says of them."""
+    """Put what the user hands over into the run's scope.
+
+    Returns:
+        The scope, and the values of the configuration that refer to it.
+
+    """
     values: dict[str, Any] = {}
     if model is not None:
         from torch import nn

@@ -41,11 +41,11 @@ def command(
     """Federated LoRA on FederatedScope: share A, keep B."""
 
 
-_PAIRS = {"allow_extra_args": True}
+_PAIRS = {"allow_extra_args": True}  # ``key value`` pairs
 
 
 def _examples(*lines: str) -> str:
-    """What ``--help`` ends with."""
+    """The examples at the end of a command's ``--help``."""
     return "\n\n".join(["Examples:", *(f"fedsa {line}" for line in lines)])
 
 
@@ -54,9 +54,9 @@ app.add_typer(analyze, name="analyze")
 
 
 def _files(begun: str) -> list[str]:
-    """YAML files and folders that a word begins, or variations of a file.
+    """Complete a word to YAML files and folders, or to a file's variations.
 
-    The experiments that come with the project follow by name.
+    The names of the project's own experiments come last.
     """
     from fs_plugins.configurations import find_configuration, packaged_names
 
@@ -67,9 +67,9 @@ def _files(begun: str) -> list[str]:
         known = variations_of(find_configuration(file.partition("+")[0]))
         return [f"{file}+{name}" for name in known if name.startswith(last)]
     folder, _, last = begun.rpartition("/")
-    found = sorted(Path(folder or ".").glob(f"{last}*"))
-    here = [f"{path}/" for path in found if path.is_dir()] + [
-        str(path) for path in found if path.suffix in (".yaml", ".yml")
+    paths = sorted(Path(folder or ".").glob(f"{last}*"))
+    here = [f"{path}/" for path in paths if path.is_dir()] + [
+        str(path) for path in paths if path.suffix in (".yaml", ".yml")
     ]
     named = [name for name in packaged_names() if name.startswith(begun)]
     return here + [name for name in named if name not in here]
@@ -255,9 +255,10 @@ def asymmetry(
         "exp/asymmetry"
     ),
 ) -> None:
-    """How alike clients' A are, and how alike their B.
+    """Measure how alike the clients' A are, and how alike their B are.
 
-    Of clients that train alone (--cfg, then 'key value' pairs), or of runs.
+    With --cfg (and 'key value' pairs) the clients train alone; otherwise
+    their adapters are those of runs.
     """
     from fs_plugins.analysis import runs as analysis
 
@@ -319,8 +320,8 @@ def doctor() -> None:
 
     host = find_host()
     print(f"host: {host.name} {host.version} ({host.path})")
-    for each in host.adaptations:
-        print(f"  adapted: {each.name} ({each.why})")
+    for adaptation in host.adaptations:
+        print(f"  adapted: {adaptation.name} ({adaptation.why})")
     print(f"python {sys.version.split()[0]}")
     for package in ("torch", "transformers", "peft", "safetensors", "numpy"):
         print(f"{package} {metadata.version(package)}")
@@ -362,7 +363,11 @@ def _seeds(text: str) -> list[int] | None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command; exit codes: 0 done, 2 wrong input, 1 anything else."""
+    """Run the command, and exit.
+
+    The exit code is 0 if all went well, 2 for wrong input, 128 and the
+    signal's number after an interruption, and 1 for anything else.
+    """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     show_notes()
     try:

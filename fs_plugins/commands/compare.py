@@ -27,14 +27,16 @@ def compare(
     """Run every file with every seed, each in a process of its own.
 
     Args:
-        arguments: YAML files (``a.yaml+ffa`` too), then perhaps
-            ``key value`` pairs for all.
-        seeds: by default, each file's own.
-        out: gets a folder a run, and what ``write_comparison`` writes.
+        arguments: YAML files, perhaps with variations (``a.yaml+ffa``), then
+            perhaps ``key value`` pairs that hold for all files.
+        seeds: the seeds to run each file with; None takes the file's own.
+        out: the folder that gets a folder for each run, and the files of
+            ``write_comparison``.
         quiet: show no progress.
 
     Returns:
-        Whether all went well; what failed is missing from the results.
+        Whether all runs have finished.  A run that failed is missing from
+        the results.
 
     Raises:
         UserError: the input is wrong; nothing has run.
@@ -70,6 +72,7 @@ def compare(
 
 
 def _files_and_pairs(words: list[str]) -> tuple[list[str], list[str]]:
+    """Divide the command's words into YAML files and ``key value`` pairs."""
     number = 0
     while number < len(words) and _is_experiment(words[number]):
         number += 1
@@ -79,7 +82,7 @@ def _files_and_pairs(words: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _names(files: Sequence[str]) -> dict[str, str]:
-    """What each is called: two with the same name keep their folders."""
+    """The runs' names by file; files of the same name keep their folders."""
     files = list(dict.fromkeys(files))
     short = [name_of(file) for file in files]
     return {
@@ -108,9 +111,21 @@ def _run_all(
     quiet: bool,
     done: list[Run],
 ) -> int:
-    """Add what has finished to ``done``; returns the signal that stopped it.
+    """Run one after the other, until all have run or a signal arrives.
 
-    The run that is under way gets the signal, and may finish its round.
+    The run that is under way when a signal arrives is sent the signal, too,
+    and ends its round.
+
+    Args:
+        runs: YAML files and seeds.
+        overrides: ``key value`` pairs that hold for all runs.
+        out: the folder that gets a folder for each run.
+        quiet: show no progress.
+        done: gets the runs that have finished.
+
+    Returns:
+        The number of the signal, or 0.
+
     """
     names = _names([file for file, _ in runs])
     for file, seed in runs:
@@ -132,7 +147,8 @@ def _start(
     command += ["--quiet"] if quiet else []
     command += [*overrides, "seed", str(seed), "outdir", str(folder.parent)]
     command += ["expname", folder.name, "expname_tag", ""]
-    # A terminal's Ctrl-C would reach it twice, and twice means at once.
+    # In the terminal's own process group the run would receive Ctrl-C twice,
+    # from the terminal and from us, and a second one ends it at once.
     return subprocess.Popen(command, start_new_session=True)
 
 
@@ -140,7 +156,7 @@ def _start(
 def _passing_signals_to(
     process: "subprocess.Popen[bytes]",
 ) -> Iterator[list[int]]:
-    """SIGINT and SIGTERM go to the process; a list gets them."""
+    """Send SIGINT and SIGTERM on to a process; yields those received."""
     received: list[int] = []
 
     def handle(number: int, _: Any) -> None:
@@ -152,7 +168,11 @@ def _passing_signals_to(
 
 
 def report(runs: Sequence[Run], out: Path) -> None:
-    """Write the comparison, and print its tables.
+    """Write the comparison of runs, and print its tables.
+
+    Args:
+        runs: the runs, finished or not.
+        out: the folder that gets the report, which exists.
 
     Raises:
         UserError: the folder cannot be written to.

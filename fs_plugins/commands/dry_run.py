@@ -18,7 +18,8 @@ from fs_plugins.settings import clients_of_a_round
 from fs_plugins.wire import encode
 from fs_plugins.worker.ours import parameters_in
 
-_MOMENTS = {"SGD": 0, "Adam": 2, "AdamW": 2}  # tensors of state a parameter
+# how many tensors of state an optimizer has for each parameter
+_MOMENTS = {"SGD": 0, "Adam": 2, "AdamW": 2}
 
 
 def dry_run(experiment: str, overrides: Sequence[str]) -> None:
@@ -49,10 +50,10 @@ def dry_run(experiment: str, overrides: Sequence[str]) -> None:
 
 
 def split_table(counts: Mapping[str, Any]) -> Table:
-    """Examples of each client and split, by class.
+    """How many examples each client has in each split, and of which classes.
 
     Args:
-        counts: by client, split and class.
+        counts: the numbers of examples, by client, split and class.
 
     """
     rows = []
@@ -68,9 +69,9 @@ def split_table(counts: Mapping[str, Any]) -> Table:
 
 
 def parameters_table(runner: Runner) -> Table:
-    """How many parameters of each role, and what becomes of them."""
-    own = parameters_in(runner.server)
-    if own is None:
+    """How many parameters each role has, and what becomes of them."""
+    parameters = parameters_in(runner.server)
+    if parameters is None:
         trained = runner.server.model.state_dict()
         number = sum(tensor.numel() for tensor in trained.values())
         rows = [("all", f"{number:,}", "as FederatedScope's own method does")]
@@ -79,19 +80,19 @@ def parameters_table(runner: Runner) -> Table:
         for role in Role:
             number = sum(
                 tensor.numel()
-                for name, tensor in own.initial.items()
-                if own.roles[name] is role
+                for name, tensor in parameters.initial.items()
+                if parameters.roles[name] is role
             )
             if number:
-                what = action_of(own.policy, role)
-                rows.append((role.value, f"{number:,}", what))
+                action = action_of(parameters.policy, role)
+                rows.append((role.value, f"{number:,}", action))
     return Table(
         "what is trained", ("role", "parameters", "what becomes of it"), rows
     )
 
 
 def costs_table(runner: Runner) -> Table:
-    """Bytes of a round, and of memory as far as they can be told."""
+    """Bytes that a round sends, and bytes of memory without activations."""
     cfg = runner.cfg
     up, down = _payloads(runner)
     clients = clients_of_a_round(cfg)
@@ -101,12 +102,12 @@ def costs_table(runner: Runner) -> Table:
         for tensor in (*model.parameters(), *model.buffers())
     }
     trained = sum(t.nbytes for t in model.state_dict().values())
-    own = parameters_in(runner.server)
-    kept = sum(t.nbytes for t in own.kept.values()) if own else 0
+    parameters = parameters_in(runner.server)
+    kept = sum(t.nbytes for t in parameters.kept.values()) if parameters else 0
     if cfg.fedsa.state.optimizer:
         kept += trained * _MOMENTS.get(cfg.train.optimizer.type, 1)
     moments = _MOMENTS.get(cfg.train.optimizer.type, 1)
-    is_each = own is None and not cfg.federate.share_local_model
+    has_many_models = parameters is None and not cfg.federate.share_local_model
     where = "on disk" if cfg.fedsa.state.backend == "disk" else "in memory"
     rows = [
         ("up, a client and round", size(up)),
@@ -128,14 +129,14 @@ def costs_table(runner: Runner) -> Table:
             size(kept * cfg.federate.client_num),
         ),
     ]
-    if is_each:
+    if has_many_models:
         rows.append(
             (
                 "the host's models of all clients",
                 size(trained * cfg.federate.client_num),
             )
         )
-    if own is not None and own.changes_base:
+    if parameters is not None and parameters.changes_base:
         rows.append(
             (
                 "what the aggregator adds to the base model",
@@ -148,15 +149,22 @@ def costs_table(runner: Runner) -> Table:
 
 
 def _payloads(runner: Runner) -> tuple[int, int]:
-    """Bytes up and down, mean over clients and an odd and an even round."""
+    """Bytes that a client sends and receives in a round.
+
+    They are means over the clients, and over an odd and an even round.
+    """
     server = runner.server
-    own = parameters_in(server)
-    if own is None:
+    parameters = parameters_in(server)
+    if parameters is None:
         client = next(iter(runner.client.values()))
         up = len(encode(client.trainer.get_model_para()))
         return up, len(encode(server.model.state_dict()))
     IDs = list(runner.client)
-    ups = [len(encode(own.sent_by(ID, rnd))) for ID in IDs for rnd in (1, 2)]
+    ups = [
+        len(encode(parameters.sent_by(ID, rnd)))
+        for ID in IDs
+        for rnd in (1, 2)
+    ]
     shared = server.aggregator.shared
-    downs = [len(own.payload_for(ID, shared, 0)) for ID in IDs]
+    downs = [len(parameters.payload_for(ID, shared, 0)) for ID in IDs]
     return sum(ups) // len(ups), sum(downs) // len(downs)

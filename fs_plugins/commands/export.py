@@ -25,19 +25,20 @@ def export(folder: Path, client: str, out: Path, merge: bool = False) -> str:
     """Write adapters of a run, finished or not, with a model card.
 
     Args:
-        folder: the run's.
-        client: the number of one, ``global`` for what the server knows, or
-            ``all`` for a folder each in ``out``.
-        out: becomes a folder that ``PeftModel.from_pretrained`` loads, head
-            included.
+        folder: the run's folder.
+        client: the number of a client, ``global`` for what the server knows,
+            or ``all`` for all of these, each in a folder of its own.
+        out: the folder to write, which ``PeftModel.from_pretrained`` loads,
+            head included; with ``all`` it gets a folder for each adapter.
         merge: write the base model with the adapter merged into it instead,
             as transformers loads it.
 
     Returns:
-        What there is to say of what was written.
+        A sentence for the user that says what was written.
 
     Raises:
-        UserError: there is no such run or client, or ``out`` is in use.
+        UserError: there is no such run or client, ``out`` is not empty, or
+            the adapter cannot be merged.
 
     """
     run = load_run(folder)
@@ -47,15 +48,15 @@ def export(folder: Path, client: str, out: Path, merge: bool = False) -> str:
         raise UserError(f"--out: {out} is there already, and is not empty")
     part = out.with_name(out.name + ".part")
     with tempfile.TemporaryDirectory() as scratch:
-        found = _adapters_of(RunFolder(folder), RunFolder(scratch))
-        wanted = _wanted(client, found)
+        adapters = _adapters_of(RunFolder(folder), RunFolder(scratch))
+        wanted = _wanted(client, adapters)
         try:
             for name in wanted:
                 target = part / name if client == "all" else part
                 if merge:
-                    _merge(run, found[name], target)
+                    _merge(run, adapters[name], target)
                 else:
-                    shutil.copytree(found[name], target)
+                    shutil.copytree(adapters[name], target)
                 card = _card(run, name, merge)
                 write_file(target / "README.md", card.encode())
             part.replace(out)  # an empty folder may be there
@@ -68,11 +69,13 @@ def export(folder: Path, client: str, out: Path, merge: bool = False) -> str:
 
 
 def _adapters_of(files: RunFolder, scratch: RunFolder) -> dict[str, Path]:
-    """The newest adapters by name; of an unfinished run, its checkpoint's.
+    """The folders of the newest adapters, by name.
+
+    Those of an unfinished run are written from its newest checkpoint.
 
     Args:
         files: the run's folder.
-        scratch: a folder for what is made of a checkpoint.
+        scratch: an empty folder for the adapters of a checkpoint.
 
     """
     if files.are_adapters_newest:
@@ -89,12 +92,14 @@ def _adapters_of(files: RunFolder, scratch: RunFolder) -> dict[str, Path]:
     return scratch.saved_adapters()
 
 
-def _wanted(client: str, found: Mapping[str, Path]) -> list[str]:
+def _wanted(client: str, adapters: Mapping[str, Path]) -> list[str]:
     """The names of the adapters that ``--client`` asks for."""
-    by_word = {str(RunFolder.client_of(name) or name): name for name in found}
-    if client == "all" and found:
-        return sorted(found, key=lambda n: (len(n), n))
-    if client in found:
+    by_word = {
+        str(RunFolder.client_of(name) or name): name for name in adapters
+    }
+    if client == "all" and adapters:
+        return sorted(adapters, key=lambda name: (len(name), name))
+    if client in adapters:
         return [client]
     if client not in by_word:
         raise unknown("--client", client, ["all", *by_word])
@@ -102,7 +107,12 @@ def _wanted(client: str, found: Mapping[str, Path]) -> list[str]:
 
 
 def _merge(run: Run, adapter: Path, target: Path) -> None:
-    """The base model, in the run's precision, with the adapter in it.
+    """Write the base model, in the run's precision, with the adapter in it.
+
+    Args:
+        run: the run.
+        adapter: the folder of the adapter.
+        target: the folder to write.
 
     Raises:
         UserError: there are two adapters, or one that changes weights which
@@ -120,12 +130,12 @@ def _merge(run: Run, adapter: Path, target: Path) -> None:
             "which each input takes as much as suits it; no one model does "
             "that"
         )
-    # Quantized again after merging, it would lose again.
+    # To quantize the merged weights again would round them a second time.
     base = load_base_of(run.config, quantized=False)
     ties = _ties(base)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        # of what is done here: see _untie
+        # PEFT warns of tied embeddings, which _untie takes care of.
         warnings.filterwarnings("ignore", ".*tie_word_embeddings")
         merged: Any = peft.PeftModel.from_pretrained(base, str(adapter))
         _untie(merged, ties)
@@ -148,7 +158,7 @@ def _merge(run: Run, adapter: Path, target: Path) -> None:
 
 
 def _ties(model: Any) -> dict[int, list[str]]:
-    """The modules that share a weight, by the weight."""
+    """The names of the modules that share a weight, by the weight's id."""
     users: dict[int, list[str]] = {}
     for name, module in model.named_modules():
         weight = module._parameters.get("weight")
@@ -158,15 +168,17 @@ def _ties(model: Any) -> dict[int, list[str]]:
 
 
 def _untie(merged: Any, ties: Mapping[int, list[str]]) -> None:
-    """Give an adapted layer weights of its own, which merging changes.
+    """Give each adapted layer that shares its weight a copy of the weight.
+
+    Merging changes the weight, and must not change the layers that share it.
 
     Args:
         merged: a PEFT model, before it is merged.
-        ties: what ``_ties`` says of its base model.
+        ties: the result of ``_ties`` for its base model.
 
     Raises:
-        UserError: they are not the input's and the output's embeddings, the
-            only ones that a configuration can keep apart.
+        UserError: layers other than the input's and the output's embeddings
+            share a weight; a model's configuration can untie only those.
 
     """
     from torch import nn
@@ -191,7 +203,7 @@ def _untie(merged: Any, ties: Mapping[int, list[str]]) -> None:
 
 
 def _card(run: Run, name: str, is_merged: bool) -> str:
-    """A model card: where it comes from, how it fared, how to load it."""
+    """A model card: the adapter's origin, its results, how to load it."""
     config = run.config
     base = config["model"]["type"].rpartition("@")[0]
     federate = config["federate"]
@@ -201,13 +213,13 @@ def _card(run: Run, name: str, is_merged: bool) -> str:
         "tags": ["lora", "federated-learning", federate["method"].lower()],
     }
     client = RunFolder.client_of(name)
-    of = f"client {client}'s" if client else "what the server knows"
+    owner = f"client {client}'s" if client else "what the server knows"
     lines = [
         f"---\n{yaml.safe_dump(header, sort_keys=False)}---",
         f"# {run.folder.name}: {name}\n",
         f"Trained with `{federate['method']}` by federated learning of "
         f"{federate['client_num']} clients on `{config['data']['type']}`; "
-        f"this is {of}, after {_rounds(run)}.\n",
+        f"this is {owner}, after {_rounds(run)}.\n",
     ]
     if not client and _warning(run):
         lines.append(f"Note: {_warning(run)}.\n")
@@ -217,7 +229,7 @@ def _card(run: Run, name: str, is_merged: bool) -> str:
 
 
 def _call(config: Mapping[str, Any], is_merged: bool) -> str:
-    """The lines of Python that load it."""
+    """The lines of Python that load what was exported."""
     model = config["model"]
     is_causal = model["task"] == "CausalLM"
     task = "CausalLM" if is_causal else "SequenceClassification"
@@ -231,7 +243,7 @@ def _call(config: Mapping[str, Any], is_merged: bool) -> str:
         lines.append(f"    id2label={dict(enumerate(classes))},")
     elif not is_causal:
         lines.append(f"    num_labels={model['num_labels']},")
-    if not is_causal:  # a head of another task makes room for this one
+    if not is_causal:  # the base model may have the head of another task
         lines.append("    ignore_mismatched_sizes=True,")
     lines += [
         ")",
@@ -252,7 +264,7 @@ def _rounds(run: Run) -> str:
 
 
 def _figures(run: Run, client: int) -> list[str]:
-    """A table of the newest results; of a client, its own."""
+    """A table of the newest results, with the client's own in a column."""
     last = run.last
     if not last["weighted"]:
         return []
@@ -263,20 +275,24 @@ def _figures(run: Run, client: int) -> list[str]:
         "clients, weighted": last["weighted"],
         "clients, mean": last["mean"],
     }
-    shown = {title: own for title, own in columns.items() if own}
+    shown = {title: results for title, results in columns.items() if results}
     lines = [
         f"| after round {last['round']} | {' | '.join(shown)} |",
         "|---" * (len(shown) + 1) + "|",
     ]
     for key in last["weighted"]:
-        values = [f"{own[key]:.6g}" for own in shown.values() if key in own]
+        values = [
+            f"{results[key]:.6g}"
+            for results in shown.values()
+            if key in results
+        ]
         if len(values) == len(shown):
             lines.append(f"| {key} | {' | '.join(values)} |")
     return [*lines, ""]
 
 
 def _warning(run: Run) -> str:
-    """What "global" lacks, where clients keep something."""
+    """A sentence on what "global" lacks because the clients keep it."""
     cfg = RunFolder(run.folder).load_asked()
     if not is_ours(cfg):
         return ""

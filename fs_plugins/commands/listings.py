@@ -10,7 +10,7 @@ from fs_plugins.aggregator import AGGREGATORS
 from fs_plugins.policy import METHODS, PEFT_METHODS, VARIANTS, Policy, Role
 from fs_plugins.report.tables import Table
 
-# The host's own worker runs it, without a policy of ours.
+# FederatedScope's own worker runs FedAvg, without a policy of ours.
 _FEDAVG = (
     "FedAvg",
     *["share"] * 3,
@@ -34,14 +34,20 @@ def methods_table() -> Table:
 
 
 def action_of(policy: Policy, role: Role) -> str:
-    """What becomes of a role, by round if need be."""
+    """What a policy does with a role: share, keep, freeze, or both by round.
+
+    Args:
+        policy: the policy of a method.
+        role: the role of some parameters.
+
+    """
     odd, even = policy.in_round(1)[role], policy.in_round(2)[role]
     both = f"odd rounds {odd.value}, even {even.value}"
     return odd.value if odd is even else both
 
 
 def aggregators_table() -> Table:
-    """How the server combines what clients share."""
+    """The aggregators: how the server combines what the clients share."""
     rows = []
     for name in AGGREGATORS:
         described = AGGREGATORS.describe(name)
@@ -54,24 +60,26 @@ def aggregators_table() -> Table:
 
 
 def adapters_table() -> Table:
-    """The PEFT methods, and what A and B are in them."""
+    """The PEFT methods, and which of their parameters are A and which B."""
     variants = {name: base for name, (base, _) in VARIANTS.items()}
     rows = []
     for name in (*PEFT_METHODS, *variants):
         roles = PEFT_METHODS[variants.get(name, name)]
-        parts = [
-            ", ".join(p.strip(".") for p in roles[r]) for r in (Role.A, Role.B)
+        sides = [
+            ", ".join(part.strip(".") for part in roles[role])
+            for role in (Role.A, Role.B)
         ]
-        rows.append((name, *parts))
+        rows.append((name, *sides))
     return Table(
         "adapters (llm.adapter.args: adapter_method)", ("name", "A", "B"), rows
     )
 
 
 def options_tables() -> list[Table]:
-    """Every key under ``fedsa:``, and FederatedScope's own that are bounded.
+    """The keys under ``fedsa:``, and those of FederatedScope with bounds.
 
-    A key has one line: what it may be, its default, what it does.
+    Each key has one row: its type, default, allowed values, meaning, and the
+    version that brought it.
     """
     from federatedscope.core.configs.config import global_cfg
 
@@ -108,7 +116,8 @@ def options_tables() -> list[Table]:
 
 
 def _as_yaml(value: Any) -> str:
-    plain = json.loads(json.dumps(value))  # a section twice is no alias
+    # As copies, so that YAML does not write an alias for a repeated section.
+    plain = json.loads(json.dumps(value))
     text = yaml.safe_dump(
         plain, default_flow_style=True, sort_keys=False, width=10_000
     )
@@ -116,7 +125,7 @@ def _as_yaml(value: Any) -> str:
 
 
 def experiments_table(folder: Path) -> Table:
-    """The YAML files of the project, by their first lines."""
+    """The project's YAML files, each with the first sentence of its header."""
     files = sorted(folder.rglob("*.yaml"), key=_variations_last)
     return Table(
         f"experiments in {folder}; a variation is added with '+'",
@@ -136,12 +145,12 @@ def _variations_last(file: Path) -> tuple[bool, Path]:
 def _shown(file: Path, folder: Path) -> str:
     if file.parent.name != "variations":
         return str(file.relative_to(folder))
-    of = file.parent.parent.relative_to(folder)
-    return f"+{file.stem}" + (f" ({of})" if of.name else "")
+    parent = file.parent.parent.relative_to(folder)
+    return f"+{file.stem}" + (f" ({parent})" if parent.name else "")
 
 
 def _first_line(file: Path) -> str:
-    """The first sentence of the header."""
+    """The first sentence of a YAML file's header."""
     words = []
     for line in file.read_text(encoding="utf-8").splitlines():
         if not line.startswith("# "):

@@ -145,6 +145,7 @@ class Recorder(Listener):
         server = self._run.server
         summary = self.facts | {
             "results": results_of(self.last, self.best, self._key),
+            "stopped_early": self._has_stopped_early(),
             "communication": self._communication(),
             "time": {"total_s": self._before + total_seconds}
             | {
@@ -162,6 +163,18 @@ class Recorder(Listener):
         }
         self._files.write_summary(summary)
         return summary
+
+    def _has_stopped_early(self) -> bool:
+        """Whether the run ended before its last round, without an improvement.
+
+        FederatedScope's server then counts its rounds to beyond the last, so
+        the round is that of the last evaluation.
+        """
+        last = self.last["round"] if self.last else 0
+        is_before_the_end = last < self.cfg.federate.total_round_num
+        return (
+            is_before_the_end and self._run.server.early_stopper.early_stopped
+        )
 
     def _communication(self) -> dict[str, Any]:
         each = {

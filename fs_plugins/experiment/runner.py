@@ -38,7 +38,7 @@ from fs_plugins.experiment.progress import progress_for
 from fs_plugins.experiment.recorder import Recorder
 from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.experiment.signals import Stops
-from fs_plugins.experiment.summary import facts_of
+from fs_plugins.experiment.summary import facts_of, stopped_early
 from fs_plugins.experiment.track import tracker_for
 from fs_plugins.experiment.trials import check_batches, check_saved
 from fs_plugins.experiment.turns import taking_turns
@@ -267,6 +267,8 @@ def _run(job: _Job, scope: RunScope | None) -> dict[str, Any]:
             problem = check_saved(runner, files.adapters)
         finally:
             summary = recorder.finish(seconds)
+        if summary["stopped_early"]:
+            note(stopped_early(summary))
         if problem:
             raise RunError(problem)
     except OSError as error:

@@ -89,6 +89,14 @@ def summary_so_far(
     }
 
 
+def stopped_early(summary: Mapping[str, Any]) -> str:
+    """A sentence for the reader of a run that early stopping has ended."""
+    return (
+        f"stopped early after round {summary['results']['last']['round']} of "
+        f"{summary['rounds']} (early_stop.patience)"
+    )
+
+
 def is_summary(value: Any) -> bool:
     """Whether a value from a file is a summary that this version reads."""
     if not isinstance(value, dict) or value.get("schema") != SCHEMA:

@@ -23,8 +23,8 @@ class Adaptation:
 
     Attributes:
         name: what is changed.
-        why: what would happen without it.
-        apply: makes the change; False if it isn't needed.
+        why: what would happen without the change.
+        apply: makes the change; returns False if it is not needed.
 
     """
 
@@ -34,7 +34,7 @@ class Adaptation:
 
 
 def adapt(adaptations: tuple[Adaptation, ...]) -> tuple[Adaptation, ...]:
-    """Apply what is needed; returns what was applied."""
+    """Apply the adaptations that are needed, and return those."""
     return tuple(each for each in adaptations if each.apply())
 
 
@@ -68,11 +68,14 @@ def _all_threads() -> bool:
 
 
 class _TrainableSize:
-    """Stands in for ``pickle`` where the host only wants a model's size."""
+    """Takes the place of ``pickle`` where the host wants a model's size.
+
+    The host takes the length of what ``dumps`` returns.
+    """
 
     @staticmethod
     def dumps(model: Any) -> bytes:
-        """As many bytes as the parameters that are trained."""
+        """As many zero bytes as the trained parameters have."""
         trained = (p for p in model.parameters() if p.requires_grad)
         return bytes(sum(p.nbytes for p in trained))
 
@@ -87,7 +90,7 @@ def _no_pickling() -> bool:
 
 
 def _own_transport() -> bool:
-    """Put ours in the place of the host's, with the options of the run."""
+    """Replace the host's transport by ours, with the options of the run."""
     from federatedscope.core import fed_runner
     from federatedscope.core.configs.config import global_cfg
 
@@ -133,7 +136,8 @@ def _no_unpickling() -> bool:
 def _client_words() -> bool:
     from federatedscope.core import cmd_args
 
-    # main.py may hold the function by name already: change it in its place.
+    # main.py may have imported the function already, so that to replace the
+    # module's attribute would not reach it: replace the function's code.
     parse: Any = cmd_args.parse_client_cfg
     parse.__code__ = _split_pairs.__code__
     return True
@@ -141,12 +145,12 @@ def _client_words() -> bool:
 
 def _split_pairs(arg_opts: list[str]) -> tuple[list[str], list[str]]:
     """``key value`` pairs of the run, and those of ``client_<ID>``."""
-    own: list[str] = []
+    run: list[str] = []
     clients: list[str] = []
     for i in range(0, len(arg_opts), 2):
-        group = clients if arg_opts[i].startswith("client_") else own
+        group = clients if arg_opts[i].startswith("client_") else run
         group.extend(arg_opts[i : i + 2])
-    return own, clients
+    return run, clients
 
 
 class _NumpyWithInt:
@@ -177,7 +181,7 @@ def _plain_numbers() -> bool:
 
     def with_plain_numbers(self: Any, *args: Any, **kwargs: Any) -> Any:
         with warnings.catch_warnings():
-            # of statistics that too few clients leave undefined
+            # Too few clients leave some statistics undefined.
             warnings.simplefilter("ignore", RuntimeWarning)
             return _plain(format_results(self, *args, **kwargs))
 
@@ -186,7 +190,7 @@ def _plain_numbers() -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Numbers of numpy as numbers of Python, however deep they lie."""
+    """Replace numpy's numbers by Python's, in nested lists and dicts."""
     import numpy as np
 
     if isinstance(value, dict):
@@ -205,7 +209,7 @@ def _no_number_for_wandb() -> bool:
     def with_no_number(
         stops: bool, line: str, *args: Any, **kwargs: Any
     ) -> Any:
-        # as JSON writes what Python writes as nan and inf
+        # JSON's spelling of what Python writes as nan and inf.
         line = re.sub(r"(?<=: )nan\b", "NaN", line)
         line = re.sub(r"(?<=: )(-?)inf\b", r"\1Infinity", line)
         return parse(stops, line, *args, **kwargs)

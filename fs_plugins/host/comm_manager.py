@@ -34,29 +34,32 @@ from fs_plugins.wire.envelope import pack, unpack
 from fs_plugins.wire.messages import Joining
 
 logger = logging.getLogger("federatedscope.fs_plugins")
-_WAITING = 16  # messages of one sender; in a round it sends two
+# How many messages of one sender may wait; in a round a client sends two.
+_WAITING = 16
 
 
 class CommManager:
     """Sends and receives the messages of one server or client.
 
-    Each client draws a session at its start, tells it to the server when it
-    joins, and both put it on all that they send each other: no participant
-    can speak for another.
+    Each client draws a random session key when it starts and tells it to the
+    server when it joins.  Both put the key on all messages that they send
+    each other, so that no participant can speak for another.
 
     Args:
-        host, port: where to listen.
+        host: the host to listen on.
+        port: the port to listen on.
         client_num: how many clients there are.
         cfg: the section ``distribute``.
         options: the section ``fedsa.transport``.
 
     Attributes:
-        neighbors: ID -> ``host:port``.
-        lost: IDs of neighbors that haven't answered for
+        neighbors: the addresses of the participants, ``host:port``, by ID.
+        lost: the IDs of participants that have not answered for
             ``fedsa.transport.lost_after`` seconds.
 
     Raises:
-        UserError: the port is taken, or a file of the options can't be used.
+        UserError: the port is taken, or a file of the options cannot be
+            used.
 
     """
 
@@ -84,7 +87,7 @@ class CommManager:
             options.certificate, options.key, options.ca, options.token_file
         )
         self._own_session = secrets.token_hex(16)
-        self._joining = ""  # the session of the newest message
+        self._joining = ""  # the session of the message received last
         self._sessions: dict[int, str] = {}
         self._claims: dict[int, tuple[str, str]] = {}
         self._peers: dict[int, Peer] = {}
@@ -118,7 +121,7 @@ class CommManager:
         """Remember where a participant listens.
 
         Args:
-            neighbor_id: its ID.
+            neighbor_id: the participant's ID.
             address: ``{'host': ..., 'port': ...}`` or ``host:port``.
 
         """
@@ -151,10 +154,10 @@ class CommManager:
         return self.neighbors[neighbor_id]
 
     def send(self, message: HostMessage) -> None:
-        """Send a message to its receivers (None: to all).
+        """Send a message to its receivers; if it names none, to everyone.
 
-        It returns at once.  Each receiver gets its messages in order; one
-        that is slow or gone holds up nobody else.
+        The message is sent in the background.  Each receiver gets its
+        messages in order, and one that is slow or gone delays no other.
         """
         receivers = message.receiver
         if receivers is None:
@@ -179,7 +182,7 @@ class CommManager:
                 )
 
     def receive(self, timeout: float | None = None) -> Any:
-        """The next message; None if ``timeout`` seconds bring none.
+        """The next message; None if none arrives within ``timeout`` seconds.
 
         Raises:
             UserError: the server refuses this client.
@@ -206,7 +209,7 @@ class CommManager:
         )
 
     def close(self) -> None:
-        """Deliver what is still to be sent, and stop listening."""
+        """Deliver the messages that still wait, and stop listening."""
         if self._closed.is_set():
             return
         for outbox in self._outboxes.values():
@@ -216,7 +219,7 @@ class CommManager:
         for peer in self._peers.values():
             peer.close()
 
-    # Requests, in threads of the listener.
+    # Requests arrive in threads of the listener.
 
     def _take(self, request: Request) -> None:
         try:
@@ -233,7 +236,7 @@ class CommManager:
             self._seen(sender)
         with self._lock:
             if fields["serial"] <= self._newest.get(session, 0):
-                return  # sent again, because our answer was lost
+                return  # a repetition, sent because our answer was lost
             if self._waiting[sender] >= _WAITING:
                 raise RefusedError("too many messages wait", is_final=False)
             self._newest[session] = fields["serial"]
@@ -241,7 +244,7 @@ class CommManager:
         self._inbox.put((fields, session))
 
     def _admit(self, client: int, session: str, content: object) -> None:
-        """Refuse a client that should not be, or is there already."""
+        """Refuse a client that does not exist, or has joined already."""
         if not self._is_server:
             raise RefusedError("this is not the server")
         try:
@@ -250,7 +253,7 @@ class CommManager:
             raise RefusedError(str(error)) from None
         if not session:
             raise RefusedError("it does not say in which session")
-        if client == -1:  # the host's own workers: the server gives the ID
+        if client == -1:  # a worker of the host's, whose ID the server gives
             if len(self._claims) >= self._client_num:
                 raise RefusedError(
                     f"all {self._client_num} clients have joined"
@@ -268,7 +271,7 @@ class CommManager:
             try:
                 other.ping(self._lost_after)
             except (RefusedError, UnreachableError):
-                pass  # it is gone: the new one takes its place
+                pass  # that process is gone, and the new one replaces it
             else:
                 raise RefusedError(f"client {client} has joined already")
             finally:
@@ -278,7 +281,7 @@ class CommManager:
                 raise RefusedError(f"client {client} has joined already")
             self._claims[client] = (session, where)
 
-    # Deliveries, in the thread of the receiver's outbox.
+    # Messages are delivered in the thread of the receiver's outbox.
 
     def _deliver(self, ID: int, peer: Peer, data: bytes) -> None:
         patience = self._lost_after if self._is_server else self._wait
@@ -305,11 +308,20 @@ class CommManager:
     def _fail(
         self, ID: int, peer: Peer, kind: type[Exception], reason: str
     ) -> None:
-        """A message can't be delivered: to a client, that is the client's
-        loss; to the server, the end.
+        """Give up on a message that cannot be delivered.
+
+        A server goes on without the client; a client cannot go on without
+        the server, and ``receive`` raises the exception.
+
+        Args:
+            ID: the receiver's ID.
+            peer: the connection to the receiver.
+            kind: the class of the exception.
+            reason: why the message cannot be delivered.
+
         """
         if self._peers.get(ID) is not peer:
-            return  # it has joined again since
+            return  # the receiver has joined again since
         if self._is_server:
             logger.warning("client %d does not get a message: %s", ID, reason)
             self.lost.add(ID)
@@ -320,7 +332,7 @@ class CommManager:
                 kind(f"no server for {self._wait:g} seconds: {reason}")
             )
 
-    # Who is still there, in a thread of its own.
+    # A thread of its own watches which participants still answer.
 
     def _seen(self, ID: int) -> None:
         self._last_seen[ID] = time.monotonic()

@@ -1,7 +1,8 @@
-"""The configuration, as far as our code uses it, for the type checker.
+"""Types of the configuration's keys that our code uses, for type checkers.
 
-FederatedScope's has attributes that appear at run time.  It is given the type
-``Config`` where it enters: in ``load_config``, and where the host calls us.
+The attributes of FederatedScope's configuration appear at run time.  A
+configuration gets the type ``Config`` where it enters our code: in
+``load_config``, and where the host calls us.
 """
 
 from collections.abc import ItemsView, KeysView, Sequence
@@ -15,7 +16,13 @@ class Section(Protocol):
     def __setitem__(self, key: str, value: Any) -> None: ...
     def __contains__(self, key: object) -> bool: ...
     def get(self, key: str, default: Any = None) -> Any:
-        """The value of a key, or the default."""
+        """The value of a key.
+
+        Args:
+            key: the name of the key.
+            default: the value if there is no such key.
+
+        """
 
     def keys(self) -> KeysView[str]:
         """Its keys."""
@@ -86,7 +93,7 @@ class BaseOnDevice(Base, Protocol):
 
 
 class ModelAdapter(Section, Protocol):
-    """The section ``model.adapter``: what the model is told by our data."""
+    """The section ``model.adapter``: what our data tell the model."""
 
     args: list[dict[str, Any]]
     base: BaseOnDevice
@@ -294,19 +301,31 @@ class Config(Section, Protocol):
     wandb: Tracking
 
     def clone(self) -> "Config":
-        """A copy that can be changed."""
+        """Copy the configuration; the copy can be changed."""
         ...
 
     def defrost(self) -> None:
-        """Let it be changed."""
+        """Allow changes of the configuration."""
 
     def freeze(self, inform: bool = True, save: bool = True) -> None:
-        """Let it be changed no more, and write it into its folder."""
+        """Forbid changes of the configuration.
+
+        Args:
+            inform: write the configuration into the log.
+            save: write the configuration into the run's folder.
+
+        """
 
     def merge_from_other_cfg(
         self, cfg_other: Any, check_cfg: bool = True
     ) -> None:
-        """Take over the values of another."""
+        """Take over the values of another configuration.
+
+        Args:
+            cfg_other: the other configuration.
+            check_cfg: run the registered checks afterwards.
+
+        """
 
     def assert_cfg(self) -> None:
         """Run the registered checks."""

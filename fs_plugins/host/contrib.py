@@ -4,8 +4,8 @@ from pathlib import Path
 
 from fs_plugins.errors import UserError
 
-# FederatedScope imports every file of this folder once its configuration
-# stands and before it builds anything.
+# FederatedScope imports every file of this folder after it has read its
+# configuration and before it builds anything.
 _FILE = Path("contrib") / "data" / "fs_plugins_contrib.py"
 _CONTENT = "import fs_plugins  # noqa: F401  registers its plugins\n"
 
@@ -34,7 +34,7 @@ def install_contrib(folder: Path) -> Path:
 
 
 def uninstall_contrib(folder: Path) -> Path:
-    """Remove that file again.
+    """Remove the file that ``install_contrib`` has written.
 
     Args:
         folder: FederatedScope's repository, or its package in it.

@@ -1,4 +1,4 @@
-"""Find FederatedScope, or stand in for it."""
+"""Finds FederatedScope, or the embedded host that stands in for it."""
 
 import importlib
 import os
@@ -29,10 +29,10 @@ class Host:
     """The host that the plugins run on.
 
     Attributes:
-        name: 'federatedscope' or 'embedded'.
-        version: its version.
-        path: its folder.
-        adaptations: what was changed in it, in memory.
+        name: ``federatedscope`` or ``embedded``.
+        version: the host's version.
+        path: the folder of the host's package.
+        adaptations: what was changed in the host, in memory.
 
     """
 
@@ -42,14 +42,14 @@ class Host:
     adaptations: tuple[Adaptation, ...] = ()
 
 
-_host: Host | None = None  # once it is imported
+_host: Host | None = None  # None until the host is imported
 
 
 def find_host() -> Host:
     """Import the host, unless it is imported already, and describe it.
 
     Raises:
-        UserError: the host asked for isn't there, or is broken.
+        UserError: the host asked for is not installed, or is broken.
 
     """
     importlib.import_module("federatedscope")
@@ -61,18 +61,17 @@ def await_host(register: Callable[[], None]) -> None:
     """Have the plugins registered once ``federatedscope`` is imported.
 
     Importing FederatedScope takes seconds, and a command such as
-    ``fedsa --help`` does without it.  If it is imported already, the plugins
+    ``fedsa --help`` does not need it.  If it is imported already, the plugins
     are registered at once.
 
-    Whenever it is imported, an installed FederatedScope is used; otherwise
-    the embedded host stands in for it.  ``FS_PLUGINS_HOST`` forces one of
-    the two.
+    ``import federatedscope`` finds an installed FederatedScope, or else the
+    embedded host.  ``FS_PLUGINS_HOST`` forces one of the two.
 
     Args:
         register: registers the plugins; called once.
 
     Raises:
-        UserError: the host that is imported already is not usable.
+        UserError: the host is imported already, and cannot be used.
 
     """
     if "federatedscope" in sys.modules:
@@ -84,7 +83,7 @@ def await_host(register: Callable[[], None]) -> None:
 
 
 class _HostFinder(MetaPathFinder):
-    """Finds ``federatedscope`` as others do, and connects it to the plugins.
+    """Finds ``federatedscope``, and has the plugins connected to it.
 
     Args:
         register: registers the plugins.
@@ -100,15 +99,15 @@ class _HostFinder(MetaPathFinder):
         path: Sequence[str] | None = None,
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
-        """Where the host is.
+        """The host's module specification; None for any other module.
 
         Args:
-            name: of any module that is imported.
-            path: of the package that it is in.
-            target: not looked at.
+            name: the name of the module that is imported.
+            path: the search path of the package that the module is in.
+            target: is ignored.
 
         Raises:
-            UserError: the host asked for isn't there.
+            UserError: the host asked for is not installed.
 
         """
         if name != "federatedscope":
@@ -148,11 +147,11 @@ class _HostFinder(MetaPathFinder):
 
 
 class _HostLoader(Loader):
-    """Loads the host as its own loader does, then connects the plugins.
+    """Loads the host with the host's own loader, then connects the plugins.
 
     Args:
-        loader: the host's own.
-        finder: is not needed once that is done.
+        loader: the host's own loader.
+        finder: the finder to remove once the host is loaded.
 
     """
 
@@ -164,17 +163,17 @@ class _HostLoader(Loader):
         return getattr(self._loader, name)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """As the host's own loader does.
+        """Create the module as the host's own loader does.
 
         Args:
-            spec: the host's.
+            spec: the host's module specification.
 
         """
         module: ModuleType | None = self._loader.create_module(spec)
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Run the host's ``__init__``, then register the plugins.
+        """Run the host's ``__init__``, then connect the plugins.
 
         Raises:
             UserError: the host is broken.

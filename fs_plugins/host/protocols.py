@@ -1,7 +1,7 @@
-"""What our code uses of the host's live objects, for the type checker.
+"""Types of the host's objects that our code uses, for type checkers.
 
-FederatedScope has no types.  A runner is given the type ``Runner`` where it
-enters, in ``build_runner``, and what hangs on it has its type from there.
+FederatedScope has no types.  A runner gets the type ``Runner`` in
+``build_runner``; the types of its attributes follow from that.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ class Message(Protocol):
 
 
 class Communication(Protocol):
-    """What a worker sends and receives messages with."""
+    """Sends and receives the messages of a worker."""
 
     neighbors: dict[int, Any]
     send: Callable[[Message], None]
@@ -33,8 +33,15 @@ class Communication(Protocol):
 
 
 class EarlyStopper(Protocol):
-    """What decides whether a run stops early."""
+    """What decides whether a run stops early.
 
+    Attributes:
+        early_stopped: whether it has decided to stop the run.
+        patience: ``early_stop.patience``, a number of evaluations.
+
+    """
+
+    early_stopped: bool
     patience: int
 
 
@@ -85,9 +92,12 @@ class Runner(Protocol):
     Attributes:
         cfg: the configuration.
         mode: ``standalone`` or ``distributed``.
-        data: by participant; in distributed mode, the participant's.
-        server: in distributed mode the server's process alone has it.
-        client: by ID; in distributed mode, see ``participant_of``.
+        data: the data by participant; in distributed mode, those of the
+            participant in this process.
+        server: the server; in distributed mode, only the server's process
+            has it.
+        client: the clients by ID; in distributed mode, see
+            ``participant_of``.
 
     """
 

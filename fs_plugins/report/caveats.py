@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 
 from fs_plugins.experiment.runs import Run
+from fs_plugins.experiment.summary import stopped_early
 
-# what explains a difference in results as well as the method does
+# Settings that explain a difference in results as well as the method does.
 SETTINGS = (
     "train.local_update_steps",
     "train.batch_or_epoch",
@@ -17,20 +18,21 @@ SETTINGS = (
 
 
 def tasks(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """The runs that have results, by what can be compared.
+    """The runs that have results, grouped by data and metric.
 
-    Accuracies on other data, or a loss and an accuracy, can't.
+    Only runs of one group can be compared: accuracies on different data
+    cannot, nor can a loss and an accuracy.
     """
-    found: dict[str, list[Run]] = {}
+    by_task: dict[str, list[Run]] = {}
     for run in runs:
         if run.last["weighted"]:
             task = f"{run.summary['data']}, {run.metric}"
-            found.setdefault(task, []).append(run)
-    return found
+            by_task.setdefault(task, []).append(run)
+    return by_task
 
 
 def caveats(runs: Sequence[Run]) -> list[str]:
-    """What a reader must know before comparing, one sentence each."""
+    """What a reader must know before comparing runs, a sentence each."""
     said = []
     for run in runs:
         called = f"{run.name}, seed {run.seed}"
@@ -42,27 +44,35 @@ def caveats(runs: Sequence[Run]) -> list[str]:
                 f"as far as {run.source} goes, round {run.last['round']} of "
                 f"{run.summary['rounds'] or 'an unknown number'}"
             )
+        elif run.summary.get("stopped_early"):
+            said.append(f"{called}: {stopped_early(run.summary)}")
     by_task = tasks(runs)
     if len(by_task) > 1:
         said.append(
             "different tasks, not compared with each other: "
             + "; ".join(by_task)
         )
-    for task, own in by_task.items():
-        said += _differences(task, own)
+    for task, runs_of_task in by_task.items():
+        said += _differences(task, runs_of_task)
     return said
 
 
 def _differences(task: str, runs: Sequence[Run]) -> Iterator[str]:
-    """What differs besides the method, and may explain the results."""
+    """Sentences on what differs besides the method, and may explain results.
+
+    Args:
+        task: the data and the metric of the runs.
+        runs: runs that can be compared.
+
+    """
     rounds = {run.name: run.last["round"] for run in runs}
     if len(set(rounds.values())) > 1:
         shown = ", ".join(f"{name} {rnd}" for name, rnd in rounds.items())
         yield f"{task}: the last results are of different rounds: {shown}"
-    for what in ("model", "clients"):
-        values = {str(run.summary[what]) for run in runs}
+    for fact in ("model", "clients"):
+        values = {str(run.summary[fact]) for run in runs}
         if len(values) > 1:
-            yield f"{task}: {what} differ: {', '.join(sorted(values))}"
+            yield f"{task}: {fact} differ: {', '.join(sorted(values))}"
     for key in SETTINGS:
         pairs = dict.fromkeys(
             (str(run.settings[key]), run.name)

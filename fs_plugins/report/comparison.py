@@ -40,10 +40,19 @@ _CAPTIONS = {
 
 @dataclass(frozen=True)
 class _Section:
-    """What can be compared with each other, ready to be shown."""
+    """Runs that can be compared with each other, ready to be shown.
+
+    Attributes:
+        task: the data and the metric of the runs.
+        stem: what the names of the figures' files begin with.
+        tables: the results, also over seeds.
+        costs: bytes, seconds and memory.
+        figures: the panels of each figure, by the figure's name.
+
+    """
 
     task: str
-    stem: str  # what its figures' names begin with
+    stem: str
     tables: list[Table]
     costs: Table
     figures: dict[str, list[Panel]]
@@ -110,13 +119,13 @@ def compare(
 
 
 def write_comparison(runs: Sequence[Run], out: Path) -> list[Table]:
-    """Write everything into a folder.
+    """Write a comparison of runs into a folder.
 
-    ``report.html`` needs nothing but itself; ``report.md`` shows the figures
+    ``report.html`` needs no other file; ``report.md`` shows the figures
     beside it; ``comparison.json`` holds each run's summary.
 
     Args:
-        runs: they need not have finished, nor share a task.
+        runs: the runs, which need not have finished, nor share a task.
         out: the folder, which exists.
 
     Returns:
@@ -137,13 +146,13 @@ def write_comparison(runs: Sequence[Run], out: Path) -> list[Table]:
 
 def _sections(runs: Sequence[Run]) -> list[_Section]:
     return [
-        _section(task, own, "" if number == 1 else f"task{number}_")
-        for number, (task, own) in enumerate(tasks(runs).items(), 1)
+        _section(task, runs_of_task, "" if number == 1 else f"task{number}_")
+        for number, (task, runs_of_task) in enumerate(tasks(runs).items(), 1)
     ]
 
 
 def _titled(sections: Sequence[_Section]) -> list[Table]:
-    """All tables, each with its task in its title."""
+    """The tables of all sections, each with its task in the title."""
     return [
         replace(table, title=f"{section.task}: {table.title}")
         for section in sections
@@ -238,7 +247,7 @@ def _written() -> str:
 
 
 def _sources(runs: Sequence[Run]) -> Table:
-    """What each run was, and where its numbers are."""
+    """A table of what each run was, and of the file with its numbers."""
     facts = ("method", "aggregator", "adapter", "model", "data", "clients")
     columns = ("run", *facts, "rounds", "seed", "host", "numbers from")
     return Table(

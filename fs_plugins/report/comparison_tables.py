@@ -1,4 +1,4 @@
-"""What runs came to, side by side."""
+"""Tables of several runs' results and costs."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -12,10 +12,11 @@ from fs_plugins.terms import GENERATION_METRICS
 
 
 def comparison_table(runs: Sequence[Run]) -> Table:
-    """One row a run: accuracy, how even it is, bytes and seconds."""
+    """One row a run: results, their spread over clients, bytes and seconds."""
     last = "results.last"
     metric = runs[0].metric
-    # name: where it is in the summary, and how a run's is shown
+    # By the column's name: the key in the summary that the column shows, and
+    # a function that makes a run's cell.
     columns: dict[str, tuple[str, Callable[[Run], str]]] = {
         "run": ("", lambda run: run.name)
     }
@@ -56,8 +57,8 @@ def costs_table(runs: Sequence[Run]) -> Table:
         "run": ("", lambda run: run.name),
         "seed": ("seed", lambda run: str(run.seed)),
     }
-    for what in ("trainable", "shared", "kept"):
-        columns[what] = _communication(f"{what}_parameters", _number)
+    for kind in ("trainable", "shared", "kept"):
+        columns[kind] = _communication(f"{kind}_parameters", _number)
     columns |= {
         "up": _communication("uplink_bytes"),
         "down": _communication("downlink_bytes"),
@@ -140,7 +141,10 @@ def _union(run: Run) -> str:
 
 
 def _generates(run: Run) -> bool:
-    """Few answers are scored; the loss says more of a language model."""
+    """Whether a run generates answers, or reports a loss.
+
+    Only a few answers are scored, so the loss says more of such a model.
+    """
     metric = run.metric.removeprefix("test_")
     return metric in ("avg_loss", *GENERATION_METRICS)
 

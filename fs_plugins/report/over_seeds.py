@@ -1,4 +1,4 @@
-"""What runs came to over several seeds, and which differences are noise."""
+"""Results over several seeds, and which differences are more than noise."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -11,14 +11,15 @@ BySeed = Mapping[int, float]
 
 
 def seeds_tables(runs: Sequence[Run]) -> list[Table]:
-    """Means over seeds, and what differs from the first run beyond noise.
+    """Means over seeds, and the differences from the first run.
 
-    A difference is paired: seed by seed, so that what a seed does to all
-    runs alike falls out.  It counts if 0 is outside its 95 % confidence
-    interval (Student's t); with few seeds that takes a large one.
+    Differences are taken seed by seed, which removes the effect that a seed
+    has on all runs alike.  A difference is more than noise if its 95 %
+    confidence interval (Student's t) does not contain 0; with few seeds only
+    large differences are.
 
     Returns:
-        Nothing for single seeds: there is no spread to show.
+        The tables; none if each run has one seed, and so no spread to show.
 
     """
     by_name: dict[str, list[Run]] = {}
@@ -29,16 +30,16 @@ def seeds_tables(runs: Sequence[Run]) -> list[Table]:
         return []
     measures = _measures(runs)
     values = {
-        name: [_by_seed(own, value) for _, value in measures.values()]
-        for name, own in by_name.items()
+        name: [_by_seed(of_name, value) for _, value in measures.values()]
+        for name, of_name in by_name.items()
     }
     tables = [
         Table(
             "over seeds, last round: mean ± standard deviation",
             ("run", "seeds", *measures),
             [
-                (name, str(len(by_name[name])), *map(_mean, own))
-                for name, own in values.items()
+                (name, str(len(by_name[name])), *map(_mean, measured))
+                for name, measured in values.items()
             ],
             {name: key for name, (key, _) in measures.items()},
         )
@@ -60,9 +61,9 @@ def seeds_tables(runs: Sequence[Run]) -> list[Table]:
 def _measures(
     runs: Sequence[Run],
 ) -> dict[str, tuple[str, Callable[[Run], float | None]]]:
-    """By name: where it is in the summary, and a run's value."""
+    """By a measure's name: its key in the summary, and a run's value."""
     last, metric = "results.last", runs[0].metric
-    found: dict[str, tuple[str, Callable[[Run], float | None]]] = {
+    measures: dict[str, tuple[str, Callable[[Run], float | None]]] = {
         "weighted": (
             f"{last}.weighted.{metric}",
             lambda run: run.last["weighted"].get(metric),
@@ -75,22 +76,22 @@ def _measures(
     }
     union = union_metric_of(runs)
     if union:
-        found["on everyone's test"] = (
+        measures["on everyone's test"] = (
             f"{last}.mean.{union}",
             lambda run: run.last["mean"].get(union),
         )
-    return found
+    return measures
 
 
 def _by_seed(
     runs: Sequence[Run], value: Callable[[Run], float | None]
 ) -> BySeed:
-    found = {run.seed: value(run) for run in runs}
-    return {seed: v for seed, v in found.items() if v is not None}
+    values = {run.seed: value(run) for run in runs}
+    return {seed: v for seed, v in values.items() if v is not None}
 
 
 def _mean(values: BySeed) -> str:
-    """With the sample's standard deviation; one value has none."""
+    """The mean, with the sample's standard deviation if there is one."""
     if not values:
         return "-"
     mean = f"{statistics.fmean(values.values()):.4f}"
@@ -100,12 +101,16 @@ def _mean(values: BySeed) -> str:
 
 
 def paired(values: BySeed, first: BySeed) -> tuple[float, float] | None:
-    """The mean difference over the seeds that both have, and its error.
+    """The mean difference of two runs over the seeds that both have.
+
+    Args:
+        values: a run's values by seed.
+        first: by seed, the values of the run that it is compared with.
 
     Returns:
-        The mean, and half the width of its 95 % confidence interval
-        (Student's t); nothing for fewer than three seeds in common: of two,
-        the same difference by chance would leave no error at all.
+        The mean of ``values - first``, and half the width of its 95 %
+        confidence interval (Student's t).  None for fewer than three seeds
+        in common: two differences that agree by chance would have no error.
 
     """
     from scipy.stats import t
@@ -121,10 +126,10 @@ def paired(values: BySeed, first: BySeed) -> tuple[float, float] | None:
 def _verdict(values: BySeed, first: BySeed) -> str:
     if not values or not first:
         return "-"
-    found = paired(values, first)
-    if found is None:
+    difference = paired(values, first)
+    if difference is None:
         return "too few seeds in common"
-    mean, half = found
+    mean, half = difference
     is_noise = abs(mean) <= half
     return (
         f"{mean:+.4f} ± {half:.4f}: {'within' if is_noise else 'beyond'} noise"

@@ -1,4 +1,4 @@
-"""Figures of a comparison: for a paper, and to look at on a page."""
+"""The figures of a comparison, for a paper and for the report's page."""
 
 import io
 import itertools
@@ -13,7 +13,8 @@ from typing import Any
 from fs_plugins.experiment.evaluations import is_better, worst_of
 from fs_plugins.experiment.runs import Run
 
-# told apart by the colour-blind, on white and on black (Paul Tol's "bright")
+# Paul Tol's "bright" colours, which the colour-blind can tell apart, on white
+# and on black.
 COLORS = (
     "#4477aa",
     "#ee6677",
@@ -24,8 +25,8 @@ COLORS = (
     "#999999",
 )
 _STYLES = ("-", "--", ":", "-.")
-_MANY = 25  # clients, for which there is no room for their numbers
-_ROOM = 6  # names for which a legend fits into the axes
+_MANY = 25  # with more clients than this, there is no room for their numbers
+_ROOM = 6  # up to so many names, the legend fits into the axes
 _WORST = "#ee6677"
 _TEXT = "#010203"  # stands for the page's own colour in an inline SVG
 
@@ -35,9 +36,9 @@ class Panel:
     """One set of axes.
 
     Attributes:
-        title: what it shows.
-        draw: draws it into matplotlib's axes.
-        height: in inches.
+        title: what the panel shows.
+        draw: draws the panel into matplotlib's axes.
+        height: the height in inches.
 
     """
 
@@ -56,8 +57,8 @@ def curves(runs: Sequence[Run]) -> list[Panel]:
     if any(_megabytes(line) is not None for r in runs for line in r.curve):
         against["by bytes sent"] = _megabytes
     return [
-        Panel(title, partial(_draw_curves, runs=runs, against=what), height)
-        for title, what in against.items()
+        Panel(title, partial(_draw_curves, runs=runs, against=place), height)
+        for title, place in against.items()
     ]
 
 
@@ -67,14 +68,14 @@ def clients(runs: Sequence[Run]) -> list[Panel]:
         (v for r in runs for v in r.of_clients().values()), default=0.0
     )
     return [
-        Panel(name, _drawer_of_bars(own, highest))
-        for name, own in by_name(runs).items()
-        if any(run.of_clients() for run in own)
+        Panel(name, _drawer_of_bars(of_name, highest))
+        for name, of_name in by_name(runs).items()
+        if any(run.of_clients() for run in of_name)
     ]
 
 
 def labels(runs: Sequence[Run]) -> list[Panel]:
-    """What each client trains on, a panel for each split that there is."""
+    """Each client's classes of training data, a panel for each split."""
     splits: list[Mapping[str, Any]] = []
     panels = []
     for run in runs:
@@ -90,11 +91,11 @@ def labels(runs: Sequence[Run]) -> list[Panel]:
 
 
 def by_name(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Runs that differ in their seed alone, together."""
-    found: dict[str, list[Run]] = {}
+    """Group the runs by name: those of a name differ in their seed alone."""
+    groups: dict[str, list[Run]] = {}
     for run in runs:
-        found.setdefault(run.name, []).append(run)
-    return found
+        groups.setdefault(run.name, []).append(run)
+    return groups
 
 
 def _rounds(line: Mapping[str, Any]) -> float | None:
@@ -112,20 +113,29 @@ def _draw_curves(
     runs: Sequence[Run],
     against: Callable[[Mapping[str, Any]], float | None],
 ) -> None:
-    """The mean over seeds, and a band of their standard deviation."""
+    """Draw the mean over seeds, and a band of their standard deviation.
+
+    Args:
+        axes: matplotlib's axes.
+        runs: runs that can be compared.
+        against: the place of an evaluation on the x axis: its round, or the
+            bytes that had been sent.
+
+    """
     metric = runs[0].metric
     looks = itertools.product(_STYLES, COLORS)
-    for (name, own), (style, color) in zip(
+    for (name, of_name), (style, color) in zip(
         by_name(runs).items(), itertools.cycle(looks)
     ):
-        points = _points(own, metric, against)
+        points = _points(of_name, metric, against)
         if not points:
             continue
         xs = [statistics.fmean(x) for x, _ in points]
         means = [statistics.fmean(y) for _, y in points]
-        label = name + (f" ({len(own)} seeds)" if len(own) > 1 else "")
+        seeds = len(of_name)
+        label = name + (f" ({seeds} seeds)" if seeds > 1 else "")
         axes.plot(xs, means, style, marker=".", color=color, label=label)
-        if len(own) > 1:
+        if seeds > 1:
             spread = [statistics.stdev(y) for _, y in points]
             low = [m - s for m, s in zip(means, spread, strict=True)]
             high = [m + s for m, s in zip(means, spread, strict=True)]
@@ -149,9 +159,9 @@ def _points(
     metric: str,
     against: Callable[[Mapping[str, Any]], float | None],
 ) -> list[tuple[list[float], list[float]]]:
-    """By round, the places and values of all seeds, if all have come to it.
+    """The places and values of all seeds, for each round that all have.
 
-    A mean over fewer would jump where a seed ends.
+    A mean over fewer seeds would jump where one of them ends.
     """
     by_round: dict[int, tuple[list[float], list[float]]] = {}
     for line in itertools.chain.from_iterable(run.curve for run in runs):
@@ -178,7 +188,7 @@ def _drawer_of_bars(
         worst = worst_of(means, metric)
         is_many = len(IDs) > _MANY
         if is_many:
-            falls = is_better(metric, 0, 1)  # an error: the best is lowest
+            falls = is_better(metric, 0, 1)  # of a loss, the lowest is best
             IDs.sort(key=lambda ID: means[ID], reverse=falls)
         axes.bar(
             range(len(IDs)),
@@ -260,7 +270,10 @@ def _labels_panel(counts: Mapping[str, Any]) -> Panel:
 
 
 def _legend_below(axes: Any, columns: int) -> None:
-    """The padding, in font sizes, is what the numbers and a title take."""
+    """Put a legend below the axes.
+
+    Its distance, in font sizes, leaves room for the axis' numbers and title.
+    """
     axes.legend(
         loc="upper center",
         bbox_to_anchor=(0.5, 0),
@@ -271,6 +284,10 @@ def _legend_below(axes: Any, columns: int) -> None:
 
 def save_figure(panels: Sequence[Panel], stem: Path) -> list[Path]:
     """Write the panels side by side, for a paper.
+
+    Args:
+        panels: the panels of the figure.
+        stem: the path of the files to write, without suffix.
 
     Returns:
         ``<stem>.png`` and ``<stem>.svg``; nothing if there is no panel.
@@ -297,8 +314,9 @@ def inline_svg(panel: Panel, prefix: str) -> str:
     """A panel as an ``<svg>`` that takes its colour from the page around it.
 
     Args:
-        panel: what to draw.
-        prefix: of its IDs, which must differ from those of other panels.
+        panel: the panel to draw.
+        prefix: what the IDs in the SVG begin with; panels on one page must
+            have different ones.
 
     """
     import matplotlib
@@ -347,7 +365,7 @@ def _figure(
 
 
 def _save(figure: Any, file: Any, **how: Any) -> None:
-    """The same figure gives the same bytes."""
+    """Save a figure so that the same figure gives the same bytes."""
     import matplotlib
 
     with matplotlib.rc_context({"svg.hashsalt": "fs_plugins"}):

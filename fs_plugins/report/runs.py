@@ -1,4 +1,4 @@
-"""The runs that are reported on."""
+"""Finds the runs to report on."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,13 +14,13 @@ def union_metric_of(runs: Sequence[Run]) -> str:
 
 
 def find_runs(folders: Sequence[Path]) -> list[Run]:
-    """The runs in these folders: theirs, or those right below them.
+    """The runs in these folders, or in the folders directly inside them.
 
     Raises:
-        UserError: a folder holds no run, or a file of it cannot be read.
+        UserError: a folder holds no run, or one of its files cannot be read.
 
     """
-    found: dict[Path, Path] = {}
+    by_path: dict[Path, Path] = {}  # a run that is named twice counts once
     for folder in folders:
         below = sorted(folder.glob("*/")) if folder.is_dir() else []
         runs = [f for f in (folder, *below) if RunFolder(f).has_results]
@@ -30,8 +30,8 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
                 f"{folder} holds no run, nor does a folder in it: none has "
                 f"{', '.join(names)} or {last}"
             )
-        found |= {run.resolve(): run for run in runs}
-    runs = list(found.values())
+        by_path |= {run.resolve(): run for run in runs}
+    runs = list(by_path.values())
     return [
         load_run(folder, name)
         for folder, name in zip(runs, _names(runs), strict=True)
@@ -39,7 +39,10 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    """Folders' names without the seed; with the folder above where needed."""
+    """The folders' names without the seed.
+
+    Where two are alike, the name of the folder above is put before them.
+    """
     short = [folder.resolve().name for folder in folders]
     return [
         name_without_seed(

@@ -9,10 +9,10 @@ class Table:
     """A title, the columns' names, and rows of text.
 
     Attributes:
-        title: what it shows.
-        columns: their names.
-        rows: their cells.
-        keys: where in the summary a column's numbers are.
+        title: what the table shows.
+        columns: the names of the columns.
+        rows: the cells of each row.
+        keys: by a column's name, the key in ``summary.json`` of its numbers.
 
     """
 

@@ -152,3 +152,30 @@ def test_final_model_is_saved_where_the_host_is_told(lab, tmp_path):
     lab.run(federate__save_to=str(tmp_path / "model.pt"))
     state = torch.load(tmp_path / "final_model.pt")
     assert state["model"] and all("lora_A" in name for name in state["model"])
+
+
+@pytest.mark.parametrize("patience", [0, 2])
+def test_early_stopping_is_said(lab, monkeypatch, patience):
+    """The terminal and the report say so; a run to its end says nothing."""
+    from federatedscope.core.monitors.early_stopper import EarlyStopper
+
+    from fs_plugins.experiment import runner
+    from fs_plugins.experiment.runs import load_run
+    from fs_plugins.report.caveats import caveats
+
+    def no_improvement(self, history):
+        self.early_stopped = 0 < self.patience < len(history)
+        return self.early_stopped
+
+    monkeypatch.setattr(EarlyStopper, "track_and_check", no_improvement)
+    notes = []
+    monkeypatch.setattr(runner, "note", notes.append)
+    summary = lab.run(
+        early_stop__patience=patience, federate__total_round_num=5
+    )
+    assert summary["stopped_early"] is bool(patience)
+    assert summary["results"]["last"]["round"] == (3 if patience else 5)
+    said = "stopped early after round 3 of 5 (early_stop.patience)"
+    assert notes == ([said] if patience else [])
+    shown = caveats([load_run(summary["outdir"])])
+    assert [said in sentence for sentence in shown] == [True] * len(notes)
