@@ -129,7 +129,7 @@ def build(model_config: Model) -> AdapterModel:
     return built[0]
 
 
-def _first(model_config: Any) -> AdapterModel:
+def _first(model_config: Model) -> AdapterModel:
     """The first model of a run: of a checkpoint, or one that code provides."""
     provided = given_model(model_config.type.rpartition("@")[0])
     if provided is None:

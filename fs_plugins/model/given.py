@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from fs_plugins.errors import UserError
+from fs_plugins.host.configuration import Model
 from fs_plugins.model.head import head_of
 from fs_plugins.model.pretrained import Base, agree_on_tokens, set_task
 from fs_plugins.policy import PEFT_METHODS
@@ -103,7 +104,7 @@ _OF_PEFT = (
 )
 
 
-def base_of(model: nn.Module, model_config: Any) -> Base:
+def base_of(model: nn.Module, model_config: Model) -> Base:
     """Prepare a given model without an adapter for one.
 
     Args:

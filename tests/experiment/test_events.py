@@ -105,7 +105,7 @@ def test_the_documents_example(lab, tmp_path, capsys, registries_as_they_were):
     plugin.write_text(code)
     lab.run(fedsa__plugins=[str(plugin)], federate__total_round_num=2)
     said = capsys.readouterr().out
-    found = re.findall(r"round (\d): \d is worst", said)
+    found = re.findall(r"round (\d): client \d is the worst", said)
     assert found == ["1", "2"]
     lab.run(federate__total_round_num=2)
     assert not capsys.readouterr().out, "only runs that name the file"
