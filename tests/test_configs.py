@@ -61,10 +61,10 @@ def test_one_short_round(file, tmp_path):
     assert load_config(file).outdir == "exp"
     more = ["outdir", str(tmp_path), *SHORT]
     if file.stem == "smollm2":
-        more += ["data.subsample", "0.2", "llm.tok_len", "128"]
+        more += ["data.subsample", "0.2", "llm.tok_len", "96"]
         more += ["dataloader.batch_size", "2"]
-        more += ["fedsa.eval.generate.max_new_tokens", "4"]
-        more += ["fedsa.eval.generate.examples", "4"]
+        more += ["fedsa.eval.generate.max_new_tokens", "2"]
+        more += ["fedsa.eval.generate.examples", "2"]
     summary = run(file, more, quiet=True)
     last = summary["results"]["last"]
     assert 0 < last["weighted"]["test_avg_loss"] < 5
