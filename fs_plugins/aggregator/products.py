@@ -1,8 +1,9 @@
 """Aggregators that work on the product B A of a layer's two factors.
 
 The average of the clients' products B A is not the product of their averaged
-factors.  FLoRA, FedEx-LoRA and FlexLoRA each compute the average of the
-products exactly; HetLoRA weighs the clients by the norm of their products.
+factors.  FLoRA and FedEx-LoRA apply the average of the products exactly,
+FlexLoRA applies its best approximation of each client's rank, and HetLoRA
+weighs the clients by the norm of their products.
 """
 
 from collections.abc import Iterator

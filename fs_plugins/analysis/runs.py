@@ -112,7 +112,8 @@ def analyze_run(folder: Path) -> Asymmetry:
     if not checkpoints or not is_ours(cfg):
         raise UserError(
             f"{folder} has no checkpoint of clients' own parameters; run it "
-            "with a method of ours and fedsa.checkpoint.every at least 1"
+            "with a method that 'fedsa methods' lists, and with "
+            "fedsa.checkpoint.every at least 1"
         )
     with tempfile.TemporaryDirectory() as scratch:
         cfg.outdir, cfg.wandb.use = scratch, False
@@ -171,12 +172,16 @@ def _trained(
 def _layers(runner: Runner, clients: Sequence[Tensors]) -> Any:
     """The similarities of the clients' factors, by layer."""
     if len(clients) < 2:
-        raise UserError("federate.client_num: one client has no other like it")
+        raise UserError(
+            "federate.client_num: a comparison needs at least two clients"
+        )
     parameters = parameters_in(runner.server)
     assert parameters is not None  # the configuration asks for ours
     roles = parameters.roles
     if not {Role.A, Role.B} <= set(roles.values()):
-        raise UserError("there is no A, or no B, that is trained")
+        raise UserError(
+            "the clients train no A or no B; a comparison needs both"
+        )
     return measure(clients, parameters.initial, roles)
 
 

@@ -54,7 +54,7 @@ def put_adapter(base: Base, model_config: Model) -> Any:
             "are for; leave it out"
         )
     modules = [name for name, _ in model.named_modules()]
-    linear = ", ".join(_linear(model))
+    linear = _linear(model)
 
     def config() -> Any:
         # A copy, as PEFT adds to the lists in its arguments.  The classes
@@ -78,18 +78,32 @@ def put_adapter(base: Base, model_config: Model) -> Any:
     except Exception as error:
         # PEFT checks few arguments itself, so that any class of exception
         # may come from its layers.
-        reason = first_line(error).split(". ")[0]
-        if not isinstance(error, (ValueError, TypeError)):
-            reason = f"{type(error).__name__}: {reason}"
-        raise UserError(
-            f"{KEY}: PEFT refuses {kwargs}: {reason} (the linear layers of "
-            f"this model are {linear})"
-        ) from error
+        raise _refusal(kwargs, linear, error) from error
     dtype = getattr(torch, model_config.adapter.dtype)
     for parameter in adapted.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.to(dtype)
     return adapted
+
+
+def _refusal(
+    kwargs: dict[str, Any], linear: list[str], error: Exception
+) -> UserError:
+    """The error for arguments that PEFT refuses.
+
+    Args:
+        kwargs: the arguments.
+        linear: the names of the model's linear layers.
+        error: the exception that PEFT has raised.
+
+    """
+    reason = first_line(error).split(". ")[0]
+    if not isinstance(error, (ValueError, TypeError)):
+        reason = f"{type(error).__name__}: {reason}"
+    return UserError(
+        f"{KEY}: PEFT refuses {kwargs}: {reason} (the linear layers of this "
+        f"model are {', '.join(linear)})"
+    )
 
 
 def _put_private(adapted: Any, config: Any, head: list[str]) -> None:

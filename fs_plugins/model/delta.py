@@ -78,8 +78,8 @@ class Delta:
             return
         if first not in (0, self.rounds) or last < first:
             raise WireError(
-                f"it changes the base model of round {first}; that of round "
-                f"{self.rounds} is here"
+                f"its changes of the base model follow on round {first}, and "
+                f"the base model here is that of round {self.rounds}"
             )
         pairs = _pairs(tensors)
         self.pairs = _sum([self.pairs, pairs]) if first else dict(pairs)

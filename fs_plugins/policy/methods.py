@@ -198,7 +198,8 @@ def policy_of(method: str, changes: Mapping[str, Any]) -> Policy:
     result = replace(odd, even=differs)
     if policy.shares and not result.shares:
         raise UserError(
-            "fedsa.policy: nothing is shared; federate.method 'local' is that"
+            "fedsa.policy: nothing is shared; for clients that train alone, "
+            "set federate.method to 'local'"
         )
     return result
 

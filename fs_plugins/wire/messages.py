@@ -197,7 +197,7 @@ def answer_from(content: object, most_samples: int) -> Update | NoUpdate:
     if not is_number or not 0 < samples <= most_samples:
         raise WireError(
             f"it claims {shown(samples)} samples; from 1 to {most_samples} "
-            "can be (fedsa.max_samples)"
+            "are possible (fedsa.max_samples)"
         )
     return Update(samples, check_bytes(payload))
 

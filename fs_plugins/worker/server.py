@@ -116,11 +116,11 @@ class FedSAServer(AttendingServer):
             if rnd != self.round:
                 raise WireError(f"it is of round {rnd}")
             if not is_awaited:
-                raise WireError("none is awaited from this client")
+                raise WireError("no update is awaited from this client")
             self._training.discard(client)
             answer = answer_from(message.content, _most_samples(self._cfg))
             if isinstance(answer, NoUpdate):
-                raise WireError(f"it has none: {answer.reason[:100]!r}")
+                raise WireError(f"there is none: {answer.reason[:100]!r}")
             sent = self.parameters.sent_by(client, rnd)
             update = decode(answer.payload, spec_of(sent))
         except WireError as error:
@@ -141,7 +141,7 @@ class FedSAServer(AttendingServer):
         """Check and collect a client's results; once all have come, go on."""
         client = message.sender
         if client not in self._evaluating:
-            logger.warning("results of client %s come too late", client)
+            logger.warning("the results of client %s come too late", client)
             return False
         self._evaluating.discard(client)
         results = self.msg_buffer["eval"].setdefault(self.state - 1, {})
