@@ -57,16 +57,16 @@ class LiveRun:
         finally:
             self.tell("run_ends")
 
-    def tell(self, what: str, *facts: Any) -> None:
+    def tell(self, event: str, *facts: Any) -> None:
         """Tell every listener of an event.
 
         Args:
-            what: the name of the listener's method for the event.
+            event: the name of the listener's method for the event.
             facts: the arguments of the method.
 
         """
         for listener in self._listeners:
-            getattr(listener, what)(*facts)
+            getattr(listener, event)(*facts)
 
     def _attach(self, pauses: bool) -> None:
         server = self.server
@@ -89,7 +89,8 @@ class LiveRun:
                 server, lambda: self.tell("round_ends", server.state)
             )
 
-    def _time(self, owner: Any, method: str, what: str) -> None:
+    def _time(self, owner: Any, method: str, work: str) -> None:
+        """Tell listeners how long each call of a method takes."""
         function = getattr(owner, method)
 
         def timed(*args: Any, **kwargs: Any) -> Any:
@@ -97,7 +98,7 @@ class LiveRun:
             try:
                 return function(*args, **kwargs)
             finally:
-                self.tell("took", what, time.perf_counter() - begin)
+                self.tell("took", work, time.perf_counter() - begin)
 
         setattr(owner, method, timed)
 

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -93,24 +94,8 @@ def load(cfg: Config, client_cfgs: Any) -> tuple[Any, Any]:
     ]
     cfg.model.adapter.pad = int(tokenizer.pad_token_id)
     cfg.model.adapter.eos = end_of_text(tokenizer, model_config)
-    tokens = [
-        tokenise(
-            examples,
-            tokenizer,
-            cfg.llm.tok_len,
-            cfg.fedsa.token_cache,
-            inputs.segments,
-        )
-        for examples in (train, val, test)
-    ]
-    for split_tokens in tokens:
-        _check_limits(split_tokens, inputs, tokenizer, cfg)
-    most, answers = longest_text(model_config), cfg.fedsa.eval.generate
-    if answers.examples and 0 < most <= answers.max_new_tokens:
-        raise UserError(
-            f"fedsa.eval.generate.max_new_tokens: {answers.max_new_tokens} "
-            f"leave no room for a prompt in the model's {most} positions"
-        )
+    tokens = _tokens_of(cfg, (train, val, test), tokenizer, inputs)
+    _check_room_for_prompts(cfg, model_config)
     parts = split_over_clients(cfg, tokens)
     _save_counts(cfg, label_counts(tokens, parts, train.names))
     data = _data_of_clients(cfg, client_cfgs, tokenizer, tokens, parts)
@@ -120,6 +105,35 @@ def load(cfg: Config, client_cfgs: Any) -> tuple[Any, Any]:
         is_server = cfg.distribute.role == "server"
         return data[0 if is_server else cfg.distribute.data_idx], cfg
     return StandaloneDataDict(data, cfg), cfg
+
+
+def _tokens_of(
+    cfg: Config, splits: Sequence[Examples], tokenizer: Any, inputs: Inputs
+) -> list[Tokens]:
+    """The tokens of each split, which the model can process."""
+    tokens = [
+        tokenise(
+            examples,
+            tokenizer,
+            cfg.llm.tok_len,
+            cfg.fedsa.token_cache,
+            inputs.segments,
+        )
+        for examples in splits
+    ]
+    for split_tokens in tokens:
+        _check_limits(split_tokens, inputs, tokenizer, cfg)
+    return tokens
+
+
+def _check_room_for_prompts(cfg: Config, model_config: Any) -> None:
+    """Refuse generated answers that would fill all positions of the model."""
+    most, answers = longest_text(model_config), cfg.fedsa.eval.generate
+    if answers.examples and 0 < most <= answers.max_new_tokens:
+        raise UserError(
+            f"fedsa.eval.generate.max_new_tokens: {answers.max_new_tokens} "
+            f"leave no room for a prompt in the model's {most} positions"
+        )
 
 
 def _tokenizer_of(

@@ -229,8 +229,8 @@ class RunFolder:
         counts = _json_of(file)
         if not _are_counts(counts) or not all(map(str.isdecimal, counts)):
             raise UserError(f"{file} holds no numbers of examples")
-        found: Counts = counts
-        return found
+        read: Counts = counts
+        return read
 
     def write_label_counts(self, counts: Mapping[str, Any]) -> None:
         """Write the number of examples by client, split and class.
