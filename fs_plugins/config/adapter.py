@@ -1,4 +1,4 @@
-"""How a variation changes the adapter of the file that it varies."""
+"""Merges the adapter's arguments of a file and of its variations."""
 
 import dataclasses
 from collections.abc import Mapping

@@ -92,8 +92,8 @@ HOST_OPTIONS: Sequence[Option] = (
     _row(
         "federate.client_num",
         Whole(0),
-        "There is this number of clients; 0 leaves it to data that "
-        "come as clients' own.",
+        "There is this number of clients; 0 leaves the number to data that "
+        "are split over clients already.",
     ),
     _row(
         "federate.sample_client_num",
@@ -131,7 +131,7 @@ HOST_OPTIONS: Sequence[Option] = (
         "federate.save_freq",
         Whole(-1),
         "The global parameters are written after every round whose number "
-        "is a multiple of this; -1 stands for at the end.",
+        "is a multiple of this; with -1 they are written at the end.",
     ),
     _row(
         "federate.join_in_info",
@@ -225,8 +225,8 @@ HOST_OPTIONS: Sequence[Option] = (
     _row(
         "early_stop.improve_indicator_mode",
         Choice(names=("best", "mean")),
-        "An improvement is one on the best result, or on the mean of "
-        "the last ones.",
+        "A result is an improvement if it is better than the best one so "
+        "far, or than the mean of the last ones.",
     ),
     _row(
         "personalization.local_param",
@@ -243,7 +243,7 @@ HOST_OPTIONS: Sequence[Option] = (
     _row("eval.metrics", _WORDS, "These are measured besides the loss."),
     _row("eval.split", Items(_SPLITS), "These splits are evaluated."),
     _row(
-        "eval.report", _WORDS, "FederatedScope sums results up in these ways."
+        "eval.report", _WORDS, "FederatedScope reports results in these ways."
     ),
     _row(
         "llm.tok_len",

@@ -275,18 +275,18 @@ class Items(Kind):
     """A list of values of one kind.
 
     Attributes:
-        each: the kind of each value.
+        item: the kind of each value.
         at_most: the largest number of values; 0 for any number.
 
     """
 
-    each: Kind
+    item: Kind
     at_most: int = 0
 
     @property
     def name(self) -> str:  # type: ignore[override]
         """The kind's name in a table, such as ``list of texts``."""
-        return f"list of {self.each.name}s"
+        return f"list of {self.item.name}s"
 
     def read(self, key: str, value: Any) -> list[Any]:
         """A list; a tuple is converted."""
@@ -297,12 +297,12 @@ class Items(Kind):
             raise UserError(
                 f"{key}: there are {len(items)} entries; leave {self.at_most}"
             )
-        return [self.each.read(key, item) for item in items]
+        return [self.item.read(key, entry) for entry in items]
 
     def allowed(self) -> str:
         """The allowed values of each entry."""
-        each = self.each.allowed()
-        return each if each == "any" else f"each {each}"
+        allowed = self.item.allowed()
+        return allowed if allowed == "any" else f"each {allowed}"
 
 
 class Arguments(Kind):
@@ -315,7 +315,8 @@ class Arguments(Kind):
         if not isinstance(value, Mapping):
             raise refused(key, value, "a mapping of arguments to values")
         return {
-            _name(key, name): plain(key, each) for name, each in value.items()
+            _name(key, name): plain(key, entry)
+            for name, entry in value.items()
         }
 
 
@@ -349,7 +350,7 @@ def plain(key: str, value: Any) -> Any:
     if isinstance(value, float) and math.isfinite(value):
         return value
     if isinstance(value, (list, tuple)):
-        return [plain(key, each) for each in value]
+        return [plain(key, entry) for entry in value]
     if isinstance(value, Mapping):
         return Arguments().read(key, value)
     raise refused(key, value, "a value that a configuration can hold")

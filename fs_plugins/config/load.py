@@ -124,7 +124,7 @@ def _as_in_yaml(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, (tuple, list)):
-        return [_as_in_yaml(each) for each in value]
+        return [_as_in_yaml(entry) for entry in value]
     return value
 
 

@@ -85,7 +85,7 @@ OPTIONS: Sequence[Option] = (
         "fedsa.aggregator",
         "weighted_average",
         Choice(names=lambda: AGGREGATORS),
-        "The server combines by this aggregator what the clients share.",
+        "This aggregator combines the parameters that the clients share.",
     ),
     _argument(
         "lr",
@@ -232,8 +232,8 @@ OPTIONS: Sequence[Option] = (
         "fedsa.base.quantize",
         "",
         Choice(names=("4bit", "8bit"), or_empty=True),
-        "The base model is quantized so by bitsandbytes; empty leaves "
-        "it as it is.",
+        "The base model is quantized to this precision by bitsandbytes; "
+        "empty leaves it as it is.",
     ),
     Option(
         "fedsa.base.gradient_checkpointing",
@@ -245,13 +245,13 @@ OPTIONS: Sequence[Option] = (
         "fedsa.adapter_dtype",
         "float32",
         Choice(names=DTYPES),
-        "What is trained and travels is of this type.",
+        "The parameters that are trained and sent are of this type.",
     ),
     Option(
         "fedsa.half",
         "bfloat16",
         Choice(names=("bfloat16", "float16")),
-        "Computation is in this type with train.is_enable_half.",
+        "With train.is_enable_half the model computes in this type.",
     ),
     Option(
         "fedsa.eval.generate.examples",
@@ -343,7 +343,7 @@ OPTIONS: Sequence[Option] = (
         "",
         PATH,
         "With backend disk this folder holds what clients keep; empty "
-        "stands for the folder state in the run's.",
+        "stands for the folder state in the run's folder.",
     ),
     Option(
         "fedsa.state.cache",
@@ -384,8 +384,9 @@ OPTIONS: Sequence[Option] = (
         "fedsa.track",
         "",
         Choice(names=lambda: TRACKERS, or_empty=True),
-        "Every result is written for this tool, too, into a folder of "
-        "its name in the run's; Weights & Biases has wandb.use.",
+        "Every result is also written for this tool, into a folder of the "
+        "tool's name in the run's folder; for Weights & Biases set "
+        "wandb.use.",
     ),
     Option(
         "fedsa.token_cache",

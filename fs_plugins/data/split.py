@@ -60,7 +60,7 @@ def split_like(
     labels: Sequence[int],
     train_labels: Sequence[Sequence[int]],
     rng: np.random.Generator,
-    what: str,
+    split: str,
 ) -> Parts:
     """Split so that each client's labels are distributed as in training.
 
@@ -72,7 +72,7 @@ def split_like(
         labels: the class of each example.
         train_labels: the classes of each client's training examples.
         rng: the random generator that shuffles the examples.
-        what: the name of the split, for the error message.
+        split: the name of the split, for the error message.
 
     Returns:
         For each client, the numbers of its examples.
@@ -86,7 +86,7 @@ def split_like(
     if len(labels) < clients:
         raise UserError(
             f"federate.client_num: {clients} clients are more than the "
-            f"{len(labels)} {what} examples; use fewer clients or a larger "
+            f"{len(labels)} {split} examples; use fewer clients or a larger "
             "share in data.splits"
         )
     counts = {

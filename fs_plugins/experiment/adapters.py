@@ -26,14 +26,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Adapter:
-    """An adapter that a run has trained, while its model has the values.
+    """An adapter that a run has trained, loaded in the model.
 
     Attributes:
         name: ``global`` or ``client_<ID>``.
         model: the model, or a wrapper with a PEFT model in ``.model``.
-        delta: what an aggregator has added to the base model.
-        rank: of what was trained, if it is not all of the adapter's.
-        client: the client's ID; 0 for what the server knows.
+        delta: the change of the base model by the aggregator; None if there
+            is none.
+        rank: the rank that was trained; 0 for the adapter's whole rank.
+        client: the client's ID; 0 for the server.
 
     """
 
@@ -45,12 +46,12 @@ class Adapter:
 
 
 def adapters_of(runner: Runner) -> Iterator[Adapter]:
-    """What a run has trained, one adapter after the other.
+    """Iterate over the adapters that a run has trained.
 
-    Until the next one is asked for, the model computes with it.  In
-    distributed mode there is that of this process's participant only.  With
-    ``local`` there is no global one; with the host's own workers there is
-    nothing else.
+    Until the next adapter is asked for, the model computes with the current
+    one.  In distributed mode there is only the adapter of the participant
+    in this process.  With the method ``local`` there is no global adapter;
+    with the host's own workers there is only the global adapter.
 
     Args:
         runner: a runner that has run.
@@ -71,21 +72,22 @@ def adapters_of(runner: Runner) -> Iterator[Adapter]:
 
 
 def save_adapters(runner: Runner, folder: Path) -> None:
-    """Write what a run has trained.
+    """Save the adapters that a run has trained.
 
     ``PeftModel.from_pretrained(base_model, <folder>/client_<ID>)`` is the
-    model that client ID was last evaluated with, its head included.
+    model that client ID was last evaluated with, including its head.
     ``<folder>/global`` holds what the server knows: with FedSA the shared A,
-    B at zero and the head that everyone started from.
-    What an aggregator has added to the base model is part of each adapter.
+    a B of zero and the head that all clients started from.  The change of
+    the base model by an aggregator is part of each adapter.
 
     Args:
         runner: a runner that has run.
-        folder: gets one folder an adapter.
+        folder: the folder in which each adapter gets a folder.
 
     """
-    for each in adapters_of(runner):
-        save_adapter(each.model, folder / each.name, each.delta, each.rank)
+    for adapter in adapters_of(runner):
+        target = folder / adapter.name
+        save_adapter(adapter.model, target, adapter.delta, adapter.rank)
 
 
 def _of_server(server: "FedSAServer") -> Iterator[Adapter]:
@@ -94,11 +96,11 @@ def _of_server(server: "FedSAServer") -> Iterator[Adapter]:
 
 
 def _of_client(client: "FedSAClient", shared: Tensors) -> Iterator[Adapter]:
-    own, rank = client.parameters, rank_of(client._cfg, client.ID)
-    received = truncate(shared, own.roles, rank)
-    with own.loaded(received, client.kept.values, client=client.ID):
+    parameters, rank = client.parameters, rank_of(client._cfg, client.ID)
+    received = truncate(shared, parameters.roles, rank)
+    with parameters.loaded(received, client.kept.values, client=client.ID):
         name = RunFolder.adapter_name(client.ID)
-        yield Adapter(name, client.model, own.delta, rank, client.ID)
+        yield Adapter(name, client.model, parameters.delta, rank, client.ID)
 
 
 def _of_participant(runner: Runner) -> Iterator[Adapter]:
@@ -109,8 +111,8 @@ def _of_participant(runner: Runner) -> Iterator[Adapter]:
     elif is_our_client(worker):
         if worker.final is None:
             return
-        # Of an A that starts afresh, the first: beside a B of zero it says
-        # nothing.
+        # If A is drawn anew in each round, that of the first round is taken:
+        # with a B of zero, A does not matter.
         shared = worker.parameters.received(
             worker.ID, worker.final.payload, rnd=1
         )

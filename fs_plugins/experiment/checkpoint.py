@@ -1,4 +1,4 @@
-"""The whole state of a standalone run, on disk, between its rounds."""
+"""Checkpoints: the whole state of a standalone run between two rounds."""
 
 import contextlib
 import json
@@ -29,8 +29,8 @@ from fs_plugins.state.files import (
 from fs_plugins.wire import Tensors, WireError, check_tensors, spec_of
 from fs_plugins.worker.ours import is_our_server, our_clients
 
-_SCHEMA = 1  # of what is no tensor
-# What a worker's monitor counts, on either host.
+_SCHEMA = 1  # the version of state.json
+# The counters of a worker's monitor, on either host.
 _COUNTERS = (
     "total_model_size",
     "total_flops",
@@ -45,19 +45,19 @@ _STOPPER = ("counter_no_improve", "best_metric", "early_stopped")
 
 
 class Checkpoints(Listener):
-    """Writes a run's checkpoints and takes one up again.
+    """Writes the checkpoints of a run, and restores the newest one.
 
     A checkpoint is the state after a number of rounds: the global parameters
-    and what else the aggregator carries from round to round, what each client
-    keeps, all random-number states, best results, counters, and the lengths
-    of the logs.  What a client draws depends on seed, client and round alone,
-    so no loader has a state.  A checkpoint appears under its name at once,
-    complete; what has not changed since the one before is a link to it, so
-    that it costs no bytes.
+    and all else that the aggregator carries from round to round, what each
+    client keeps, the states of all random generators, best results,
+    counters, and the lengths of the logs.  The random numbers of a client
+    depend on seed, client and round alone, so data loaders have no state.
+    A checkpoint appears under its name only when it is complete.  A file that
+    has not changed since the previous checkpoint is a link to it.
 
     Args:
-        runner: a runner of either host, standalone, not yet run.
-        recorder: the run's.
+        runner: a standalone runner of either host that has not run yet.
+        recorder: the recorder of the run.
 
     """
 
@@ -66,23 +66,23 @@ class Checkpoints(Listener):
         self._recorder = recorder
         self._files = RunFolder(runner.cfg.outdir)
         self._keep = runner.cfg.fedsa.checkpoint.keep
-        # at once: the files may change while the run goes on
+        # Plugins are read now, as the files may change during the run.
         self._plugins = digests_of_files(runner.cfg.fedsa.plugins)
-        # The newest one, and which version of each client's is in it.
+        # The newest checkpoint, and the version of each client's state in it.
         self._newest: CheckpointFolder | None = None
         self._waiting: Mapping[str, Any] | None = None
         self._versions: dict[int, int] = {}
 
     def write(self) -> CheckpointFolder:
-        """Write a checkpoint of the present; returns its folder.
+        """Write a checkpoint of the present state, and return its folder.
 
         Raises:
-            OSError: there is no room; earlier ones stay.
+            OSError: the disk is full; earlier checkpoints stay.
 
         """
         server = self._runner.server
         folder = self._files.checkpoint(server.state)
-        if folder.path.exists():  # resumed from, or written at this round
+        if folder.path.exists():  # restored from, or just written
             return folder
         part = folder.unfinished()
         shutil.rmtree(part.path, ignore_errors=True)
@@ -106,13 +106,13 @@ class Checkpoints(Listener):
         return folder
 
     def round_ends(self, rnd: int) -> None:
-        """Write one, if it is time."""
+        """Write a checkpoint after every ``fedsa.checkpoint.every`` rounds."""
         every = self._runner.cfg.fedsa.checkpoint.every
         if every and rnd % every == 0:
             self.write()
 
     def _write_clients(self, part: CheckpointFolder) -> dict[int, int]:
-        """What clients keep; returns its version by client."""
+        """Write what clients keep, and return its version by client."""
         versions = {}
         for ID, kept in self._kept().items():
             if not kept.version:
@@ -125,24 +125,25 @@ class Checkpoints(Listener):
         return versions
 
     def restore(self, force: bool = False) -> int:
-        """Take up the newest checkpoint; returns how many rounds it knows.
-
-        Without one the run begins with its first round.
+        """Restore the newest checkpoint; without one, remove the logs.
 
         Args:
-            force: data, base model and plugins may have changed.
+            force: whether data, base model and plugins may have changed.
+
+        Returns:
+            The number of rounds that are over.
 
         Raises:
-            UserError: the checkpoint is damaged, or not of this run.
+            UserError: the checkpoint is damaged, or of another run.
 
         """
         self._files.remove_unfinished_checkpoints()
-        found = self._files.checkpoints()
-        if not found:
+        checkpoints = self._files.checkpoints()
+        if not checkpoints:
             for log in self._files.growing:
                 log.unlink(missing_ok=True)
             return 0
-        folder, *earlier = reversed(found)
+        folder, *earlier = reversed(checkpoints)
         with _advice_on(folder, earlier):
             state = _read_state(folder)
         self._check_sizes(state["data"])
@@ -162,10 +163,10 @@ class Checkpoints(Listener):
                 )
 
     def _check_digests(self, known: Mapping[str, str]) -> None:
-        for what, digest in self._digests.items():
-            if known.get(what, digest) != digest:
+        for name, digest in self._digests.items():
+            if known.get(name, digest) != digest:
                 raise UserError(
-                    f"since the last checkpoint {what} changed; put back what "
+                    f"since the last checkpoint {name} changed; put back what "
                     "was there, or add --force"
                 )
 
@@ -188,12 +189,13 @@ class Checkpoints(Listener):
             }
         self._recorder.restore(state["recorder"])
         self._newest = folder
-        # The clients are yet to join, which is counted, and was before.
+        # The clients have yet to join.  This changes counters that already
+        # include it, so they are restored after it.
         self._waiting = state
         return int(state["round"])
 
     def clients_joined(self) -> None:
-        """Restore what joining would have counted."""
+        """Restore the counters that joining has changed."""
         if self._waiting is not None:
             for ID, worker in self._workers().items():
                 _restore_worker(worker, self._waiting["workers"][str(ID)])
@@ -201,10 +203,10 @@ class Checkpoints(Listener):
             self._waiting = None
 
     def restore_parameters(self, folder: CheckpointFolder) -> None:
-        """Take up what is trained, and nothing else, of a checkpoint.
+        """Restore the parameters of a checkpoint, and nothing else.
 
         Raises:
-            UserError: it is damaged, or not of this run.
+            UserError: the checkpoint is damaged, or of another run.
 
         """
         known = _read_state(folder)["kept"]
@@ -237,13 +239,14 @@ class Checkpoints(Listener):
         return {0: self._runner.server, **self._runner.client}
 
     def _kept(self) -> dict[int, ClientState]:
-        """By client; nothing with the host's own workers."""
-        return {ID: c.kept for ID, c in our_clients(self._runner).items()}
+        """What each client keeps; empty with the host's own workers."""
+        clients = our_clients(self._runner)
+        return {ID: client.kept for ID, client in clients.items()}
 
     def _tensors(self) -> dict[str, torch.Tensor]:
-        """What the aggregator carries; or the models of the host's workers.
+        """The tensors that the aggregator carries from round to round.
 
-        With those, each participant's model is its state.
+        With the host's own workers, the participants' models.
         """
         server = self._runner.server
         if is_our_server(server):
@@ -253,7 +256,7 @@ class Checkpoints(Listener):
         )
 
     def _models(self) -> Iterable[tuple[int, Any]]:
-        """The different models of the host's own workers."""
+        """The models of the host's own workers, each model once."""
         seen = set()
         for ID, worker in self._workers().items():
             if id(worker.model) not in seen:
@@ -261,16 +264,16 @@ class Checkpoints(Listener):
                 yield ID, worker.model
 
     def _restore_tensors(self, file: Path) -> None:
-        found = read_tensors(file)
+        tensors = read_tensors(file)
         expected = self._tensors()
         try:
-            # An aggregator may carry more than it begins with.
-            known = {name: found[name] for name in expected if name in found}
+            # An aggregator may carry more tensors later than at the start.
+            known = {n: tensors[n] for n in expected if n in tensors}
             check_tensors(known, spec_of(expected))
         except WireError as error:
             raise UserError(f"{file} is of another run: {error}") from error
         server = self._runner.server
-        groups = _split(found)
+        groups = _split(tensors)
         if is_our_server(server):
             server.aggregator.restore(groups)
             return
@@ -282,7 +285,7 @@ class Checkpoints(Listener):
 def _advice_on(
     folder: CheckpointFolder, earlier: Sequence[CheckpointFolder]
 ) -> Iterator[None]:
-    """Says what can be done if a checkpoint is no good."""
+    """Add to an error what can be done about a damaged checkpoint."""
     try:
         yield
     except UserError as error:
@@ -315,14 +318,15 @@ def _split(tensors: Tensors) -> dict[str, dict[str, torch.Tensor]]:
     groups: dict[str, dict[str, torch.Tensor]] = {}
     for joined, tensor in tensors.items():
         group, _, name = joined.partition("/")
-        # A copy: the file may be replaced while the tensor is in use.
+        # The file may be replaced while the tensor is in use, so it is copied.
         groups.setdefault(group, {})[name] = tensor.clone()
     return groups
 
 
 def _state_of_worker(worker: Worker) -> dict[str, Any]:
     stopper = worker.early_stopper
-    # A client's history matters if it can stop early, the server's always.
+    # The server's history is needed in any case, a client's only if the client
+    # can stop early.
     remembers = worker.ID == 0 or stopper.patience > 0
     return {
         "state": worker.state,
@@ -337,32 +341,33 @@ def _restore_worker(worker: Worker, state: Mapping[str, Any]) -> None:
     worker.state = state["state"]
     worker.best_results = state["best"]
     worker.history_results = state["history"]
-    for thing, values in (
+    for owner, values in (
         (worker.early_stopper, state["stopper"]),
         (worker._monitor, state["counters"]),
     ):
         for name, value in values.items():
-            setattr(thing, name, value)
+            setattr(owner, name, value)
 
 
-def _present(thing: Any, names: Iterable[str]) -> dict[str, Any]:
-    return {n: getattr(thing, n) for n in names if hasattr(thing, n)}
+def _present(owner: Any, names: Iterable[str]) -> dict[str, Any]:
+    """The attributes that an object has, by name."""
+    return {n: getattr(owner, n) for n in names if hasattr(owner, n)}
 
 
 def _sizes_of(data: Any) -> dict[int, list[int]]:
-    """Examples to train, validate and test, by client."""
+    """The numbers of training, validation and test examples, by client."""
     return {
         ID: [
-            len(getattr(own, f"{split}_data", None) or ())
+            len(getattr(client_data, f"{split}_data", None) or ())
             for split in ("train", "val", "test")
         ]
-        for ID, own in data.items()
-        if ID and own is not None
+        for ID, client_data in data.items()
+        if ID and client_data is not None
     }
 
 
 def _synced_size(log: Path) -> int:
-    """Its length, once all of it is on the disk."""
+    """The length of a log, after all of it was written to the disk."""
     with contextlib.suppress(FileNotFoundError), open(log, "rb") as file:
         os.fsync(file.fileno())
         return os.fstat(file.fileno()).st_size
@@ -370,10 +375,10 @@ def _synced_size(log: Path) -> int:
 
 
 def _cut(log: Path, size: int) -> None:
-    """Drop what a log has got since the checkpoint.
+    """Cut a log to the length that it had at the checkpoint.
 
     Raises:
-        UserError: the log is shorter than it was.
+        UserError: the log is shorter than at the checkpoint.
 
     """
     now = log.stat().st_size if log.exists() else 0

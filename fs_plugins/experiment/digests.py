@@ -1,4 +1,4 @@
-"""What the numbers of a run depend on, as digests that change with it."""
+"""Digests of the data, the base model and the plugins of a run."""
 
 import hashlib
 import json
@@ -14,11 +14,15 @@ from fs_plugins.host.protocols import Runner
 
 
 def digests_of(runner: Runner) -> dict[str, str]:
-    """Digests of the data and the frozen weights, by a name for sentences.
+    """Digests of the data and of the base model.
+
+    The frozen weights are copied to the CPU one after the other.
 
     Args:
-        runner: a runner with its server; its frozen weights are read once,
-            and copied to the CPU one after the other.
+        runner: a runner that has been built.
+
+    Returns:
+        The digests, by what an error message calls the things.
 
     """
     return {
@@ -29,10 +33,15 @@ def digests_of(runner: Runner) -> dict[str, str]:
 
 
 def digests_of_files(plugins: Sequence[str]) -> dict[str, str]:
-    """Digests of the user's plugins, by a name for sentences.
+    """Digests of the user's plugins.
+
+    To be called early in a run, before a file differs from what was imported.
 
     Args:
-        plugins: the files; to be called while they are what was imported.
+        plugins: the files of the plugins.
+
+    Returns:
+        The digests, by what an error message calls the plugins.
 
     """
     return {
@@ -44,50 +53,54 @@ def digests_of_files(plugins: Sequence[str]) -> dict[str, str]:
 
 
 def _data(data: Any) -> str:
-    """Every client's tokens and labels, and who has which of them."""
+    """A digest of all tokens and labels, and of each client's share."""
     sha = hashlib.sha256()
     digests: dict[int, str] = {}
-    for ID, own in data.items():
+    for ID, client_data in data.items():
         for split in ("train", "val", "test"):
-            part = getattr(own, f"{split}_data", None)
-            if part is None:
+            dataset = getattr(client_data, f"{split}_data", None)
+            if dataset is None:
                 continue
-            sha.update(f"{ID} {split} {len(part)}".encode())
-            tokens = getattr(part, "tokens", None)
+            sha.update(f"{ID} {split} {len(dataset)}".encode())
+            tokens = getattr(dataset, "tokens", None)
             if tokens is None:
-                _update_with_the_hosts(sha, part)
+                _update_with_the_hosts(sha, dataset)
                 continue
             if id(tokens) not in digests:
                 digests[id(tokens)] = tokens.digest()
             sha.update(digests[id(tokens)].encode())
-            sha.update(np.ascontiguousarray(part.index).data)
+            sha.update(np.ascontiguousarray(dataset.index).data)
     return sha.hexdigest()
 
 
-def _update_with_the_hosts(sha: Any, part: Any) -> None:
-    """Of FederatedScope's own instructions, the tokens that it has made."""
+def _update_with_the_hosts(sha: Any, dataset: Any) -> None:
+    """Add the tokens of a data set of FederatedScope's own to a digest."""
     for name in ("input_ids", "labels"):
-        for row in getattr(part, name, ()):
+        for row in getattr(dataset, name, ()):
             sha.update(np.asarray(row).tobytes())
 
 
 def _configuration(model: Any) -> str:
-    """What its config.json says, without where and by what it was read."""
+    """A digest of the model's configuration.
+
+    The model's path and the version of transformers are left out.
+    """
     inner = getattr(model, "model", model)
     config: Any = getattr(inner, "config", None)
     if not hasattr(config, "to_dict"):
         return ""
-    says = {
+    values = {
         key: value
         for key, value in config.to_dict().items()
         if key not in ("_name_or_path", "transformers_version")
     }
-    text = json.dumps(says, sort_keys=True, default=str)
+    text = json.dumps(values, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 @torch.no_grad()
 def _frozen(model: Any) -> str:
+    """A digest of the parameters that are not trained."""
     inner = getattr(model, "model", model)
     trained = getattr(model, "initial", None) or model.state_dict()
     digest = xxhash.xxh3_128()

@@ -1,4 +1,4 @@
-"""The results of one evaluation, merged over the clients."""
+"""Evaluations: the clients' results, merged and compared."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,16 +8,18 @@ ByClient = Mapping[int, Mapping[str, float]]
 
 
 def merge(clients: ByClient, weighted: bool) -> Results:
-    """The average of every metric over the clients that have it.
+    """Average every metric over the clients that have it.
 
     Args:
-        clients: client -> ``{<split>_<metric>: value}``, with a
+        clients: each client's results by ``<split>_<metric>``, with a
             ``<split>_total`` for every split.
-        weighted: weight clients by the examples they were evaluated on.
+        weighted: whether clients are weighted by the number of examples that
+            they were evaluated on.
 
     Returns:
-        The averages; ``<split>_total``, ``<split>_correct`` and
-        ``<split>_loss`` are sums, as they are at a client.
+        The averages by ``<split>_<metric>``.  ``<split>_total``,
+        ``<split>_correct`` and ``<split>_loss`` are summed, as they are sums
+        over a client's examples.
 
     """
     keys: dict[str, None] = {}
@@ -43,12 +45,16 @@ def merge(clients: ByClient, weighted: bool) -> Results:
 def evaluation(
     rnd: int, clients: ByClient, metrics: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """The results after round ``rnd``, as a run's folder has them.
+    """The results after a round, as a run's folder holds them.
 
     Args:
         rnd: the number of rounds that are over.
-        clients: client -> ``{<split>_<metric>: value}``.
+        clients: each client's results by ``<split>_<metric>``.
         metrics: ``eval.metrics``; they come first, in this order.
+
+    Returns:
+        ``round``, ``weighted`` and ``mean`` (the results averaged with and
+        without weights), and ``clients`` (the results by the client's ID).
 
     """
     in_order = {
@@ -69,7 +75,10 @@ def evaluation(
 
 
 def _rank(item: tuple[str, Any], metrics: Sequence[str]) -> tuple[Any, ...]:
-    """Hosts collect metrics in sets, in no order that lasts."""
+    """The key by which results are sorted.
+
+    Hosts collect metrics in sets, whose order differs from run to run.
+    """
     split, _, metric = item[0].partition("_")
     known = metric in metrics
     place = list(metrics).index(metric) if known else len(metrics)
@@ -77,10 +86,12 @@ def _rank(item: tuple[str, Any], metrics: Sequence[str]) -> tuple[Any, ...]:
 
 
 def selection_key(update_key: str) -> str:
-    """The metric by which the best round is chosen: one of validation's.
+    """The validation metric by which the best round is chosen.
 
     Args:
-        update_key: ``eval.best_res_update_round_wise_key``.
+        update_key: ``eval.best_res_update_round_wise_key``.  If it names no
+            validation metric, or the summed loss, the mean validation loss
+            is used.
 
     """
     if not update_key.startswith("val_") or update_key == "val_loss":
@@ -89,20 +100,27 @@ def selection_key(update_key: str) -> str:
 
 
 def is_better(key: str, new: float, old: float) -> bool:
-    """Whether a metric's new value is better: losses and errors fall."""
-    falls = any(word in key for word in ("loss", "mse"))
-    return new < old if falls else new > old
+    """Whether a new value of a metric is better than an old one.
+
+    Args:
+        key: the metric; of losses and errors, lower values are better.
+        new: the new value.
+        old: the old value.
+
+    """
+    is_lower_better = any(word in key for word in ("loss", "mse"))
+    return new < old if is_lower_better else new > old
 
 
 def better(
     key: str, new: Mapping[str, Any], old: Mapping[str, Any] | None
 ) -> Mapping[str, Any] | None:
-    """The better of two evaluations; of equal ones, the older.
+    """The better of two evaluations; the old one if both are equal.
 
     Args:
         key: the metric that decides.
         new: an evaluation, which may lack the metric.
-        old: the best one so far, if there is one.
+        old: the best evaluation so far, if there is one.
 
     """
     value = new["weighted"].get(key)
@@ -114,14 +132,15 @@ def better(
 
 
 def worst_of(values: Mapping[str, float], metric: str) -> str | None:
-    """Who has the worst value of a metric.
+    """The client with the worst value of a metric.
 
     Args:
-        values: by client.
-        metric: the lowest value is the worst, of an error the highest.
+        values: the clients' values, by client.
+        metric: the metric; of losses and errors the highest value is the
+            worst, of other metrics the lowest.
 
     Returns:
-        The client; None if there is none.
+        The client; None if there are no values.
 
     """
     worst = None
@@ -132,7 +151,7 @@ def worst_of(values: Mapping[str, float], metric: str) -> str | None:
 
 
 def is_evaluation(value: Any) -> bool:
-    """Whether a value from a file is what ``evaluation`` returns."""
+    """Whether a value read from a file has the form of an evaluation."""
     if not isinstance(value, dict) or not isinstance(value.get("round"), int):
         return False
     clients = value.get("clients")
@@ -147,12 +166,21 @@ def is_evaluation(value: Any) -> bool:
 
 def _are_numbers(results: Any) -> bool:
     return isinstance(results, dict) and all(
-        isinstance(each, (int, float)) for each in results.values()
+        isinstance(value, (int, float)) for value in results.values()
     )
 
 
 def leading_metric(results: Mapping[str, float], split: str) -> str | None:
-    """The first metric of a split that is neither a loss nor a count."""
+    """The first metric of a split that is neither a loss nor a count.
+
+    Args:
+        results: results by ``<split>_<metric>``.
+        split: the split.
+
+    Returns:
+        The key in ``results``; None if there is no such metric.
+
+    """
     for key in results:
         head, _, metric = key.partition("_")
         if head == split and metric not in (
@@ -166,7 +194,7 @@ def leading_metric(results: Mapping[str, float], split: str) -> str | None:
 
 
 def size(number: float | None) -> str:
-    """Bytes for a reader: 1,234,567 is 1.2 MB."""
+    """A number of bytes as a text: 1,234,567 is ``1.2 MB``, None is ``-``."""
     if number is None:
         return "-"
     value = float(number)

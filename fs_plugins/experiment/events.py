@@ -1,8 +1,8 @@
-"""What happens in a run, told to whoever listens.
+"""The events of a run, and how listeners are told of them.
 
-Here, and nowhere else, methods of the host's live objects are replaced: once
-for a runner, on behalf of all listeners.  So recording, progress, tracking
-and checkpoints know neither each other nor the host.
+This is the only module that replaces methods of the host's live objects.  It
+does so once for each runner, on behalf of all listeners, so that recording,
+progress, tracking and checkpoints know neither each other nor the host.
 """
 
 import time
@@ -24,10 +24,10 @@ class LiveRun:
     """A run of either host as its listeners see it.
 
     Args:
-        runner: the host's, not yet run.
-        listeners: are told in this order.
-        pauses: whether the run pauses between rounds, so that they can be
-            told of each round's end.
+        runner: a runner of the host that has not run yet.
+        listeners: the listeners, which are told of events in this order.
+        pauses: whether the run pauses between rounds, so that listeners can
+            be told of each round's end.
 
     Attributes:
         cfg: the run's configuration.
@@ -57,16 +57,16 @@ class LiveRun:
         finally:
             self.tell("run_ends")
 
-    def tell(self, what: str, *facts: Any) -> None:
-        """Call a method of every listener.
+    def tell(self, event: str, *facts: Any) -> None:
+        """Tell every listener of an event.
 
         Args:
-            what: the method's name.
-            facts: its arguments.
+            event: the name of the listener's method for the event.
+            facts: the arguments of the method.
 
         """
         for listener in self._listeners:
-            getattr(listener, what)(*facts)
+            getattr(listener, event)(*facts)
 
     def _attach(self, pauses: bool) -> None:
         server = self.server
@@ -89,7 +89,8 @@ class LiveRun:
                 server, lambda: self.tell("round_ends", server.state)
             )
 
-    def _time(self, owner: Any, method: str, what: str) -> None:
+    def _time(self, owner: Any, method: str, work: str) -> None:
+        """Tell listeners how long each call of a method takes."""
         function = getattr(owner, method)
 
         def timed(*args: Any, **kwargs: Any) -> Any:
@@ -97,7 +98,7 @@ class LiveRun:
             try:
                 return function(*args, **kwargs)
             finally:
-                self.tell("took", what, time.perf_counter() - begin)
+                self.tell("took", work, time.perf_counter() - begin)
 
         setattr(owner, method, timed)
 
@@ -164,9 +165,9 @@ class LiveRun:
         results: dict[str, float] = {}
 
         def keep(*args: Any, **kwargs: Any) -> Any:
-            found = evaluate(*args, **kwargs)
-            results.update(found)
-            return found
+            metrics = evaluate(*args, **kwargs)
+            results.update(metrics)
+            return metrics
 
         def watched() -> None:
             rnd = server.state
@@ -179,27 +180,29 @@ class LiveRun:
 def _call_between_rounds(server: Server, action: Callable[[], None]) -> None:
     """Call ``action`` before each round but the first.
 
-    All updates are in then, and all results of the evaluation before it.
-    The host's own server begins the next round while its clients still
-    evaluate; here it waits for them.  The clients do the same, in the same
-    order, either way.
+    At that time all updates and all results of the evaluation before the
+    round have been received.  The host's own server would begin the next
+    round while clients still evaluate; here the round waits for them.  The
+    clients do the same things in the same order either way.
 
     Args:
-        server: of either kind, not yet run.
-        action: may raise, which ends the run.
+        server: a server of this package or of the host, which has not run.
+        action: the function to call; an error that it raises ends the run.
 
     """
     begin = server._start_new_training_round
     evaluate = server.eval
     merge = server._merge_and_format_eval_results
-    waiting: list[tuple[Any, ...]] = []  # the round that must wait
-    awaited = [False]  # whether the host's clients evaluate
+    waiting: list[tuple[Any, ...]] = []  # arguments of a delayed round
+    awaited = [False]  # whether clients of the host still evaluate
 
     def begun(*args: Any) -> None:
         if is_our_server(server):
             if not server.is_evaluating:
                 action()
-            begin(*args)  # which waits by itself, and calls again
+            # Our server delays the round itself while clients evaluate, and
+            # calls this function again.
+            begin(*args)
         elif awaited[0]:
             waiting.append(args)
         else:

@@ -1,4 +1,4 @@
-"""An experiment's folder: made, locked, logged into, found again."""
+"""Makes, locks and reopens the folder of a run, and directs its log."""
 
 import contextlib
 import fcntl
@@ -16,8 +16,8 @@ from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.host.configuration import Config
 
 _FORMAT = "%(asctime)s (%(module)s:%(lineno)d) %(levelname)s: %(message)s"
-# What a resumed run may change without another word: none of it has a
-# say in the numbers.
+# The keys that a resumed run may change without --force, as the results do
+# not depend on them.
 _FREE = (
     "outdir",
     "expname",
@@ -38,10 +38,10 @@ _FREE = (
 
 
 def make_folder(out: Path) -> None:
-    """Make the folder that ``--out`` names, if need be.
+    """Make the folder that ``--out`` names, unless it exists.
 
     Raises:
-        UserError: it cannot be made.
+        UserError: the folder cannot be made.
 
     """
     try:
@@ -54,14 +54,18 @@ def make_folder(out: Path) -> None:
 
 @contextlib.contextmanager
 def new_folder(cfg: Config, verbose: bool) -> Iterator[Path]:
-    """The folder of a new run; gone again if the user's input was wrong.
+    """Make the folder of a new run, lock it, and write the log to it.
+
+    If a ``UserError`` ends the run before its first evaluation, the folder is
+    removed again.
 
     Args:
-        cfg: ``outdir`` becomes the folder, as the host makes it.
-        verbose: the log goes to the screen, too.
+        cfg: the configuration, in which the host replaces ``outdir`` by the
+            run's folder.
+        verbose: whether the log is also shown on the screen.
 
     Raises:
-        UserError: it cannot be made.
+        UserError: the folder cannot be made or written to.
 
     """
     from federatedscope.core.auxiliaries.logging import update_logger
@@ -102,10 +106,14 @@ def new_folder(cfg: Config, verbose: bool) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def old_folder(folder: Path, verbose: bool) -> Iterator[Path]:
-    """The folder of a run that is resumed; its log goes on.
+    """Lock the folder of a run that is resumed, and continue its log.
+
+    Args:
+        folder: the run's folder.
+        verbose: whether the log is also shown on the screen.
 
     Raises:
-        UserError: it cannot be written to, or is in use.
+        UserError: the folder cannot be written to, or is in use.
 
     """
     log = logging.getLogger("federatedscope")
@@ -120,10 +128,11 @@ def old_folder(folder: Path, verbose: bool) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a folder, until this one ends.
+    """Keep other processes out of a run's folder.
 
     Raises:
-        UserError: another one is in it, or it cannot be written to.
+        UserError: another process uses the folder, or it cannot be written
+            to.
 
     """
     try:
@@ -148,7 +157,13 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def remember(cfg: Config, folder: Path) -> None:
-    """Note what was asked for, so that the run can be resumed."""
+    """Save the configuration that was asked for, so that a run can resume.
+
+    Args:
+        cfg: the configuration.
+        folder: the run's folder.
+
+    """
     from federatedscope.core.configs.config import global_cfg
 
     RunFolder(folder).write_asked(nested(difference(global_cfg, cfg)))
@@ -157,8 +172,12 @@ def remember(cfg: Config, folder: Path) -> None:
 def check_unchanged(old: Any, new: Any) -> None:
     """Refuse to resume a run with another configuration.
 
+    Args:
+        old: the configuration that the run was begun with.
+        new: the configuration that it is resumed with.
+
     Raises:
-        UserError: names the keys.
+        UserError: the configurations differ; names the keys.
 
     """
     changed = {
@@ -176,8 +195,10 @@ def check_unchanged(old: Any, new: Any) -> None:
 
 @contextlib.contextmanager
 def _logging_ends(log: logging.Logger) -> Iterator[None]:
+    """Close the handlers of a log at the end."""
     for handler in log.handlers:
-        # A full disk is told once, by the command, not for every line.
+        # The command reports a full disk once, so the log does not report it
+        # for every line.
         handler.handleError = _say_nothing  # type: ignore[method-assign]
     try:
         yield
@@ -189,11 +210,11 @@ def _logging_ends(log: logging.Logger) -> Iterator[None]:
 
 
 def _say_nothing(record: logging.LogRecord) -> None:
-    """In place of a traceback."""
+    """Ignore an error of logging, whose traceback would be printed."""
 
 
 def _remove(folder: Path, above: Path) -> None:
-    """Remove a folder, and those above it that were made for it."""
+    """Remove a folder and its parents, up to the folder ``above`` it."""
     shutil.rmtree(folder, ignore_errors=True)
     for parent in folder.absolute().parents:
         if parent == above:

@@ -1,30 +1,34 @@
-"""FederatedScope's own log of results, read as this package's own."""
+"""Reads FederatedScope's own log of results."""
 
 import ast
 import re
 from collections.abc import Mapping
 from typing import Any
 
-# what numpy 2 writes of a number, and what Python writes but cannot read
+# The form in which numpy 2 writes a number, and numbers that Python writes but
+# cannot read as literals.
 _SCALAR = re.compile(r"np\.\w+\(([^()]*)\)")
 _NO_NUMBER = re.compile(r"(?<=[:\[ ])-?(nan|inf)(?=[,}\] ])")
 
 
 def evaluation_of_host(text: str) -> dict[str, Any] | None:
-    """A line of the host's log, as ``evaluation`` writes one.
+    """Convert a line of the host's log to an evaluation.
 
-    The host keeps neither bytes nor which client's a result is, and counts
-    the rounds of clients' results from 0, those of a global model's from 1.
+    The host notes neither the bytes that were sent nor the results of single
+    clients.  It counts the rounds of averaged results from 0, but those of a
+    global model's results from 1.
 
     Args:
         text: the line.
 
     Returns:
-        The evaluation; None if the line holds something else, such as a
-        client's training or the best results once more.
+        The evaluation in the form of ``evaluations.evaluation``; None if the
+        line holds something else, such as a client's training results or a
+        repetition of the best results.
 
     Raises:
-        ValueError, SyntaxError: the line is damaged.
+        ValueError: the line is damaged.
+        SyntaxError: the line is damaged.
 
     """
     line = _literal(text)
@@ -44,6 +48,12 @@ def evaluation_of_host(text: str) -> dict[str, Any] | None:
 
 
 def _literal(text: str) -> dict[str, Any]:
+    """The dictionary that a line holds; numbers that are not finite are None.
+
+    Raises:
+        ValueError: the line holds something else.
+
+    """
     plain = _SCALAR.sub(r"\1", text)
     value = ast.literal_eval(_NO_NUMBER.sub("None", plain))
     if not isinstance(value, dict):
@@ -52,7 +62,7 @@ def _literal(text: str) -> dict[str, Any]:
 
 
 def _ordered(results: Any) -> dict[str, float]:
-    """Numbers by name: a host's own order changes from run to run."""
+    """The results sorted by name, as their order changes from run to run."""
     if not isinstance(results, Mapping):
         raise ValueError("no results")
     return {k: v for k, v in sorted(results.items()) if v is not None}

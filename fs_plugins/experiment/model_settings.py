@@ -1,6 +1,6 @@
-"""What the model builder is told of the rest of the configuration.
+"""Fills in the section ``model`` from the rest of the configuration.
 
-FederatedScope hands its model builders the section ``model`` only.
+FederatedScope passes only this section to the function that builds a model.
 """
 
 from pathlib import Path
@@ -22,7 +22,10 @@ from fs_plugins.settings import (
 
 
 def resolve_model(cfg: Config) -> str:
-    """Tell the model builder (``model.*``) what the configuration says.
+    """Fill in the section ``model``, from which the model is built.
+
+    Args:
+        cfg: the configuration, which is changed.
 
     Returns:
         The model's name on the hub, or its folder.
@@ -58,23 +61,26 @@ def resolve_model(cfg: Config) -> str:
 
 
 def _scaled(cfg: Config) -> dict[str, Any]:
-    """The adapter's arguments; with ``fedsa.scale_by_clients`` for N clients.
+    """The adapter's arguments, perhaps scaled by the number of clients.
 
-    alpha sqrt(N / r) with rsLoRA's alpha / sqrt(r).  (Huang et al., arXiv
-    2603.08058)
+    With ``fedsa.scale_by_clients`` alpha is multiplied by sqrt(N) for the N
+    clients of a round.  With rsLoRA, whose scale is alpha / sqrt(r), the
+    scale is then alpha sqrt(N / r) (SFed-LoRA: Huang et al., arXiv
+    2603.08058).
     """
     args = dict(adapter_args(cfg))
     if cfg.fedsa.scale_by_clients:
-        alpha = args.get("lora_alpha", 8)  # PEFT's own
+        alpha = args.get("lora_alpha", 8)  # PEFT's default
         factor = clients_of_a_round(cfg) ** 0.5
         args["lora_alpha"] = alpha * factor
-        own = dict(args.get("alpha_pattern") or {})
-        if own:  # of layers with an alpha of their own
-            args["alpha_pattern"] = {n: a * factor for n, a in own.items()}
+        pattern = dict(args.get("alpha_pattern") or {})
+        if pattern:  # alphas of single layers
+            args["alpha_pattern"] = {n: a * factor for n, a in pattern.items()}
     return args
 
 
 def _demo_model(name: str) -> Path:
+    """The folder of a model of the demo, converted if it is a GGUF file."""
     folder = find_asset(name, "model.type")
     for file, digest in ASSETS[name].sha256.items():
         if file.endswith(".gguf"):

@@ -1,7 +1,8 @@
-"""From the configuration to the data of every client."""
+"""Prepares the data of every client, as the configuration asks for them."""
 
 import copy
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -45,44 +46,47 @@ from fs_plugins.terms import (
 from fs_plugins.trainer.scores import score_names
 
 logger = logging.getLogger("federatedscope.fs_plugins")
-# What answers are scored by, unless the user says otherwise: these data end
-# in a number.
+# The default metric of generated answers, by data set; others have rouge_l.
+# The answers of these data sets end in a number.
 METRIC_OF = {"gsm8k": "exact_match", "gsm_symbolic": "exact_match"}
 
 
 def load(cfg: Config, client_cfgs: Any) -> tuple[Any, Any]:
-    """The data of ``data.type: <name>@<family>``, split and tokenised.
+    """Load, split and tokenise the data of ``data.type: <name>@<family>``.
 
-    The model is told what it needs to know of them (``model.*``), and the
-    monitor which metrics to compute, if none are given.
+    The keys ``model.*`` that depend on the data are filled in, and the
+    metrics to compute are set if the user has set none.
 
     Args:
-        cfg: the configuration; is changed.
-        client_cfgs: clients' own settings, by ``client_<ID>``, if any.
+        cfg: the configuration, which is changed.
+        client_cfgs: the settings of single clients, by ``client_<ID>``;
+            None if there are none.
 
     Returns:
-        Each client's data by its ID, with everyone's at 0 for the server, or
-        in distributed mode those of this process's participant; and ``cfg``.
+        The data and ``cfg``.  The data are each client's by its ID, and all
+        clients' data together at 0 for the server.  In distributed mode they
+        are the data of the participant in this process.
 
     Raises:
-        UserError: the data, the model and the trainer don't fit.
+        UserError: the data, the model and the trainer do not suit each
+            other.
 
     """
     begin_run()
     name, _, family = cfg.data.type.rpartition("@")
     model = resolve_model(cfg)
-    own = given_model(model)
+    given = given_model(model)
     model_config = (
         load_model_config(model, cfg.llm.cache.model)
-        if own is None
-        else config_of(own)
+        if given is None
+        else config_of(given)
     )
     train, val, test = three_splits(cfg, name, family)
     _check_trainer(cfg, train)
     _tell_monitor(cfg, name, train)
     cfg.model.task = _task_of(train)
     cfg.model.num_labels = max(1, len(train.names))
-    inputs = inputs_of(model_config, cfg.model.task, own)
+    inputs = inputs_of(model_config, cfg.model.task, given)
     tokenizer = _tokenizer_of(cfg, model, model_config, train.are_instructions)
     tokenizer.padding_side = "left" if inputs.pads_left else "right"
     cfg.model.adapter.classes = [
@@ -90,41 +94,55 @@ def load(cfg: Config, client_cfgs: Any) -> tuple[Any, Any]:
     ]
     cfg.model.adapter.pad = int(tokenizer.pad_token_id)
     cfg.model.adapter.eos = end_of_text(tokenizer, model_config)
-    tokens = [
-        tokenise(
-            part,
-            tokenizer,
-            cfg.llm.tok_len,
-            cfg.fedsa.token_cache,
-            inputs.segments,
-        )
-        for part in (train, val, test)
-    ]
-    for part in tokens:
-        _check_limits(part, inputs, tokenizer, cfg)
-    most, answers = longest_text(model_config), cfg.fedsa.eval.generate
-    if answers.examples and 0 < most <= answers.max_new_tokens:
-        raise UserError(
-            f"fedsa.eval.generate.max_new_tokens: {answers.max_new_tokens} "
-            f"leave no room for a prompt in the model's {most} positions"
-        )
+    tokens = _tokens_of(cfg, (train, val, test), tokenizer, inputs)
+    _check_room_for_prompts(cfg, model_config)
     parts = split_over_clients(cfg, tokens)
     _save_counts(cfg, label_counts(tokens, parts, train.names))
     data = _data_of_clients(cfg, client_cfgs, tokenizer, tokens, parts)
-    setup_seed(cfg.seed)  # the host doesn't, after a plugin's data
+    # The host does not set the seed again after loading a plugin's data.
+    setup_seed(cfg.seed)
     if cfg.federate.mode.lower() == "distributed":
         is_server = cfg.distribute.role == "server"
         return data[0 if is_server else cfg.distribute.data_idx], cfg
     return StandaloneDataDict(data, cfg), cfg
 
 
+def _tokens_of(
+    cfg: Config, splits: Sequence[Examples], tokenizer: Any, inputs: Inputs
+) -> list[Tokens]:
+    """The tokens of each split, which the model can process."""
+    tokens = [
+        tokenise(
+            examples,
+            tokenizer,
+            cfg.llm.tok_len,
+            cfg.fedsa.token_cache,
+            inputs.segments,
+        )
+        for examples in splits
+    ]
+    for split_tokens in tokens:
+        _check_limits(split_tokens, inputs, tokenizer, cfg)
+    return tokens
+
+
+def _check_room_for_prompts(cfg: Config, model_config: Any) -> None:
+    """Refuse generated answers that would fill all positions of the model."""
+    most, answers = longest_text(model_config), cfg.fedsa.eval.generate
+    if answers.examples and 0 < most <= answers.max_new_tokens:
+        raise UserError(
+            f"fedsa.eval.generate.max_new_tokens: {answers.max_new_tokens} "
+            f"leave no room for a prompt in the model's {most} positions"
+        )
+
+
 def _tokenizer_of(
     cfg: Config, name: str, model_config: Any, needs_end: bool
 ) -> Any:
-    """The tokenizer of the checkpoint, or what goes with a given model."""
-    own = current_scope().given.get("tokenizer")
-    if name == GIVEN and own is not None:
-        tokenizer = copy.deepcopy(own)
+    """The tokenizer of the checkpoint or of the model handed to the run."""
+    given = current_scope().given.get("tokenizer")
+    if name == GIVEN and given is not None:
+        tokenizer = copy.deepcopy(given)
         set_padding(tokenizer, name, model_config, needs_end)
         return tokenizer
     if name == GIVEN:
@@ -144,7 +162,7 @@ def _data_of_clients(
     tokens: list[Tokens],
     parts: list[Parts],
 ) -> dict[int, Any]:
-    """Each client's shares, by its ID; everyone's at 0, for the server."""
+    """Each client's data by its ID; at 0 those of all, for the server."""
     file = cfg.fedsa.eval.generate.problems
     problems = load_problems(file) if file else ()
     union = TextDataset(
@@ -184,7 +202,10 @@ def _check_trainer(cfg: Config, examples: Examples) -> None:
 
 
 def _tell_monitor(cfg: Config, name: str, examples: Examples) -> None:
-    """Which results are to be expected, if the user hasn't said."""
+    """Set the metrics to compute, if the user has set none.
+
+    The host's monitor reads them from ``eval.metrics``.
+    """
     metrics = set(cfg.eval.metrics)
     generate = cfg.fedsa.eval.generate
     generate.metric = generate.metric or METRIC_OF.get(name.lower(), "rouge_l")
@@ -200,7 +221,10 @@ def _tell_monitor(cfg: Config, name: str, examples: Examples) -> None:
 def _check_limits(
     tokens: Tokens, inputs: Inputs, tokenizer: Any, cfg: Config
 ) -> None:
-    """Refuse texts that the model would trip over, hours later perhaps."""
+    """Refuse texts that the model cannot process.
+
+    Without this check the run might fail only after hours.
+    """
     most = max(int(tokens.ids.max()), int(tokenizer.pad_token_id))
     if inputs.tokens and most >= inputs.tokens:
         raise UserError(
@@ -243,9 +267,10 @@ def _save_counts(cfg: Config, counts: Any) -> None:
 
 
 def _cfg_of(cfg: Config, client_cfgs: Any, client: int) -> Any:
-    own = (client_cfgs or {}).get(f"client_{client}")
-    if own is None:
+    """The configuration of a client, with the client's own settings."""
+    settings = (client_cfgs or {}).get(f"client_{client}")
+    if settings is None:
         return cfg
     cfg = cfg.clone()
-    cfg.merge_from_other_cfg(own)
+    cfg.merge_from_other_cfg(settings)
     return cfg

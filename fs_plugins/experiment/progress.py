@@ -1,4 +1,4 @@
-"""What a run shows of itself while it goes on."""
+"""Shows the progress of a run."""
 
 import datetime
 import sys
@@ -11,27 +11,27 @@ from fs_plugins.listeners import Listener, RunInProgress
 
 
 class Lines(Listener):
-    """One plain line an evaluation; for a file or a pipe.
+    """Prints a line for each evaluation, for output to a file or a pipe.
 
     Args:
-        name: what the lines begin with.
-        rounds: the number of rounds.
+        name: the text at the beginning of each line.
+        rounds: the number of rounds of the run.
 
     """
 
     def __init__(self, name: str, rounds: int) -> None:
         self.name = name
         self.rounds = rounds
-        self._first = 0  # round, of this process
+        self._first = 0  # the first round that this process runs
         self._begin = 0.0
 
     def round_begins(self, rnd: int, clients: int) -> None:
-        """Look at the clock when the first one does."""
+        """Note the time at which the first round begins."""
         if not self._first:
             self._first, self._begin = rnd, time.monotonic()
 
     def recorded(self, line: Mapping[str, Any]) -> None:
-        """Print the round, its results, bytes and the time left."""
+        """Print the round, its results, the bytes sent and the time left."""
         rnd = line["round"]
         print(
             f"{self.name}: round {rnd}/{self.rounds}  "
@@ -44,17 +44,17 @@ class Lines(Listener):
         done = rnd - self._first + 1
         if not self._first or done < 1 or rnd >= self.rounds:
             return ""
-        each = (time.monotonic() - self._begin) / done
-        left = datetime.timedelta(seconds=round(each * (self.rounds - rnd)))
+        seconds = (time.monotonic() - self._begin) / done
+        left = datetime.timedelta(seconds=round(seconds * (self.rounds - rnd)))
         return f"  {left} left"
 
 
 class Bar(Listener):
-    """A bar with the round, its clients and the newest results.
+    """Shows a bar with the round, its clients and the newest results.
 
     Args:
-        name: what the bar begins with.
-        rounds: the number of rounds.
+        name: the text before the bar.
+        rounds: the number of rounds of the run.
 
     """
 
@@ -73,7 +73,8 @@ class Bar(Listener):
             TextColumn("[bold]{task.description}"),
             BarColumn(table_column=Column(min_width=8, max_width=24)),
             MofNCompleteColumn(),
-            # a narrow terminal cuts the text, not the times
+            # The minimum width lets a narrow terminal cut the text, but not
+            # the times.
             TimeElapsedColumn(table_column=Column(min_width=7)),
             TimeRemainingColumn(table_column=Column(min_width=7)),
             TextColumn(
@@ -82,7 +83,8 @@ class Bar(Listener):
         )
         self._task = self._display.add_task(name, total=rounds, doing="")
         self._round = 0
-        # how many clients have trained, or evaluated, and of how many
+        # The number of clients that have trained or evaluated, and the number
+        # of those that were asked to.
         self._trained = self._evaluated = (0, 0)
         self._results = ""
 
@@ -91,11 +93,11 @@ class Bar(Listener):
         self._display.start()
 
     def run_ends(self) -> None:
-        """Leave the bar as it is."""
+        """Stop updating the bar, which stays on the screen."""
         self._display.stop()
 
     def round_begins(self, rnd: int, clients: int) -> None:
-        """Remember the round; the host may still be evaluating the last."""
+        """Note the round; clients of the host may still evaluate the last."""
         done, of = self._trained if rnd == self._round else (0, 0)
         self._round, self._trained = rnd, (done, of + clients)
 
@@ -108,7 +110,7 @@ class Bar(Listener):
         self._display.update(self._task, completed=self._round - 1 + share)
 
     def evaluation_begins(self, clients: int) -> None:
-        """Remember how many clients evaluate."""
+        """Add up how many clients evaluate."""
         done, of = self._evaluated
         self._evaluated = (done, of + clients)
 
@@ -130,12 +132,12 @@ class Bar(Listener):
 
 
 def progress_for(name: str, rounds: int, quiet: bool) -> list[Listener]:
-    """A bar on a terminal, lines elsewhere, nothing if quiet.
+    """The listeners that show progress: a bar on a terminal, lines elsewhere.
 
     Args:
-        name: what is shown begins with it.
-        rounds: the number of rounds.
-        quiet: show nothing.
+        name: the name of the run, which is shown.
+        rounds: the number of rounds of the run.
+        quiet: whether nothing is shown.
 
     """
     if quiet:
@@ -144,7 +146,7 @@ def progress_for(name: str, rounds: int, quiet: bool) -> list[Listener]:
 
 
 def _sent(line: Mapping[str, Any]) -> int:
-    """Bytes so far, up and down."""
+    """The bytes sent so far, from and to the clients."""
     return int(line["uplink_bytes"] + line["downlink_bytes"])
 
 

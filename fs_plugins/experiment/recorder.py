@@ -1,7 +1,7 @@
-"""Writes down what a run does.
+"""Records the results and the costs of a run.
 
-It listens to the run's events, so that every method is recorded in the same
-way, the host's own among them, on either host.
+The recorder listens to the run's events.  So it records every method in the
+same way, including the host's own, on either host.
 """
 
 import resource
@@ -29,11 +29,17 @@ from fs_plugins.worker.ours import is_our_server, parameters_in
 
 
 class Recorder(Listener):
-    """Writes down evaluations during a run, and a summary after it.
+    """Writes evaluations during a run, and a summary after it.
 
     Args:
         cfg: the run's configuration.
-        facts: what the summary begins with (method, model, ...).
+        facts: the first entries of the summary (method, model, ...).
+
+    Attributes:
+        seconds: the seconds spent on ``train``, ``eval`` and ``aggregate``,
+            as far as this process measures them.
+        last: the last evaluation; None before the first.
+        best: the best evaluation by validation; None before the first.
 
     """
 
@@ -41,8 +47,8 @@ class Recorder(Listener):
         self.cfg = cfg
         self.facts = facts
         self._files = RunFolder(cfg.outdir)
-        # bytes by the host's state, which counts from 0: the next round may
-        # have begun before the results of this one's evaluation are in
+        # The bytes are counted by the host's state, from 0, as the next round
+        # may begin before all results of this round's evaluation are received.
         self._bytes: dict[str, Counter[int]] = {
             "uplink": Counter(),
             "downlink": Counter(),
@@ -54,11 +60,12 @@ class Recorder(Listener):
         self._key = selection_key(cfg.eval.best_res_update_round_wise_key)
         self._shared = 0
         self._begin = time.perf_counter()
-        self._before = 0.0  # seconds, and peak memory, of earlier processes
+        # The seconds and the peak memory of processes before a resumption.
+        self._before = 0.0
         self._peak_before = 0
 
     def run_begins(self, run: RunInProgress) -> None:
-        """Take note of the run, and of what is timed in this process."""
+        """Note the run, and what can be timed in this process."""
         self._run = run
         if run.times_clients:
             self.seconds.setdefault("train", 0.0)
@@ -66,7 +73,7 @@ class Recorder(Listener):
             self.seconds.setdefault("eval", 0.0)
 
     def took(self, what: str, seconds: float) -> None:
-        """Add the seconds up."""
+        """Add up the seconds."""
         self.seconds[what] += seconds
 
     def message_passes(self, message: Message, receivers: int) -> None:
@@ -74,7 +81,11 @@ class Recorder(Listener):
         self._count(message, receivers)
 
     def _count(self, message: Message, receivers: int) -> None:
-        """Add up a message's payload; that of a host's worker is encoded."""
+        """Add up the bytes of a message's payload.
+
+        The host's own workers do not encode their payload, so it is encoded
+        here to measure it.
+        """
         is_uplink = message.sender != 0
         payload = message.content
         if is_uplink:
@@ -90,12 +101,13 @@ class Recorder(Listener):
             counted = self._round_bytes[direction]
             counted[0] += size * receivers
             counted[1] += receivers
-        # FederatedScope broadcasts more than it aggregates, a kept head say
+        # FederatedScope broadcasts more than it aggregates, such as a head
+        # that clients keep; so only what clients send is counted as shared.
         if is_uplink and isinstance(payload, dict):
             self._shared = sum(t.numel() for t in payload.values())
 
     def evaluated(self, rnd: int, clients: Mapping[int, Results]) -> None:
-        """Write a line, and tell the others of it."""
+        """Write an evaluation, and tell the other listeners of it."""
         self.last = evaluation(rnd, clients, self.cfg.eval.metrics)
         line = self.last | {
             f"{direction}_bytes": sum(
@@ -110,7 +122,7 @@ class Recorder(Listener):
         self._run.tell("recorded", line)
 
     def state(self) -> dict[str, Any]:
-        """What a resumed run's recorder goes on from, as JSON has it."""
+        """The state from which a resumed run's recorder continues, as JSON."""
         return {
             "bytes": {k: dict(v) for k, v in self._bytes.items()},
             "round_bytes": self._round_bytes,
@@ -123,7 +135,7 @@ class Recorder(Listener):
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what ``state`` returned."""
+        """Continue from a state that ``state`` returned."""
         for direction, by_state in state["bytes"].items():
             self._bytes[direction] = Counter(
                 {int(key): size for key, size in by_state.items()}
@@ -136,10 +148,10 @@ class Recorder(Listener):
         self._peak_before = state["peak_rss_bytes"]
 
     def finish(self, total_seconds: float) -> dict[str, Any]:
-        """Write the summary; returns what is in it.
+        """Write the summary, and return it.
 
         Args:
-            total_seconds: what this process has taken.
+            total_seconds: the seconds that this process has taken.
 
         """
         server = self._run.server
@@ -149,7 +161,7 @@ class Recorder(Listener):
             "communication": self._communication(),
             "time": {"total_s": self._before + total_seconds}
             | {
-                # None: that is spent in other processes
+                # None stands for work that is done in other processes.
                 f"{what}_s": self.seconds.get(what)
                 for what in ("train", "eval", "aggregate")
             },
@@ -177,7 +189,7 @@ class Recorder(Listener):
         )
 
     def _communication(self) -> dict[str, Any]:
-        each = {
+        per_message = {
             direction: round(size / number) if number else 0
             for direction, (size, number) in self._round_bytes.items()
         }
@@ -191,8 +203,8 @@ class Recorder(Listener):
         return {
             "uplink_bytes": self._bytes["uplink"].total(),
             "downlink_bytes": self._bytes["downlink"].total(),
-            "uplink_bytes_per_client_round": each["uplink"],
-            "downlink_bytes_per_client_round": each["downlink"],
+            "uplink_bytes_per_client_round": per_message["uplink"],
+            "downlink_bytes_per_client_round": per_message["downlink"],
             "shared_parameters": self._shared,
             "kept_parameters": trainable - self._shared,
             "trainable_parameters": trainable,
@@ -200,6 +212,7 @@ class Recorder(Listener):
 
 
 def _peak_rss() -> int:
+    """The peak memory of this process in bytes; Linux counts in kB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

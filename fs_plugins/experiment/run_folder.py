@@ -1,4 +1,4 @@
-"""The files of a run: their names, and how each is read and written."""
+"""The files of a run's folder: their names, reading and writing."""
 
 import json
 import shutil
@@ -31,10 +31,10 @@ _CLIENT = "client_"
 
 @dataclass(frozen=True)
 class CheckpointFolder:
-    """A checkpoint's folder, ``checkpoints/round_<n>``.
+    """The folder of a checkpoint, ``checkpoints/round_<n>``.
 
     Attributes:
-        path: where it is.
+        path: the path of the folder.
 
     """
 
@@ -42,12 +42,12 @@ class CheckpointFolder:
 
     @property
     def round(self) -> int:
-        """How many rounds the run had behind it."""
+        """The number of rounds that were over."""
         return int(self.path.name.removeprefix(_ROUND))
 
     @property
     def state(self) -> Path:
-        """The file of all that is no tensor."""
+        """The file of the state that consists of no tensors."""
         return self.path / "state.json"
 
     @property
@@ -60,25 +60,29 @@ class CheckpointFolder:
         return self.path / f"{_CLIENT}{ID}.safetensors"
 
     def unfinished(self) -> "CheckpointFolder":
-        """The folder under which it is written, and removed."""
+        """The folder of this checkpoint while it is written or removed."""
         return CheckpointFolder(self.path.with_name(f"{self.path.name}.part"))
 
     def remove(self) -> None:
-        """Remove it: its name at once, its files one after the other."""
+        """Remove the checkpoint.
+
+        The folder is renamed first, so that no incomplete checkpoint is ever
+        found under the checkpoint's name.
+        """
         part = self.unfinished().path
         self.path.replace(part)
         shutil.rmtree(part, ignore_errors=True)
 
 
 class RunFolder:
-    """A run's folder, which need not exist yet.
+    """The folder of a run, which need not exist yet.
 
-    No other class knows the name of a file in it.  What reads a file raises
-    a ``UserError`` that names the file if it is damaged, cannot be read, or
-    is not what a run writes.
+    No other class knows the names of the files in the folder.  Methods that
+    read a file raise a ``UserError`` that names the file if it is damaged,
+    cannot be read, or does not hold what a run writes.
 
     Args:
-        path: where it is.
+        path: the path of the folder.
 
     """
 
@@ -100,9 +104,9 @@ class RunFolder:
         *(TENSORBOARD, LABEL_COUNTS, LOG, LOCK),
         *(HOST_RESULTS, HOST_RAW, HOST_COSTS),
     )
-    # what results are read from, the best first
+    # The files from which results can be read, the most complete first.
     RESULTS = (SUMMARY, METRICS, HOST_RESULTS)
-    GLOBAL = "global"  # the adapter of what the server knows
+    GLOBAL = "global"  # the name of the server's adapter
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -111,7 +115,8 @@ class RunFolder:
         self.lock = self.path / self.LOCK
         self.log = self.path / self.LOG
         self.tensorboard = self.path / self.TENSORBOARD
-        # a resumed run cuts them to the lengths they had at its checkpoint
+        # The logs, which a resumed run cuts to the lengths that they had at
+        # its checkpoint.
         self.growing = tuple(
             self.path / name
             for name in (self.METRICS, self.HOST_RESULTS, self.HOST_COSTS)
@@ -120,12 +125,15 @@ class RunFolder:
     # the configuration
 
     def read_config(self) -> Json:
-        """All that was used; empty if the host has not written it."""
+        """The complete configuration; empty if the host has not written it."""
         file = self.path / self.CONFIG
         return configuration_in(file) if file.exists() else {}
 
     def write_asked(self, tree: Mapping[str, Any]) -> None:
-        """Note what was asked for, so that the run can be resumed."""
+        """Write the configuration that was asked for.
+
+        A run is resumed with this configuration.
+        """
         text = yaml.safe_dump(dict(tree), sort_keys=False)
         write_file(self.asked, text.encode())
 
@@ -133,7 +141,7 @@ class RunFolder:
         """The configuration that the run was begun with.
 
         Raises:
-            UserError: it has not been noted, or cannot be used.
+            UserError: the file is missing, or cannot be used.
 
         """
         if not self.asked.exists():
@@ -147,17 +155,17 @@ class RunFolder:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run has come to its end, and written a summary."""
+        """Whether the run has ended, and so has written a summary."""
         return (self.path / self.SUMMARY).exists()
 
     @property
     def has_evaluations(self) -> bool:
-        """Whether the run has evaluated once, at least."""
+        """Whether the run has written an evaluation."""
         return (self.path / self.METRICS).exists()
 
     @property
     def has_results(self) -> bool:
-        """Whether there is any file that results can be read from."""
+        """Whether there is a file from which results can be read."""
         return any((self.path / name).is_file() for name in self.RESULTS)
 
     def read_summary(self) -> Json | None:
@@ -168,23 +176,23 @@ class RunFolder:
         summary = json_in(file)
         if not is_summary(summary):
             raise UserError(f"{file} is no summary of a run that we know")
-        found: Json = summary
-        return found
+        read: Json = summary
+        return read
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
-        """Write the summary of a run that has come to its end."""
+        """Write the summary of a run that has ended."""
         text = json.dumps(summary, indent=1) + "\n"
         write_file(self.path / self.SUMMARY, text.encode())
 
     def remove_summary(self) -> None:
-        """A run that goes on has not come to its end."""
+        """Remove the summary of a run that is continued."""
         (self.path / self.SUMMARY).unlink(missing_ok=True)
 
     def read_evaluations(self) -> tuple[list[Json], str]:
-        """All evaluations, and the name of the file that they are from.
+        """All evaluations, and the name of the file that holds them.
 
-        A run of this package has written them; of a run by FederatedScope
-        alone they are in the host's log.
+        The evaluations of a run by FederatedScope alone are read from the
+        host's log.  Without any file both are empty.
         """
         for name, parse in (
             (self.METRICS, _evaluation_in),
@@ -203,18 +211,24 @@ class RunFolder:
     # the data
 
     def read_label_counts(self) -> Counts | None:
-        """How many examples of each class each client has, by split."""
+        """The number of examples by client, split and class.
+
+        None if the run has not written it.
+        """
         file = self.path / self.LABEL_COUNTS
         if not file.exists():
             return None
         counts = json_in(file)
         if not _are_counts(counts) or not all(map(str.isdecimal, counts)):
             raise UserError(f"{file} holds no numbers of examples")
-        found: Counts = counts
-        return found
+        read: Counts = counts
+        return read
 
     def write_label_counts(self, counts: Mapping[str, Any]) -> None:
-        """Write them, unless they are there: the run is resumed, then."""
+        """Write the number of examples by client, split and class.
+
+        An existing file stays as it is: the run is resumed.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
         file = self.path / self.LABEL_COUNTS
         if not file.exists():
@@ -229,17 +243,17 @@ class RunFolder:
 
     @classmethod
     def client_of(cls, adapter: str) -> int:
-        """The client whose adapter has this name; 0 for the server's."""
+        """The ID of the client whose adapter has a name; 0 for the server."""
         number = adapter.removeprefix(_CLIENT)
         return int(number) if number.isdecimal() else 0
 
     def saved_adapters(self) -> dict[str, Path]:
-        """The folders of the adapters that were saved, by name."""
+        """The folders of the saved adapters, by name."""
         return {path.name: path for path in sorted(self.adapters.glob("*"))}
 
     @property
     def are_adapters_newest(self) -> bool:
-        """Whether no checkpoint knows more than the saved adapters."""
+        """Whether no checkpoint is newer than the saved adapters."""
         return self.is_finished or not self.checkpoints()
 
     def checkpoint(self, rnd: int) -> CheckpointFolder:
@@ -248,16 +262,16 @@ class RunFolder:
         return CheckpointFolder(path)
 
     def checkpoints(self) -> list[CheckpointFolder]:
-        """Those that were written to the end, the oldest first."""
-        found = [
+        """The complete checkpoints, the oldest first."""
+        folders = [
             CheckpointFolder(path)
             for path in (self.path / self.CHECKPOINTS).glob(f"{_ROUND}*")
             if path.name.removeprefix(_ROUND).isdecimal()
         ]
-        return sorted(found, key=lambda each: each.round)
+        return sorted(folders, key=lambda folder: folder.round)
 
     def remove_unfinished_checkpoints(self) -> None:
-        """Remove what a crash has left of a checkpoint."""
+        """Remove checkpoints that a crash has left incomplete."""
         for part in (self.path / self.CHECKPOINTS).glob("*.part"):
             shutil.rmtree(part, ignore_errors=True)
 
@@ -270,9 +284,9 @@ def _evaluation_in(line: str) -> Json:
 
 
 def _are_counts(value: Any, depth: int = 2) -> bool:
-    """Whether it is numbers by client, split and class."""
+    """Whether a value holds whole numbers by client, split and class."""
     if not isinstance(value, dict):
         return False
     if depth:
-        return all(_are_counts(each, depth - 1) for each in value.values())
-    return all(isinstance(each, int) for each in value.values())
+        return all(_are_counts(entry, depth - 1) for entry in value.values())
+    return all(isinstance(number, int) for number in value.values())

@@ -1,4 +1,4 @@
-"""One experiment: from a YAML file to its folder of results."""
+"""Runs and resumes an experiment, and writes the results to its folder."""
 
 import contextlib
 import errno
@@ -51,7 +51,7 @@ from fs_plugins.notes import note
 from fs_plugins.scope import RunScope, building
 from fs_plugins.settings import is_client
 
-# What a full or read-only disk answers.
+# The errors of a disk that is full, read-only or forbidden.
 _NO_ROOM = (
     errno.ENOSPC,
     errno.EDQUOT,
@@ -74,21 +74,23 @@ def run(
 
     Args:
         experiment: a YAML file of FederatedScope, perhaps with variations,
-            or what such a file says; see ``load_config``.
+            or the content of such a file; see ``load_config``.
         overrides: ``key value`` pairs, or values by key.
-        quiet: show no progress.
-        verbose: show the host's log.
-        listeners: are told what happens, beside the run's own.
-        scope: holds what the user hands to the run.
+        quiet: whether no progress is shown.
+        verbose: whether the host's log is shown.
+        listeners: listeners that are told of the run's events, in addition
+            to those of the run itself.
+        scope: the objects that the user hands to the run.
 
     Returns:
-        ``outdir``, the folder of the results, and what ``summary.json`` in it
-        holds.  A client of a distributed run writes none: its server does.
+        ``outdir``, the folder of the results, and the content of its
+        ``summary.json``.  The process of a client in distributed mode writes
+        no summary and returns ``outdir`` only.
 
     Raises:
         UserError: the input is wrong; no folder is left behind.
-        RunError: the run cannot go on; what it has trained is saved.
-        Interrupted: by Ctrl-C or SIGTERM, between two rounds.
+        RunError: the run cannot go on; the trained adapters are saved.
+        Interrupted: Ctrl-C or SIGTERM stopped the run between two rounds.
 
     """
     begin = time.perf_counter()
@@ -114,28 +116,31 @@ def resume(
     listeners: Sequence[Listener] = (),
     scope: RunScope | None = None,
 ) -> dict[str, Any]:
-    """Go on with a standalone run, from its newest checkpoint.
+    """Resume a standalone run from its newest checkpoint.
 
-    It ends with the numbers, bit for bit, of a run that was never
-    interrupted.
+    The results are bit for bit those of a run that was never interrupted.
 
     Args:
-        folder: the run's.
-        experiment: by default what the run was begun with.
+        folder: the run's folder.
+        experiment: the experiment as in ``run``; by default the one that the
+            run was begun with.
         overrides: ``key value`` pairs, or values by key.
-        force: configuration, data, base model and plugins may have changed.
-        quiet: show no progress.
-        verbose: show the host's log.
-        listeners: are told what happens, beside the run's own.
-        scope: holds what the user hands to the run.
+        force: whether configuration, data, base model and plugins may have
+            changed.
+        quiet: whether no progress is shown.
+        verbose: whether the host's log is shown.
+        listeners: listeners that are told of the run's events, in addition
+            to those of the run itself.
+        scope: the objects that the user hands to the run.
 
     Returns:
-        As ``run``.
+        The same as ``run``.
 
     Raises:
         UserError: there is no such run, it has finished, its configuration
             has changed, or its checkpoint is damaged.
-        RunError, Interrupted: as ``run``.
+        RunError: the run cannot go on; the trained adapters are saved.
+        Interrupted: Ctrl-C or SIGTERM stopped the run between two rounds.
 
     """
     begin = time.perf_counter()
@@ -148,13 +153,17 @@ def resume(
                 from federatedscope.core.auxiliaries.logging import init_wandb
 
                 init_wandb(cfg)
-            told = [*listeners, turns]
-            return _run(
-                _Job(
-                    cfg, folder, folder.name, begin, quiet, told, asked, force
-                ),
-                scope,
+            job = _Job(
+                cfg,
+                folder,
+                folder.name,
+                begin,
+                quiet,
+                [*listeners, turns],
+                asked,
+                force,
             )
+            return _run(job, scope)
 
 
 def _to_resume(
@@ -164,7 +173,10 @@ def _to_resume(
     force: bool,
     scope: RunScope | None,
 ) -> tuple[Config, Config]:
-    """The configuration of a run that goes on, and what was asked for."""
+    """The configuration of a resumed run, and what was asked for.
+
+    The two differ in ``outdir``: the run's folder, or the folder above it.
+    """
     files = RunFolder(folder)
     old = files.load_asked()
     new = load_config(experiment or files.asked, overrides)
@@ -185,11 +197,14 @@ def _to_resume(
 
 
 def _adopting(cfg: Config, scope: RunScope | None) -> Config:
-    """The configuration with the adapter of a PEFT model that is given."""
-    own = scope.given.get("model") if scope else None
-    if own is None or not is_adapted(own):
+    """Set the adapter's arguments to those of a PEFT model handed to the run.
+
+    Without such a model the configuration stays as it is.
+    """
+    model = scope.given.get("model") if scope else None
+    if model is None or not is_adapted(model):
         return cfg
-    cfg.llm.adapter.args = [args_of(own)]
+    cfg.llm.adapter.args = [args_of(model)]
     cfg.assert_cfg()
     return cfg
 
@@ -200,14 +215,16 @@ class _Job:
 
     Attributes:
         cfg: the configuration.
-        folder: the run's.
-        name: of the run, for the reader.
-        begin: when it began, by ``time.perf_counter``.
-        quiet: show no progress.
-        listeners: are told what happens, after the run's own.
-        resumed: what a run that goes on is now asked for, which is noted
-            once its checkpoint is found to be good.
-        force: what it was begun with may have changed.
+        folder: the run's folder.
+        name: the name of the run, which is shown.
+        begin: the time at which the run began, by ``time.perf_counter``.
+        quiet: whether no progress is shown.
+        listeners: listeners that are told of events after the run's own.
+        resumed: the configuration that a resumed run was asked for.  It is
+            saved once the checkpoint has proved to be good.  None for a new
+            run.
+        force: whether configuration, data, base model and plugins may have
+            changed since the run began.
 
     """
 
@@ -222,7 +239,7 @@ class _Job:
 
 
 def _run(job: _Job, scope: RunScope | None) -> dict[str, Any]:
-    """Everything that happens in the run's folder."""
+    """Run a job in its folder, from building the runner to the summary."""
     cfg, folder = job.cfg, job.folder
     for sentence in notes_on(cfg):
         note(sentence)
@@ -263,7 +280,9 @@ def _run(job: _Job, scope: RunScope | None) -> dict[str, Any]:
             finally:
                 save_adapters(runner, files.adapters)
         seconds = time.perf_counter() - job.begin
-        try:  # a run that is killed meanwhile has not finished
+        try:
+            # The summary comes last, so that a run that is killed during the
+            # check does not count as finished.
             problem = check_saved(runner, files.adapters)
         finally:
             summary = recorder.finish(seconds)
@@ -284,7 +303,7 @@ def _run(job: _Job, scope: RunScope | None) -> dict[str, Any]:
 def _run_rounds(
     run: LiveRun, checkpoints: Checkpoints, stops: Stops, is_resumable: bool
 ) -> None:
-    """Run; what fails can go on later, if it can at all."""
+    """Run all rounds; if the run fails, write a checkpoint where possible."""
     if not is_resumable:
         run.run()
         return
@@ -301,7 +320,7 @@ def _run_rounds(
 
 @contextlib.contextmanager
 def _wandb_ends(cfg: Config) -> Iterator[None]:
-    """The host begins W&B's run and never ends it."""
+    """End the run of Weights & Biases, which the host only begins."""
     try:
         yield
     finally:
@@ -312,21 +331,22 @@ def _wandb_ends(cfg: Config) -> Iterator[None]:
 
 
 def silence() -> None:
-    """Keep the host's log off the screen; its file gets it all."""
+    """Keep the host's log off the screen; its file still has all of it."""
     log = logging.getLogger("federatedscope")
     log.handlers = [logging.NullHandler()]
     log.propagate = False
 
 
 def build_runner(cfg: Config, scope: RunScope | None = None) -> Runner:
-    """Everything that comes before the first round, in the host's order.
+    """Load the data and build the runner, in the host's order.
 
     Args:
-        cfg: the configuration; what the data change in it is merged.
-        scope: holds what the user hands to the run.
+        cfg: the configuration, into which the changes by the data are
+            merged.
+        scope: the objects that the user hands to the run.
 
     Returns:
-        The host's runner, not yet run.
+        The host's runner, which has not run yet.
 
     Raises:
         UserError: the input is wrong.
@@ -341,18 +361,18 @@ def build_runner(cfg: Config, scope: RunScope | None = None) -> Runner:
     )
 
     setup_seed(cfg.seed)
-    # Once told their number, MKL's threads stay as many: else it may take
-    # fewer for a product, which then rounds otherwise.
+    # With an explicit number MKL always uses that many threads.  Otherwise it
+    # may use fewer for a product, which changes the rounding.
     torch.set_num_threads(torch.get_num_threads())
     try:
         with building(scope or RunScope()):
             data, modified = get_data(config=cfg.clone(), client_cfgs=None)
             update(cfg, modified)
             check_metrics(cfg)
-            only = cfg.federate.client_idx_for_local_train
-            if only:
+            only_client = cfg.federate.client_idx_for_local_train
+            if only_client:
                 cfg.federate.client_num = 1
-                data = {0: data.get(0), 1: data[only]}
+                data = {0: data.get(0), 1: data[only_client]}
             cfg.freeze()
             runner = cast(
                 Runner,

@@ -1,4 +1,4 @@
-"""Runs, as their folders tell of them."""
+"""Reads runs from their folders."""
 
 import re
 from dataclasses import dataclass, field
@@ -28,18 +28,19 @@ class Run:
     """A run, finished or not, as it was when its folder was read.
 
     Attributes:
-        name: what it is called; runs that differ in their seed alone share
-            it.
-        folder: where it is.
-        summary: what the run's summary holds.  For a run without one it is
-            what the other files tell, and None elsewhere.
-        curve: all evaluations: ``round``, ``weighted``, ``mean``,
+        name: the name of the run, which runs that differ in their seed alone
+            share.
+        folder: the run's folder.
+        summary: the content of the run's summary.  For a run without a
+            summary it is made from the other files; values that these lack
+            are None.
+        curve: all evaluations, with ``round``, ``weighted``, ``mean``,
             ``clients``, ``uplink_bytes`` and ``downlink_bytes``.
-        labels: how many examples of each class each client has, by split;
-            None if the run has not noted it.
-        source: the name of the file that the results are from.
-        config: the whole configuration, as YAML has it; empty if the host
-            has not written it.
+        labels: the number of examples by client, split and class; None if
+            the run has not written it.
+        source: the name of the file from which the results were read.
+        config: the complete configuration as nested mappings; empty if the
+            host has not written it.
 
     """
 
@@ -58,12 +59,12 @@ class Run:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run has come to its end."""
+        """Whether the run has ended, and so has written a summary."""
         return self.source == RunFolder.SUMMARY
 
     @property
     def seed(self) -> int:
-        """The seed."""
+        """The seed of the run."""
         return int(self.summary["seed"])
 
     @property
@@ -77,17 +78,20 @@ class Run:
         return self._results("best")
 
     def _results(self, which: str) -> dict[str, Any]:
-        found: dict[str, Any] | None = self.summary["results"][which]
-        return found or {"weighted": {}, "mean": {}, "clients": {}}
+        results: dict[str, Any] | None = self.summary["results"][which]
+        return results or {"weighted": {}, "mean": {}, "clients": {}}
 
     @property
     def metric(self) -> str:
-        """The test metric that the run is judged by, ``test_acc`` say."""
+        """The leading metric on the test split, such as ``test_acc``."""
         return leading_metric(self.last["weighted"], "test") or "test_avg_loss"
 
     @property
     def union_metric(self) -> str:
-        """The same on everyone's test shard; empty if it wasn't asked for."""
+        """The leading metric on the test shards of all clients together.
+
+        Empty if ``eval.split`` does not contain ``union``.
+        """
         return leading_metric(self.last["weighted"], "union") or ""
 
     @property
@@ -112,7 +116,7 @@ class Run:
         return as_frame(rows)
 
     def of_clients(self) -> dict[str, float]:
-        """The last value of ``metric`` of every client that has it, by ID."""
+        """Each client's last value of ``metric``, by the client's ID."""
         return {
             ID: results[self.metric]
             for ID, results in self.last.get("clients", {}).items()
@@ -120,25 +124,31 @@ class Run:
         }
 
     def worst_client(self) -> str | None:
-        """The ID of the client with the worst value; None if unknown."""
+        """The ID of the client with the worst value of ``metric``.
+
+        None if no client has results of its own.
+        """
         return worst_of(self.of_clients(), self.metric)
 
     def worst(self) -> float | None:
-        """The value of ``metric`` of the worst client; None if unknown."""
+        """The worst client's value of ``metric``.
+
+        None if no client has results of its own.
+        """
         return self.of_clients().get(self.worst_client() or "")
 
     @property
     def clients(self) -> list[int]:
-        """The IDs of the clients, of which the first is 1."""
-        found = {int(ID) for ID in self.last["clients"]}
-        found |= {
+        """The IDs of the clients, which count from 1."""
+        IDs = {int(ID) for ID in self.last["clients"]}
+        IDs |= {
             RunFolder.client_of(name)
             for name in RunFolder(self.folder).saved_adapters()
         }
-        found -= {0}  # what the server has evaluated or knows
+        IDs -= {0}  # the server
         number = self.summary["clients"]
         count = number if isinstance(number, int) else 0
-        return sorted(found) or list(range(1, count + 1))
+        return sorted(IDs) or list(range(1, count + 1))
 
     def client(self, ID: int) -> "TrainedClient":
         """One of the clients.
@@ -159,23 +169,24 @@ class Run:
 
     @property
     def adapter(self) -> Path:
-        """The folder of the adapter that holds what the server knows.
+        """The folder of the server's adapter.
 
-        Where clients keep something it lacks that part: with FedSA it has
-        the shared A, and B at zero.
+        The adapter lacks what clients keep: with FedSA it has the shared A
+        and a B of zero.
 
         Raises:
-            UserError: there is none.
+            UserError: no such adapter was saved, or it is out of date.
 
         """
         return self._adapter_of(0)
 
     def global_model(self, base: Any = None) -> Any:
-        """The base model with ``adapter``, loaded by PEFT.
+        """The base model with the server's adapter, loaded by PEFT.
 
         Args:
-            base: the base model, if it was handed to the run in place of a
-                checkpoint's name: as it was before the run.
+            base: the base model as it was before the run.  It is needed only
+                if the run was given a model and not the name of a
+                checkpoint.
 
         Raises:
             UserError: there is no such adapter, or it cannot be loaded.
@@ -202,10 +213,10 @@ class Run:
 
 @dataclass(frozen=True)
 class TrainedClient:
-    """A client of a run, as the run has left it.
+    """A client of a run, with its results and its adapter.
 
     Attributes:
-        run: the run.
+        run: the run that the client belongs to.
         ID: the client's ID.
 
     """
@@ -216,17 +227,15 @@ class TrainedClient:
     @property
     def results(self) -> dict[str, float]:
         """The client's last results; empty if it has none of its own."""
-        found: dict[str, float] = self.run.last["clients"].get(
-            str(self.ID), {}
-        )
-        return found
+        clients: dict[str, dict[str, float]] = self.run.last["clients"]
+        return clients.get(str(self.ID), {})
 
     @property
     def adapter(self) -> Path:
-        """The folder of the client's adapter, its head included.
+        """The folder of the client's adapter, which includes its head.
 
         Raises:
-            UserError: there is none.
+            UserError: no such adapter was saved, or it is out of date.
 
         """
         return self.run._adapter_of(self.ID)
@@ -235,26 +244,28 @@ class TrainedClient:
         """The base model with the client's adapter, loaded by PEFT.
 
         Args:
-            base: the base model, if it was handed to the run in place of a
-                checkpoint's name: as it was before the run.
+            base: the base model as it was before the run.  It is needed only
+                if the run was given a model and not the name of a
+                checkpoint.
 
         Raises:
-            UserError: there is no such adapter, it cannot be loaded, or it
-                is one of two.
+            UserError: there is no such adapter, it cannot be loaded, or the
+                client has two adapters.
 
         """
         return load_adapted(self.run.config, self.adapter, base)
 
 
 def load_run(folder: str | Path, name: str = "") -> Run:
-    """Read what a run has left, from the best file that there is.
+    """Read a run, finished or not, from its folder.
 
     Args:
-        folder: the run's.
-        name: what to call it; by default as its folder, without the seed.
+        folder: the run's folder.
+        name: the name of the run; by default that of the folder, without the
+            seed.
 
     Raises:
-        UserError: there is no run, or one of its files is damaged.
+        UserError: the folder holds no run, or one of its files is damaged.
 
     """
     files = RunFolder(folder)
@@ -285,5 +296,5 @@ def load_run(folder: str | Path, name: str = "") -> Run:
 
 
 def name_without_seed(name: str) -> str:
-    """The name that runs share which differ in their seed alone."""
+    """The name without ``_seed<number>`` at its end."""
     return re.sub(r"_seed\d+$", "", name)

@@ -1,4 +1,4 @@
-"""Models out of a run's folder, as transformers and PEFT load them."""
+"""Loads the models of a run from its folder."""
 
 import warnings
 from collections.abc import Mapping
@@ -17,10 +17,10 @@ def model_section(config: Mapping[str, Any]) -> Any:
     """The section ``model`` of a run's configuration, as the run used it.
 
     Args:
-        config: what ``config.yaml`` in the run's folder holds.
+        config: the content of ``config.yaml`` in the run's folder.
 
     Raises:
-        UserError: the run was not one of this package.
+        UserError: the run did not use a model of this package.
 
     """
     from federatedscope.core.configs.config import CN
@@ -36,17 +36,17 @@ def model_section(config: Mapping[str, Any]) -> Any:
 
 
 def load_base_of(config: Mapping[str, Any], quantized: bool = True) -> Any:
-    """The base model of a run, in the run's precision.
+    """Load the base model of a run, in the run's precision.
 
-    A part that its checkpoint lacks, a head say, is drawn at random; each
-    adapter of the run brings it along.
+    Parameters that the checkpoint lacks, such as those of a head, are drawn
+    at random; each adapter of the run contains them.
 
     Args:
-        config: what ``config.yaml`` in the run's folder holds.
-        quantized: as the run had it, or in any case at full precision.
+        config: the content of ``config.yaml`` in the run's folder.
+        quantized: whether the model is quantized if the run quantized it.
 
     Raises:
-        UserError: it cannot be loaded.
+        UserError: the base model cannot be loaded.
 
     """
     section = model_section(config)
@@ -58,22 +58,22 @@ def load_base_of(config: Mapping[str, Any], quantized: bool = True) -> Any:
     section.adapter.base.gradient_checkpointing = False
     if not quantized:
         section.adapter.base.quantize = ""
-    with torch.random.fork_rng():  # a head is drawn
+    with torch.random.fork_rng():  # A head is drawn at random.
         return load_base(section).model
 
 
 def load_adapted(
     config: Mapping[str, Any], adapter: Path, base: Any = None
 ) -> Any:
-    """The base model of a run with one of its adapters, ready to evaluate.
+    """Load the base model of a run with one of the run's adapters.
 
     Args:
-        config: what ``config.yaml`` in the run's folder holds.
-        adapter: the adapter's folder.
+        config: the content of ``config.yaml`` in the run's folder.
+        adapter: the folder of the adapter.
         base: the base model; None to load it from its checkpoint.
 
     Returns:
-        A model of PEFT.
+        A ``peft.PeftModel``, ready for evaluation.
 
     Raises:
         UserError: the base model or the adapter cannot be loaded, or there
@@ -90,13 +90,13 @@ def load_adapted(
         )
     base = load_base_of(config) if base is None else base
     try:
-        # An adapter is drawn before it is loaded.
+        # PEFT draws an adapter at random before it loads the values.
         with torch.random.fork_rng(), warnings.catch_warnings():
-            # of one library about another
+            # The libraries warn of each other's future versions.
             warnings.simplefilter("ignore", FutureWarning)
             return peft.PeftModel.from_pretrained(base, str(adapter))
-    # Each library below has exceptions of its own for files that are cut off
-    # or of another model.
+    # Each of the libraries has exceptions of its own for files that are
+    # incomplete or belong to another model.
     except Exception as error:
         raise UserError(
             f"{adapter} cannot be loaded: {first_line(error)}"

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, handled for a while."""
+"""Handles Ctrl-C and SIGTERM during a run."""
 
 import contextlib
 import os
@@ -17,9 +17,14 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 @contextlib.contextmanager
 def handling(handle: Callable[[int, Any], None]) -> Iterator[None]:
-    """Call ``handle`` on either signal; afterwards, what was before.
+    """Call ``handle`` on Ctrl-C and SIGTERM, within the context.
 
-    In a thread it does nothing: only the main one may handle signals.
+    Outside the main thread, which alone may handle signals, the context does
+    nothing.
+
+    Args:
+        handle: a function of the signal's number and the stack frame.
+
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -35,11 +40,11 @@ def handling(handle: Callable[[int, Any], None]) -> Iterator[None]:
 
 
 class Stops(Listener):
-    """Ends a run after the round in which the first signal has come.
+    """Ends a run after the round in which it receives the first signal.
 
     Args:
         cfg: the run's configuration.
-        checkpoints: the run's.
+        checkpoints: the run's checkpoints.
 
     """
 
@@ -50,7 +55,7 @@ class Stops(Listener):
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Take signals; the second one acts at once."""
+        """Handle signals; the second signal ends the process at once."""
         with handling(self._take):
             yield
 
@@ -58,11 +63,16 @@ class Stops(Listener):
         self._received.append(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        # print() may be what was interrupted
+        # The signal may have interrupted print(), which cannot be reentered.
         os.write(2, b"stopping after this round; once more: at once\n")
 
     def round_ends(self, rnd: int) -> None:
-        """Write a checkpoint and stop, if a signal has come."""
+        """Write a checkpoint and stop, if a signal was received.
+
+        Raises:
+            Interrupted: a signal was received.
+
+        """
         if self._received:
             self._checkpoints.write()
             raise Interrupted(

@@ -1,4 +1,4 @@
-"""What the summary of a run says, finished or not."""
+"""The summary of a run, finished or not."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,10 +18,11 @@ _UNKNOWN = "unknown"
 def facts_of(
     config: Mapping[str, Any] | Section, host: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """What a summary begins with: the experiment, in a few words.
+    """The first entries of a summary, which describe the experiment.
 
     Args:
-        config: the configuration, live or as a run's folder has it.
+        config: the configuration, as FederatedScope's object or as read from
+            a run's folder.
         host: the name and the version of the host, if they are known.
 
     """
@@ -50,9 +51,9 @@ def results_of(
     """The results in a summary.
 
     Args:
-        last: the last evaluation, if there was one.
-        best: the best one by validation, if there was one.
-        key: the metric that the best one is chosen by.
+        last: the last evaluation, if there is one.
+        best: the best evaluation by validation, if there is one.
+        key: the metric by which the best evaluation is chosen.
 
     """
     if best is not None:
@@ -64,11 +65,11 @@ def results_of(
 def summary_so_far(
     config: Mapping[str, Any] | Section, curve: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """As much of a summary as an unfinished run can tell.
+    """The summary of an unfinished run, as far as its values are known.
 
     Args:
         config: the configuration in the run's folder.
-        curve: the evaluations so far, with the bytes that had been sent.
+        curve: the evaluations so far, with the bytes sent until then.
 
     """
     asked = _section(config, "eval").get("best_res_update_round_wise_key")
@@ -98,7 +99,7 @@ def stopped_early(summary: Mapping[str, Any]) -> str:
 
 
 def is_summary(value: Any) -> bool:
-    """Whether a value from a file is a summary that this version reads."""
+    """Whether a value read from a file is a summary of this version."""
     if not isinstance(value, dict) or value.get("schema") != SCHEMA:
         return False
     facts = {"data", "model", "clients", "rounds", "seed"} <= {*value}
@@ -107,20 +108,25 @@ def is_summary(value: Any) -> bool:
         return False
     results = value["results"]
     return {"last", "best"} <= {*results} and all(
-        results[each] is None or is_evaluation(results[each])
-        for each in ("last", "best")
+        results[name] is None or is_evaluation(results[name])
+        for name in ("last", "best")
     )
 
 
 def _section(
     config: Mapping[str, Any] | Section, name: str
 ) -> Mapping[str, Any]:
-    found = config.get(name)
-    return found if isinstance(found, Mapping) else {}
+    """A section of a configuration; empty if there is none."""
+    section = config.get(name)
+    return section if isinstance(section, Mapping) else {}
 
 
 def _adapter_in(config: Mapping[str, Any] | Section) -> str:
-    """The adapter's name; a run of this package has one in any case."""
+    """The name of the adapter's method.
+
+    A run of this package always has an adapter; of other runs it may be
+    unknown.
+    """
     args = _section(_section(config, "llm"), "adapter").get("args") or [{}]
     first = args[0] if isinstance(args, (list, tuple)) else None
     if isinstance(first, Mapping) and (first or "fedsa" in config):

@@ -1,4 +1,4 @@
-"""Results as they come, for TensorBoard: ``fedsa.track``."""
+"""Writes results for TensorBoard during a run: ``fedsa.track``."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,10 +11,10 @@ from fs_plugins.terms import TENSORBOARD
 
 
 class TensorBoard(Listener):
-    """Writes event files: ``tensorboard --logdir <folder>`` shows them.
+    """Writes event files, which ``tensorboard --logdir <folder>`` shows.
 
     Args:
-        folder: where to.
+        folder: the folder of the event files.
 
     """
 
@@ -23,7 +23,7 @@ class TensorBoard(Listener):
         self._writer: Any = None
 
     def run_ends(self) -> None:
-        """Close the file."""
+        """Close the event file."""
         if self._writer is not None:
             self._writer.close()
 
@@ -33,10 +33,12 @@ class TensorBoard(Listener):
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            # What a run wrote after the checkpoint it goes on from is void.
+            # Events that a resumed run wrote after its checkpoint are purged.
             self._writer = SummaryWriter(self._folder, purge_step=rnd)
         groups = {"weighted": line["weighted"], "mean": line["mean"]}
-        groups |= {f"client_{ID}": own for ID, own in line["clients"].items()}
+        groups |= {
+            f"client_{ID}": results for ID, results in line["clients"].items()
+        }
         groups["bytes"] = {
             way: line[f"{way}_bytes"] for way in ("uplink", "downlink")
         }
@@ -47,11 +49,11 @@ class TensorBoard(Listener):
 
 
 def tracker_for(cfg: Config, folder: Path) -> list[Listener]:
-    """What ``fedsa.track`` asks for, in the run's folder.
+    """The listeners that ``fedsa.track`` asks for.
 
     Args:
         cfg: the configuration.
-        folder: the run's.
+        folder: the run's folder.
 
     """
     if cfg.fedsa.track != TENSORBOARD:

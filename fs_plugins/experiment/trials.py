@@ -1,4 +1,4 @@
-"""Trials on the real model and texts: what a run relies on, tried out."""
+"""Checks, on the run's own model and texts, of what a run relies on."""
 
 import math
 import warnings
@@ -24,30 +24,31 @@ from fs_plugins.trainer.dual import weighted_adapters
 from fs_plugins.trainer.precision import autocast, is_precise
 from fs_plugins.worker.ours import participant_of
 
-_TEXTS = 4  # of a client's, on which a saved adapter is tried
-_TOKENS = 64  # of each, and
-_ANSWERS = 256  # of a vocabulary: enough to tell two language models apart
+_TEXTS = 4  # a client's texts on which its saved adapter is checked
+_TOKENS = 64  # the first tokens of each text that are used
+_ANSWERS = 256  # tokens of a vocabulary whose logits are compared
 
 
 def check_batches(runner: Runner) -> None:
-    """Refuse a model whose result for a text depends on what it must not.
+    """Refuse a model whose result for a text depends on other inputs.
 
-    The shortest and the longest text of each split are given to it alone and
-    together.  A classifier that takes padding for text fails this, as does a
-    language model that looks at the tokens that it is to foretell, and one
-    that cannot take the texts at all.
+    The model computes the shortest and the longest text of each split alone
+    and in one batch.  Refused are a classifier that takes padding for text,
+    a language model that sees the tokens that it has to predict, and a model
+    that cannot process the texts at all.
 
     Args:
-        runner: a runner, not yet run, whose data are ours.
+        runner: a runner that has not run yet.  If its data are not from this
+            package, nothing is checked.
 
     Raises:
-        UserError: says which of these it is.
+        UserError: the model failed the check; says how.
 
     """
     cfg = runner.cfg
     is_server = runner.mode == "distributed" and not is_client(cfg)
     if cfg.model.task not in TASKS or is_server:
-        return  # such a server computes nothing; its clients try it
+        return  # A distributed server computes nothing; its clients check.
     data = _data_of(runner, 0)
     for split in (data.train_data, data.val_data, data.test_data):
         if split is None or not len(split.tokens):
@@ -55,7 +56,7 @@ def check_batches(runner: Runner) -> None:
         lengths = split.tokens.lengths()
         numbers = [int(lengths.argmin()), int(lengths.argmax())]
         collate = data.collator(split.tokens)
-        alone = [collate([each]) for each in numbers]
+        alone = [collate([number]) for number in numbers]
         try:
             _try(_a_model(runner), alone, collate(numbers), cfg)
         except UserError:
@@ -74,9 +75,9 @@ def _try(
     both: Mapping[str, Tensor],
     cfg: Config,
 ) -> None:
-    """Give a model two texts, alone and together."""
-    found = [_logits(model, each, cfg) for each in alone]
-    if not all(each.isfinite().all() for each in found):
+    """Compare a model's results for two texts, alone and in one batch."""
+    logits = [_logits(model, batch, cfg) for batch in alone]
+    if not all(values.isfinite().all() for values in logits):
         raise UserError(
             "model.type: the model's result for a text is not a finite "
             "number; are its weights good?"
@@ -84,7 +85,7 @@ def _try(
     if cfg.model.task == CAUSAL:
         _try_causality(model, alone[-1], cfg)
     elif cfg.dataloader.batch_size > 1:
-        worst = _difference(torch.cat(found), _logits(model, both, cfg))
+        worst = _difference(torch.cat(logits), _logits(model, both, cfg))
         if worst > _bound(cfg, 1e-3):
             raise UserError(
                 "model.type: this model's result for a text depends on what "
@@ -97,18 +98,18 @@ def _try(
 def _try_causality(
     model: Any, text: Mapping[str, Tensor], cfg: Config
 ) -> None:
-    """The last token of a text must not change what comes before it."""
+    """Refuse a model in which the last token changes earlier results."""
     ids = text["input_ids"]
     if ids.shape[1] < 2:
         return
     first, last = int(ids[0, 0]), int(ids[0, -1])
     other = ids.clone()
     other[:, -1] = first if first != last else abs(first - 1)
-    found = [
-        _logits(model, {**text, "input_ids": each}, cfg, place=-2)
-        for each in (ids, other)
-    ]
-    if _difference(*found) > _bound(cfg, 1e-3):
+    before, after = (
+        _logits(model, {**text, "input_ids": tokens}, cfg, place=-2)
+        for tokens in (ids, other)
+    )
+    if _difference(before, after) > _bound(cfg, 1e-3):
         raise UserError(
             "model.type: this model looks at the tokens that it is to "
             "foretell, so it is no causal language model (a BERT needs "
@@ -119,20 +120,21 @@ def _try_causality(
 def check_saved(runner: Runner, folder: Path) -> str:
     """Load each saved adapter as a user would, and compare it with the run.
 
-    The run's frozen base model gives up its memory for the one that is
-    loaded from its checkpoint, so that there is one at a time.
+    The memory of the run's base model is freed before the base model is
+    loaded again, so that there is only one at a time.
 
     Args:
-        runner: a runner that has run, and is of no more use after this.
-        folder: the one that ``save_adapters`` has filled.
+        runner: a runner that has run.  It cannot be used afterwards.
+        folder: the folder that ``save_adapters`` has filled.
 
     Returns:
-        What is wrong, in a sentence; or ``""``.
+        A sentence that says what is wrong; '' if nothing is.
 
     """
     cfg = runner.cfg
     tolerance = cfg.fedsa.reload_tolerance
-    is_given = cfg.model.type.rpartition("@")[0] == GIVEN  # can't be loaded
+    # A model that was handed to the run has no checkpoint to load.
+    is_given = cfg.model.type.rpartition("@")[0] == GIVEN
     if not tolerance or is_given or cfg.model.task not in TASKS:
         return ""
     expected: dict[str, tuple[dict[str, Tensor], Tensor]] = {}
@@ -171,7 +173,7 @@ def check_saved(runner: Runner, folder: Path) -> str:
 def _of_run(
     adapter: Adapter, batch: Mapping[str, Tensor], cfg: Config
 ) -> Tensor:
-    """What the run's model answers; of two adapters, with the shared one."""
+    """The logits of the run's model; of two adapters, the shared one's."""
     inner = getattr(adapter.model, "model", adapter.model)
     if PRIVATE_ADAPTER not in getattr(inner, "peft_config", {}):
         return _logits(adapter.model, batch, cfg)
@@ -182,16 +184,16 @@ def _of_run(
 def _loaded(
     model_config: Model, folder: Path, names: Sequence[str]
 ) -> Iterator[tuple[str, Any]]:
-    """Each adapter on the base model, which is loaded once.
+    """Load each adapter on the base model, which is loaded once.
 
-    What a checkpoint lacks is drawn at random, and otherwise than in the
-    run: an adapter must bring it along.
+    Parameters that the checkpoint lacks are drawn at random, with another
+    seed than in the run, as each adapter must contain them.
     """
     model: Any = None
     for before, name in zip([None, *names], names, strict=False):
         path = str(folder / name)
         with warnings.catch_warnings():
-            # of one library about another
+            # The libraries warn of each other's future versions.
             warnings.simplefilter("ignore", FutureWarning)
             if model is None or _ties(model):
                 base = _other_base(model_config)
@@ -210,13 +212,13 @@ def _other_base(model_config: Model) -> Any:
 
 
 def _ties(model: Any) -> bool:
-    """Whether PEFT ties what it saves, which it does for one adapter only."""
+    """Whether PEFT ties weights, which it can do for one adapter only."""
     configs = model.peft_config.values()
     return any(getattr(c, "ensure_weight_tying", False) for c in configs)
 
 
 def _a_model(runner: Runner) -> Any:
-    """The server's; in distributed mode, that of this participant."""
+    """The server's model; in distributed mode, this participant's model."""
     if runner.mode == "distributed":
         return participant_of(runner).model
     return runner.server.model
@@ -224,34 +226,41 @@ def _a_model(runner: Runner) -> Any:
 
 def _data_of(runner: Runner, client: int) -> Any:
     """A client's data; in distributed mode, those of this participant."""
-    data = runner.data  # a ClientData is a dict, too
+    # A ClientData is a dict, too, so its attributes tell it from a dict.
+    data = runner.data
     return data if hasattr(data, "train_data") else data[client]
 
 
 def _batch_for(runner: Runner, adapter: Adapter) -> dict[str, Tensor]:
-    """The first of the texts that the adapter was evaluated on, if any."""
+    """The first texts on which the adapter was evaluated, if any."""
     data = _data_of(runner, adapter.client)
     splits = (data.test_data, data.val_data, data.train_data)
-    split = next((own for own in splits if own is not None and len(own)), None)
+    split = next((s for s in splits if s is not None and len(s)), None)
     if split is None:
         return {}
-    batch = data.collator(split.tokens)([*split.index[:_TEXTS].tolist()])
+    batch: dict[str, Tensor] = data.collator(split.tokens)(
+        [*split.index[:_TEXTS].tolist()]
+    )
     if "labels" in batch and batch["labels"].dim() == 2:
-        return {n: each[:, :_TOKENS].contiguous() for n, each in batch.items()}
-    found: dict[str, Tensor] = batch
-    return found
+        return {n: t[:, :_TOKENS].contiguous() for n, t in batch.items()}
+    return batch
 
 
 def _logits(
     model: Any, batch: Mapping[str, Tensor], cfg: Config, place: int = -1
 ) -> Tensor:
-    """What a model answers, on the CPU: of a vocabulary, a part of it.
+    """The logits of a model, in float64 on the CPU.
 
     Args:
         model: the model.
-        batch: its inputs.
+        batch: the model's inputs, of shape (texts, tokens).
         cfg: the configuration.
-        place: of a language model, at which token of each text.
+        place: the token of each text, counted from the end, whose logits are
+            taken of a language model.
+
+    Returns:
+        Of a classifier all logits, of shape (texts, classes); of a language
+        model those of some tokens of the vocabulary.
 
     """
     device = device_of(cfg)
@@ -275,7 +284,11 @@ def _logits(
 
 
 def _difference(one: Tensor, other: Tensor) -> float:
-    """The largest difference, as a share of the largest value."""
+    """The largest difference, relative to the largest value of ``one``.
+
+    Values below 1 count as 1; the difference is infinite if any value is not
+    finite.
+    """
     if not (one.isfinite().all() and other.isfinite().all()):
         return math.inf
     scale = max(1.0, float(one.abs().max()))
@@ -283,5 +296,5 @@ def _difference(one: Tensor, other: Tensor) -> float:
 
 
 def _bound(cfg: Config, tolerance: float) -> float:
-    """The tolerance, which is meant for float32, for the run's precision."""
+    """The tolerance in the run's precision, from that in float32."""
     return tolerance if is_precise(cfg) else min(1.0, 100 * tolerance)

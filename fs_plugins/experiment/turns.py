@@ -1,9 +1,9 @@
-"""Runs in several threads of one process take turns, round by round.
+"""Lets runs in several threads of one process take turns, round by round.
 
 The random states of Python, numpy and torch, and the handlers of the host's
-log, belong to the process.  Whoever has the turn finds them as the run left
-them, so that a run has the numbers and the log of one that is alone.  For
-runs that work at the same time, start a process each.
+log, belong to the whole process.  They are saved when a run gives way and
+restored when its turn comes again, so that each run has the same results and
+log as if it were alone.  For runs in parallel, start a process for each run.
 """
 
 import logging
@@ -19,10 +19,10 @@ _turn = threading.RLock()
 
 
 class Turns(Listener):
-    """Gives way to other threads' runs between two rounds."""
+    """Gives way to the runs of other threads between two rounds."""
 
     def round_ends(self, rnd: int) -> None:
-        """Let another run go on, if one waits."""
+        """Let another run continue, if one waits."""
         with _as_they_were():
             _turn.release()
             _turn.acquire()
@@ -30,10 +30,10 @@ class Turns(Listener):
 
 @contextmanager
 def taking_turns() -> Iterator[Turns]:
-    """Be the one run of this process that works, until ``round_ends``.
+    """Wait for the turn, and keep it except between two rounds.
 
     Yields:
-        What the run tells of the end of each of its rounds.
+        A listener, which must be told of the end of each round.
 
     """
     with _turn, _as_they_were():
@@ -42,7 +42,7 @@ def taking_turns() -> Iterator[Turns]:
 
 @contextmanager
 def _as_they_were() -> Iterator[None]:
-    """Random states and handlers are afterwards what they were before."""
+    """Restore random states and log handlers at the end."""
     log = logging.getLogger("federatedscope")
     states: dict[str, Any] = random_states()
     handlers, propagates, level = [*log.handlers], log.propagate, log.level

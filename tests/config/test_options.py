@@ -88,7 +88,7 @@ def wrong(kind):
         texts = [5, True, 0.5, None, ["x"], "a\0b", "\ud800", "x" * 5000]
         return st.sampled_from([*texts, *(["y" * 256] * kind.is_path)])
     if isinstance(kind, Items):
-        inside = wrong(kind.each).map(lambda value: [value])
+        inside = wrong(kind.item).map(lambda value: [value])
         return inside | st.sampled_from([5, True, "word", None])
     assert isinstance(kind, Arguments)
     return st.sampled_from([5, True, "word", None, {1: 2}, {"x": math.nan}])
