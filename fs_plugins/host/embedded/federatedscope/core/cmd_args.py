@@ -14,13 +14,13 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
 
 
 def parse_client_cfg(opts: list[str]) -> tuple[list[str], list[str]]:
-    """Split ``key value`` pairs into the global and the clients' own.
+    """Split ``key value`` pairs into those of all and those of one client.
 
-    A client's own key begins with ``client_<number>.``.
+    A key that is for one client begins with ``client_<number>.``.
     """
     pairs = list(zip(opts[::2], opts[1::2], strict=True))
-    own = [bool(re.match(r"client_\d+\.", key)) for key, _ in pairs]
+    are_of_one = [bool(re.match(r"client_\d+\.", key)) for key, _ in pairs]
     split: tuple[list[str], list[str]] = ([], [])
-    for pair, is_own in zip(pairs, own, strict=True):
-        split[is_own].extend(pair)
+    for pair, is_of_one in zip(pairs, are_of_one, strict=True):
+        split[is_of_one].extend(pair)
     return split

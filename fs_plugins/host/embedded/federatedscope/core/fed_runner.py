@@ -107,7 +107,7 @@ class DistributedRunner:
     """Builds the one participant of this process, ``distribute.role``.
 
     Args:
-        data: its ``ClientData``.
+        data: the ``ClientData`` of the participant.
         server_class: the server's class.
         client_class: the clients' class.
         config: the configuration.

@@ -14,7 +14,7 @@ class ClientsAvgAggregator(Aggregator):
 
     Args:
         model: the global model.
-        device: where it is.
+        device: the device of the model.
         config: ``federate.ignore_weight`` makes all weights equal.
 
     """

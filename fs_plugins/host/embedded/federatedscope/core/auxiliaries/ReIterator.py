@@ -1,11 +1,11 @@
-"""An iterator that starts again."""
+"""An iterator that never ends."""
 
 from collections.abc import Iterator
 from typing import Any
 
 
 class ReIterator:
-    """Iterates over ``loader`` for ever; ``reset`` starts it afresh."""
+    """Iterates over ``loader`` again and again; ``reset`` starts anew."""
 
     def __init__(self, loader: Any) -> None:
         self.loader = loader

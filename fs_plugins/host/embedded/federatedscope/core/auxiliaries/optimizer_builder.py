@@ -12,7 +12,7 @@ def get_optimizer(model: Any, type: str, lr: float, **kwargs: Any) -> Any:
 
     Args:
         model: a module, or parameters (or groups of them).
-        type: its name.
+        type: the name of the optimizer.
         lr: the learning rate.
         kwargs: its other arguments.
 

@@ -12,7 +12,7 @@ def get_runner(
     client_configs: Any = None,
     data: Any = None,
 ) -> StandaloneRunner | DistributedRunner:
-    """All participants in this process, or the one that it is."""
+    """The runner of all participants, or of this process's participant."""
     is_standalone = config.federate.mode.lower() == "standalone"
     runner: Any = StandaloneRunner if is_standalone else DistributedRunner
     runner = runner(

@@ -1,4 +1,4 @@
-"""When to stop."""
+"""Early stopping."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ class EarlyStopper:
         delta: the least change that counts as an improvement.
         improve_indicator_mode: 'best' compares with the best value so far,
             'mean' with the mean of the last ``patience`` values.
-        the_larger_the_better: the metric's direction.
+        the_larger_the_better: whether larger values are better.
 
     """
 

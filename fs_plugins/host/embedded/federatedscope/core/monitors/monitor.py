@@ -15,7 +15,7 @@ class Monitor:
 
     Args:
         cfg: the configuration.
-        monitored_object: the worker it belongs to.
+        monitored_object: the worker that the monitor belongs to.
 
     """
 

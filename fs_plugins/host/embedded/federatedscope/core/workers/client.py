@@ -23,10 +23,10 @@ class Client(Worker):
     """A client of a federation.
 
     Args:
-        ID: its number, from 1.
+        ID: the number of the client, from 1.
         server_id: 0.
         config: the configuration.
-        data: its ``ClientData``.
+        data: the ``ClientData`` of the client.
         model: its model; one object for all with ``share_local_model``.
         device: where to compute.
         shared_comm_queue: the runner's queue, in standalone mode.

@@ -27,7 +27,8 @@ class Server(Worker):
     Args:
         ID: 0.
         config: the configuration.
-        data: its ``ClientData``, for ``federate.make_global_eval``.
+        data: the ``ClientData`` of the server, which evaluates on it with
+            ``federate.make_global_eval``.
         model: the global model.
         client_num: the number of clients.
         total_round_num: the number of rounds.
