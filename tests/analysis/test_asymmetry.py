@@ -165,7 +165,7 @@ def test_the_command(lab, fedsa, tmp_path):
         ("no run", "holds no run"),
         ("FedAvg", "no checkpoint of clients' own"),
         ("no checkpoint", "no checkpoint of clients' own"),
-        ("one client", "one client has no other"),
+        ("one client", "needs at least two clients"),
         ("variation", "no 'dir9'"),
     ],
 )

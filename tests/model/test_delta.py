@@ -110,7 +110,7 @@ def test_what_does_not_follow_is_refused():
     server, worker = Delta(), Delta()
     for number in range(3):
         server.add(change(1, number))
-    with pytest.raises(WireError, match="base model of round 2"):
+    with pytest.raises(WireError, match="follow on round 2"):
         worker.take(server.since(2))
 
 
