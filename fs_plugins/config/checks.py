@@ -16,7 +16,7 @@ from fs_plugins.errors import UserError, shown, unknown
 from fs_plugins.host.configuration import Config
 from fs_plugins.model.arguments import check_arguments
 from fs_plugins.settings import is_ours, policy_from
-from fs_plugins.terms import GENERATION_METRICS, TRAINERS
+from fs_plugins.terms import GENERATION_METRICS, LANGUAGE_TRAINER, TRAINERS
 from fs_plugins.trainer.metrics import METRICS, unfit
 from fs_plugins.trainer.scores import score_names
 
@@ -134,28 +134,45 @@ def check_metrics(cfg: Config) -> None:
         UserError: a metric is not computed; names those that are.
 
     """
-    task, trainer = cfg.model.task, cfg.trainer.type
     for metric in cfg.eval.metrics:
-        why = unfit(metric, task, cfg.model.num_labels)
+        why = unfit(metric, cfg.model.task, cfg.model.num_labels)
         if why:
             raise UserError(f"eval.metrics: {metric!r} {why}")
-    metrics = {*cfg.eval.metrics, "loss", "avg_loss", "total"}
-    key, name = cfg.eval.best_res_update_round_wise_key, "eval.metrics"
-    answers = set()
-    if trainer in ("fedsa_llm", "llmtrainer"):
-        answers = _answer_metrics(cfg) if trainer == "fedsa_llm" else set()
-        computed = {"loss", "avg_loss", "total", *answers}
-        for metric in sorted(metrics - computed):
-            hint = (
-                "; set fedsa.eval.generate.examples, and its metric"
-                if metric in GENERATION_METRICS
-                else ""
-            )
-            raise UserError(
-                f"{name}: {metric!r} is not computed by trainer.type "
-                f"{trainer}; it computes {', '.join(sorted(computed))}{hint}"
-            )
-    name = "eval.best_res_update_round_wise_key"
+    trainer, answers = cfg.trainer.type, set[str]()
+    if trainer == LANGUAGE_TRAINER:
+        answers = _answer_metrics(cfg)
+    if trainer in (LANGUAGE_TRAINER, "llmtrainer"):
+        _check_computed(cfg, {*_LOSSES, *answers})
+    _check_selection(cfg, {*cfg.eval.metrics, *_LOSSES}, answers)
+
+
+# What every trainer computes.
+_LOSSES = ("loss", "avg_loss", "total")
+
+
+def _check_computed(cfg: Config, computed: set[str]) -> None:
+    """Refuse metrics that a language model's trainer does not compute."""
+    for metric in sorted({*cfg.eval.metrics} - computed):
+        hint = (
+            "; set fedsa.eval.generate.examples, and its metric"
+            if metric in GENERATION_METRICS
+            else ""
+        )
+        raise UserError(
+            f"eval.metrics: {metric!r} is not computed by trainer.type "
+            f"{cfg.trainer.type}; it computes {', '.join(sorted(computed))}"
+            f"{hint}"
+        )
+
+
+def _check_selection(
+    cfg: Config, metrics: set[str], answers: set[str]
+) -> None:
+    """Refuse to choose the best round by a result that some rounds lack."""
+    key, name = (
+        cfg.eval.best_res_update_round_wise_key,
+        "eval.best_res_update_round_wise_key",
+    )
     allowed = [
         f"{split}_{metric}"
         for split in cfg.eval.split
