@@ -58,33 +58,9 @@ def run(clients: int, folder: Path, backend: str) -> dict[str, float]:
                 self.seconds.append(seconds)
 
     register_examples("synthetic", lambda *_: (_synthetic_text(clients), None))
-    sampled = min(clients, SAMPLED)
-    rounds = CLIENT_ROUNDS // sampled
     demo = Path(__file__).parent.parent / "yaml_configs/demo/fedsa.yaml"
-    cfg = load_config(
-        demo,
-        [
-            *("outdir", str(folder)),
-            *("fedsa.state.backend", backend),
-            *("federate.client_num", str(clients)),
-            *("federate.sample_client_num", str(sampled)),
-            *("federate.total_round_num", str(rounds)),
-            *("data.type", "words@synthetic"),
-            *(
-                "data.splits",
-                str([BATCH / (BATCH + 2), *[1 / (BATCH + 2)] * 2]),
-            ),
-            *("data.splitter", "iid"),
-            *("data.splitter_args", "[]"),
-            *("train.local_update_steps", "1"),
-            *("dataloader.batch_size", str(BATCH)),
-            *("llm.tok_len", str(LENGTH)),
-            *("eval.freq", str(rounds)),
-            *("eval.split", "['val']"),
-            *("fedsa.token_cache", str(folder / "tokens")),
-        ],
-    )
-    runner = build_runner(cfg)
+    overrides = _overrides(clients, folder, backend)
+    runner = build_runner(load_config(demo, overrides))
     training = Training()
     # A checkpoint is written after each round, as in a run of the command.
     recorder = Recorder(runner.cfg, {})
@@ -93,8 +69,33 @@ def run(clients: int, folder: Path, backend: str) -> dict[str, float]:
     return {
         "clients": clients,
         "peak_rss_mb": _peak_rss() / 1e6,
-        "seconds": statistics.median(training.seconds[sampled:]),
+        # The first round is a warm-up.
+        "seconds": statistics.median(
+            training.seconds[min(clients, SAMPLED) :]
+        ),
     }
+
+
+def _overrides(clients: int, folder: Path, backend: str) -> list[str]:
+    sampled = min(clients, SAMPLED)
+    rounds = CLIENT_ROUNDS // sampled
+    return [
+        *("outdir", str(folder)),
+        *("fedsa.state.backend", backend),
+        *("federate.client_num", str(clients)),
+        *("federate.sample_client_num", str(sampled)),
+        *("federate.total_round_num", str(rounds)),
+        *("data.type", "words@synthetic"),
+        *("data.splits", str([BATCH / (BATCH + 2), *[1 / (BATCH + 2)] * 2])),
+        *("data.splitter", "iid"),
+        *("data.splitter_args", "[]"),
+        *("train.local_update_steps", "1"),
+        *("dataloader.batch_size", str(BATCH)),
+        *("llm.tok_len", str(LENGTH)),
+        *("eval.freq", str(rounds)),
+        *("eval.split", "['val']"),
+        *("fedsa.token_cache", str(folder / "tokens")),
+    ]
 
 
 def _synthetic_text(clients: int) -> Any:
