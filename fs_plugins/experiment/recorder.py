@@ -157,7 +157,6 @@ class Recorder(Listener):
         server = self._run.server
         summary = self.facts | {
             "results": results_of(self.last, self.best, self._key),
-            "stopped_early": self._has_stopped_early(),
             "communication": self._communication(),
             "time": {"total_s": self._before + total_seconds}
             | {
@@ -173,6 +172,8 @@ class Recorder(Listener):
                 server.rejected_updates if is_our_server(server) else 0
             ),
         }
+        if self._has_stopped_early():
+            summary["stopped_early"] = True
         self._files.write_summary(summary)
         return summary
 

@@ -286,7 +286,7 @@ def _run(job: _Job, scope: RunScope | None) -> dict[str, Any]:
             problem = check_saved(runner, files.adapters)
         finally:
             summary = recorder.finish(seconds)
-        if summary["stopped_early"]:
+        if "stopped_early" in summary:
             note(stopped_early(summary))
         if problem:
             raise RunError(problem)

@@ -44,7 +44,7 @@ def caveats(runs: Sequence[Run]) -> list[str]:
                 f"as far as {run.source} goes, round {run.last['round']} of "
                 f"{run.summary['rounds'] or 'an unknown number'}"
             )
-        elif run.summary.get("stopped_early"):
+        elif "stopped_early" in run.summary:
             said.append(f"{called}: {stopped_early(run.summary)}")
     by_task = tasks(runs)
     if len(by_task) > 1:
