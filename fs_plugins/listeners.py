@@ -25,12 +25,12 @@ class RunInProgress(Protocol):
     server: Server
     times_clients: bool
 
-    def tell(self, what: str, *facts: Any) -> None:
-        """Call a method of every listener.
+    def tell(self, event: str, *facts: Any) -> None:
+        """Tell every listener of an event.
 
         Args:
-            what: the method's name.
-            facts: its arguments.
+            event: the name of the listener's method for the event.
+            facts: the arguments of the method.
 
         """
 

@@ -1,4 +1,4 @@
-"""Files of a run, which may be damaged or something else."""
+"""Reads files of a run, which may be damaged or hold something else."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ import yaml
 
 from fs_plugins.errors import UserError
 
-# what the parser of a damaged file may raise
+# The exceptions that the parser of a damaged file may raise.
 _DAMAGE = (ValueError, SyntaxError, TypeError, RecursionError, MemoryError)
 
 
@@ -17,7 +17,7 @@ def configuration_in(file: Path) -> dict[str, Any]:
     """The keys and values of a YAML file.
 
     Raises:
-        UserError: it cannot be read, is damaged, or holds no keys.
+        UserError: the file cannot be read, is damaged, or holds no keys.
 
     """
     data = _bytes_in(file)
@@ -34,7 +34,7 @@ def json_in(file: Path) -> Any:
     """The value in a JSON file.
 
     Raises:
-        UserError: it cannot be read, or is damaged.
+        UserError: the file cannot be read, or is damaged.
 
     """
     data = _bytes_in(file)
@@ -50,29 +50,33 @@ def json_in(file: Path) -> Any:
 def evaluations_in(
     file: Path, parse: Callable[[str], dict[str, Any] | None]
 ) -> Iterator[dict[str, Any]]:
-    """The evaluations in a file; one that was cut short is not there yet.
+    """The evaluations in a file.
+
+    A damaged last line without a line break is ignored: the run was stopped
+    while it wrote the line, or is still writing it.
 
     Args:
-        file: the file, with a line for each.
-        parse: makes an evaluation of a line, or nothing.
+        file: the file, with a line for each evaluation.
+        parse: a function that converts a line to an evaluation, or to None
+            if the line holds something else.
 
     Raises:
-        UserError: it cannot be read, or names the line that is damaged.
+        UserError: the file cannot be read, or one of its lines is damaged.
 
     """
     text = _bytes_in(file).decode(errors="replace")
     lines = text.splitlines()
     for number, line in enumerate(lines, 1):
         try:
-            found = parse(line)
+            evaluation = parse(line)
         except _DAMAGE as error:
             if number == len(lines) and not text.endswith("\n"):
                 return
             raise UserError(
                 f"{file}, line {number} is damaged ({error})"
             ) from error
-        if found is not None:
-            yield found
+        if evaluation is not None:
+            yield evaluation
 
 
 def _bytes_in(file: Path) -> bytes:

@@ -253,7 +253,7 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
         return int(ctx.batch_size)
 
     def _hook_on_batch_backward(self, ctx: Context) -> None:
-        """Accumulate gradients, and take a step after the last batch of it.
+        """Accumulate gradients, and take a step once it has all its batches.
 
         The gradient of a step is that of the mean loss over all terms of its
         batches, where a term is an example or a token that is learned.  So a
