@@ -18,7 +18,7 @@ demo: install-demo
 	$(BIN)/fedsa compare $(DEMO) --out exp/demo
 
 test: install-demo
-	$(BIN)/python -m pytest -q --numprocesses auto --dist loadgroup tests
+	$(BIN)/python -m pytest -q --numprocesses auto --dist worksteal tests
 
 check: .venv/.dev
 	$(BIN)/ruff format --check .

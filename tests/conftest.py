@@ -33,7 +33,7 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """What is slow begins, so that no worker is left alone with it."""
+    """What is slow begins: what is left to share at the end is quick."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 

@@ -20,8 +20,12 @@ _FORKS: Any = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
     [
         "fs_plugins.cli",
-        "fs_plugins.compare",
+        "fs_plugins.commands.compare",
         "fs_plugins.experiment",
+        "fs_plugins.trainer.classification",
+        "fs_plugins.trainer.language",
+        "fs_plugins.worker.client",
+        "fs_plugins.worker.server",
         "peft",
         "sklearn.metrics",
         "transformers.models.auto.modeling_auto",

@@ -113,7 +113,6 @@ def assert_equal(ours, theirs):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("conformance")  # two processes run all cases
 @pytest.mark.parametrize("case", CASES, ids=str)
 class TestBothHosts:
     def test_start_from_the_same_adapter(self, runs, case):

@@ -314,9 +314,6 @@ class Loaded(html.parser.HTMLParser):
         self.fetched.append(given.get("src", ""))
 
 
-SITE = pytest.mark.xdist_group("site")  # it is built once
-
-
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> dict[Path, Loaded]:
     """The pages of the site as 'make docs' builds it; a warning fails it."""
@@ -336,7 +333,6 @@ def site(tmp_path_factory) -> dict[Path, Loaded]:
     return pages
 
 
-@SITE
 def test_the_site_has_every_page_and_a_search(site):
     (folder,) = {f.parent for f in site if f.name == "index.html"} & {
         f.parent for f in site if f.name == "start.html"
@@ -352,7 +348,6 @@ def test_the_site_has_every_page_and_a_search(site):
     assert {"methods.html", "start.html", "options.html"} <= found
 
 
-@SITE
 def test_the_site_loads_nothing_from_elsewhere(site):
     """Neither pages nor style sheets: it is read without a network."""
     for file, page in site.items():
@@ -363,7 +358,6 @@ def test_the_site_loads_nothing_from_elsewhere(site):
         assert not re.search(r"url\(['\"]?(https?:)?//", sheet.read_text())
 
 
-@SITE
 def test_the_sites_links_lead_somewhere(site):
     for file, page in site.items():
         for link in page.links:

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-# One build serves all.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("package")]
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "yaml_configs"
 SOURCES = ("fs_plugins", "yaml_configs", "docs")
