@@ -5,6 +5,7 @@ it checks only where some are.
 """
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -50,6 +51,7 @@ def functions_in(tree, prefix="", bases=()):
             yield f"{prefix}{name}", child, bases
 
 
+@functools.cache
 def methods_described():
     """The methods that any class of the package describes in full."""
     return {
@@ -61,6 +63,7 @@ def methods_described():
     }  # fmt: skip
 
 
+@functools.cache
 def parsed(file):
     return ast.parse((PACKAGE / file).read_text(encoding="utf-8"))
 
