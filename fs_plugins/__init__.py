@@ -14,7 +14,7 @@ from fs_plugins.version import __version__
 
 if TYPE_CHECKING:
     from fs_plugins.aggregator import Aggregator, register_aggregator
-    from fs_plugins.api import Run, load_run, resume, run
+    from fs_plugins.api import Run, compare, load_run, resume, run
     from fs_plugins.config.load import load_config
     from fs_plugins.data import register_examples
     from fs_plugins.data.examples import Examples
@@ -29,11 +29,10 @@ if TYPE_CHECKING:
         register_method,
         register_peft_method,
     )
-    from fs_plugins.report.comparison import compare
 
 _HOMES = {
     "fs_plugins.aggregator": ("Aggregator", "register_aggregator"),
-    "fs_plugins.api": ("Run", "load_run", "resume", "run"),
+    "fs_plugins.api": ("Run", "compare", "load_run", "resume", "run"),
     "fs_plugins.config.load": ("load_config",),
     "fs_plugins.data": ("register_examples",),
     "fs_plugins.data.examples": ("Examples",),
@@ -43,7 +42,6 @@ _HOMES = {
         *("FREEZE", "KEEP", "SHARE", "Policy", "Role"),
         *("register_method", "register_peft_method"),
     ),
-    "fs_plugins.report.comparison": ("compare",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

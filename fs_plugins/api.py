@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fs_plugins.config.load import Experiment
-from fs_plugins.errors import UserError
+from fs_plugins.errors import UserError, shown
 from fs_plugins.experiment import runner, runs
 from fs_plugins.listeners import Listener
 from fs_plugins.report import comparison
@@ -54,6 +54,25 @@ class Run(runs.Run):
         return comparison.compare(self, *others, out=out)
 
 
+def compare(
+    *compared: runs.Run | str | Path, out: str | Path | None = None
+) -> comparison.Comparison:
+    """Set runs side by side.
+
+    Args:
+        compared: runs, or their folders.
+        out: a folder that gets ``report.html``, ``report.md`` and their
+            figures; None to write nothing.
+
+    Raises:
+        UserError: no run is given, a folder holds none, or ``out`` cannot be
+            written to.
+
+    """
+    read = [r if isinstance(r, runs.Run) else load_run(r) for r in compared]
+    return comparison.compare(*read, out=out)
+
+
 def load_run(folder: str | Path) -> Run:
     """Read a run from its folder.
 
@@ -64,6 +83,8 @@ def load_run(folder: str | Path) -> Run:
         UserError: the folder holds no run, or one of its files is damaged.
 
     """
+    if not isinstance(folder, (str, Path)):
+        raise UserError(f"{shown(folder)} is not the folder of a run")
     run_read = runs.load_run(folder)
     return Run(
         **{
@@ -98,7 +119,9 @@ def run(
         model: a model of transformers, a PEFT model with one adapter, or any
             module that takes ``input_ids`` and ``attention_mask`` and
             returns logits of shape (texts, labels).  The model takes the
-            place of ``model.type``, and the run trains it in place.
+            place of ``model.type``.  The run puts an adapter on the object
+            and leaves the adapter as it was at the beginning; what is
+            trained is in the run's folder.
         tokenizer: the model's tokenizer; not needed if the model says where
             it was loaded from.
         data: ``Examples``, a ``datasets.Dataset``, a pandas frame or a list
@@ -120,7 +143,7 @@ def run(
             goes on.
 
     """
-    scope, values = _handed_over(model, tokenizer, data)
+    scope, values = _handed_over(model, tokenizer, data, listeners)
     summary = runner.run(
         experiment,
         {**values, **overrides},
@@ -171,7 +194,7 @@ def resume(
         Interrupted: Ctrl-C has ended the run between two rounds.
 
     """
-    scope, values = _handed_over(model, tokenizer, data)
+    scope, values = _handed_over(model, tokenizer, data, listeners)
     summary = runner.resume(
         Path(folder),
         overrides={**values, **overrides},
@@ -185,7 +208,7 @@ def resume(
 
 
 def _handed_over(
-    model: Any, tokenizer: Any, data: Any
+    model: Any, tokenizer: Any, data: Any, listeners: Sequence[Any]
 ) -> tuple[RunScope, Mapping[str, Any]]:
     """Put what the user hands over into the run's scope.
 
@@ -205,6 +228,20 @@ def _handed_over(
         values["model.type"] = f"{GIVEN}@huggingface_llm"
     elif tokenizer is not None:
         raise UserError("tokenizer: it goes with model=")
+    if tokenizer is not None:
+        from transformers import PreTrainedTokenizerBase
+
+        if not isinstance(tokenizer, PreTrainedTokenizerBase):
+            raise UserError(
+                f"tokenizer: {shown(tokenizer)} is no tokenizer of "
+                "transformers"
+            )
+    for listener in listeners:
+        if not isinstance(listener, Listener):
+            raise UserError(
+                f"listeners: {shown(listener)} is no object of a subclass of "
+                "Listener"
+            )
     if data is not None:
         values["data.type"] = f"data@{GIVEN}"
     return RunScope(model=model, tokenizer=tokenizer, data=data), values

@@ -35,6 +35,9 @@ class Interrupted(Exception):  # noqa: N818  as KeyboardInterrupt
         super().__init__(sentence)
         self.signal = signal
 
+    def __reduce__(self) -> tuple[type["Interrupted"], tuple[str, int]]:
+        return type(self), (str(self), self.signal)
+
 
 _LONGEST = 300  # characters of another library's message
 _LONGEST_VALUE = 80  # characters of a value in a sentence

@@ -1,7 +1,8 @@
 """Listeners: objects that are told what happens in a run."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -127,18 +128,36 @@ class Listener:
         """The run is over, whether it has finished or was stopped."""
 
 
-LISTENERS: list[type[Listener]] = []
+LISTENERS: list[tuple[type[Listener], str]] = []  # with the plugin's file
+_importing: list[str] = []  # the plugin that is being imported
+
+
+@contextmanager
+def importing(plugin: Path) -> Iterator[None]:
+    """Import a plugin, whose listeners are its own.
+
+    Args:
+        plugin: the plugin's file.
+
+    """
+    _importing.append(str(plugin))
+    try:
+        yield
+    finally:
+        _importing.pop()
 
 
 def register_listener(listener: type[Listener]) -> None:
-    """Register a listener for the runs that use the plugin file of its class.
+    """Register a listener for the runs that use a plugin file.
 
     Args:
-        listener: the class, which a file that ``fedsa.plugins`` names
-            defines; each run creates one object of it, without arguments.
+        listener: the class; each run that names the file which calls this
+            function creates one object of the class, without arguments.
 
     """
-    LISTENERS.append(listener)
+    module = sys.modules.get(listener.__module__)
+    file = str(getattr(module, "__file__", ""))
+    LISTENERS.append((listener, _importing[-1] if _importing else file))
 
 
 def listeners_of(plugins: Sequence[str]) -> list[Listener]:
@@ -149,8 +168,4 @@ def listeners_of(plugins: Sequence[str]) -> list[Listener]:
 
     """
     files = {str(Path(plugin).absolute()) for plugin in plugins}
-    return [
-        listener()
-        for listener in LISTENERS
-        if getattr(sys.modules[listener.__module__], "__file__", "") in files
-    ]
+    return [listener() for listener, file in LISTENERS if file in files]

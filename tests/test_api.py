@@ -115,6 +115,11 @@ def test_a_run_goes_on(lab):
         ({"model": "bert-base-cased"}, "str is no torch.nn.Module"),
         ({"tokenizer": object()}, "goes with model="),
         ({"data": []}, "data: .*it is empty"),
+        ({"listeners": [fs_plugins.Listener]}, "no object of a subclass"),
+        (
+            {"model": torch.nn.Linear(2, 2), "tokenizer": "bert"},
+            "'bert' is no tokenizer",
+        ),
         ({"model.type": "given@huggingface_llm"}, "hand it to fs_plugins.run"),
         ({"data.type": "x@given"}, "hand them to fs_plugins.run"),
     ],
@@ -172,8 +177,30 @@ def test_data_of_ones_own(lab, name, kind):
         assert run.last["weighted"]["test_total"] == 20
 
 
+def test_rows_may_come_one_by_one(lab):
+    import datasets
+    import pandas
+
+    stream = datasets.IterableDataset.from_generator(lambda: iter(NAMED))
+    frame = pandas.DataFrame(NAMED, index=range(100, 160))
+    flags = rows(text=TEXTS, label=[bool(i % 2) for i in range(60)])
+    for data in (stream, frame, flags):
+        run = fs_plugins.run(lab.file(), data=data)
+        assert len(run.labels["1"]["train"]) == 2
+
+
+def test_columns_of_one_name_are_refused(lab):
+    import pandas
+
+    frame = pandas.DataFrame(
+        [("a", "b", 0), ("c", "d", 1)], columns=["text", "text", "label"]
+    )
+    with pytest.raises(UserError, match="have the same name"):
+        fs_plugins.run(lab.file(), data=frame)
+
+
 def test_scores_are_a_regression(lab):
-    data = rows(text=TEXTS, label=[i / 60 for i in range(60)])
+    data = rows(text=TEXTS, label=[i / 60 if i % 2 else i for i in range(60)])
     run = fs_plugins.run(
         lab.file(),
         data=data,
@@ -202,7 +229,19 @@ def test_instructions_of_ones_own(language_lab):
         (rows(label=[1, 0]), "0 hold texts"),
         (rows(a=["a"], b=["b"], c=["c"], label=[0]), "3 hold texts"),
         (rows(text=TEXTS, label=[None] * 60), "row 0 has no label"),
-        (rows(text=TEXTS, label=["a", 1] * 30), "labels are of several"),
+        (rows(text=TEXTS, label=["a", 1] * 30), "some labels are words"),
+        (rows(text=TEXTS, label=[-1] * 60), "go from -1 to -1"),
+        (rows(text=TEXTS, label=[3_000_000, 5] * 30), "leave none out"),
+        (rows(text=TEXTS, label=[[0]] * 60), "neither a class's name"),
+        ([{"text": "a", "label": 0}, {"text": "b"}], "row 1 has the columns"),
+        (
+            {"train": NAMED, "test": rows(text=TEXTS, label=[0.5] * 60)},
+            "differ in their columns",
+        ),
+        (
+            {"train": NAMED, "test": rows(prompt=["a"], completion=["b"])},
+            "differ in their columns",
+        ),
         ({"train": NAMED, "validation": NAMED}, "'train', and perhaps"),
         (
             {"train": NAMED, "test": [{"text": "a", "label": "egg"}]},
@@ -369,6 +408,241 @@ def test_what_does_not_fit_is_refused(lab, toy_model):
             tokenizer=tokenizer,
             llm__adapter__args=[{"r": 2, "target_modules": ["0"]}],
         )
+
+
+def saved(model, folder):
+    """The folder of a model, with a tokenizer beside it."""
+    import shutil
+
+    model.save_pretrained(folder)
+    for file in Path(model.name_or_path).glob("*token*"):
+        shutil.copy(file, folder)
+    return folder
+
+
+@pytest.mark.parametrize("what", ["order", "precision", "pairs"])
+def test_other_given_models_have_the_numbers_of_their_checkpoints(
+    lab, toy_model, tmp_path, what
+):
+    """Classes in another order, another precision, pairs of texts."""
+    model = classifier(toy_model)
+    options = {"data": NAMED}
+    if what == "order":
+        model.config.id2label = {0: "spam", 1: "ham"}
+    elif what == "precision":
+        model = model.to(torch.bfloat16)
+    else:
+        options["data"] = DATA["pairs"]
+    folder = saved(model, tmp_path / "model")
+    if what == "precision":
+        options["fedsa__base__dtype"] = "bfloat16"
+    expected = fs_plugins.run(
+        lab.file(model__type=f"{folder}@huggingface_llm"),
+        expname="checkpoint",
+        **options,
+    )
+    options.pop("fedsa__base__dtype", None)
+    run = fs_plugins.run(lab.file(), model=model, expname="given", **options)
+    assert run.curve == expected.curve
+
+
+def lora(model, seed=0, **arguments):
+    import peft
+
+    torch.manual_seed(seed)
+    arguments = {"task_type": "SEQ_CLS", "r": 2, **arguments}
+    config = peft.LoraConfig(target_modules=["query"], **arguments)
+    return peft.get_peft_model(model, config)
+
+
+def test_a_peft_model_is_given_what_its_base_takes(toy_model):
+    """Segments, which PEFT's classes do not name."""
+    from fs_plugins.model.given import base_model_of
+    from fs_plugins.model.inputs import inputs_of
+    from fs_plugins.terms import CLASSIFICATION
+
+    model = lora(classifier(toy_model))
+    inputs = inputs_of(model.config, CLASSIFICATION, base_model_of(model))
+    assert inputs == inputs_of(model.config, CLASSIFICATION)
+    assert inputs.segments == 2
+
+
+def test_a_peft_model_of_any_past_is_trained(lab, toy_model, tmp_path):
+    """Loaded for inference; frozen in part by an earlier run."""
+    import peft
+
+    lora(classifier(toy_model)).save_pretrained(tmp_path / "adapter")
+    model = peft.PeftModel.from_pretrained(
+        classifier(toy_model), tmp_path / "adapter"
+    )
+    curves = [
+        fs_plugins.run(
+            lab.file(), model=model, data=NAMED, federate__method=method
+        ).curve
+        for method in ("fedsa", "ffa", "fedsa")
+    ]
+    assert curves[0] == curves[2] != curves[1]
+
+
+def test_another_start_of_a_given_adapter_is_noticed(lab, toy_model):
+    """A that the policy freezes is in no checkpoint."""
+
+    class End(fs_plugins.Listener):
+        def round_begins(self, rnd, clients):
+            if rnd == 2:
+                raise fs_plugins.RunError("enough")
+
+    file = lab.file(federate__method="ffa", expname="part")
+    with pytest.raises(fs_plugins.RunError, match="enough") as caught:
+        fs_plugins.run(
+            file,
+            data=NAMED,
+            model=lora(classifier(toy_model)),
+            listeners=[End()],
+        )
+    folder = re.search(r"--resume (\S+)'", str(caught.value))[1]
+    other = lora(classifier(toy_model), seed=1)
+    with pytest.raises(UserError, match="given model's adapter and head"):
+        fs_plugins.resume(folder, data=NAMED, model=other)
+    again = lora(classifier(toy_model))
+    run = fs_plugins.resume(folder, data=NAMED, model=again)
+    assert run.is_finished
+
+
+class Outputs(Net):
+    """Returns something else than logits of two classes."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.change = change
+
+    def forward(self, input_ids, attention_mask):
+        return self.change(super().forward(input_ids, attention_mask))
+
+
+class Configured(Net):
+    """Has a configuration, which is not that of transformers."""
+
+    def __init__(self):
+        super().__init__()
+        self.config = {"width": 8}
+
+
+def test_a_module_may_have_a_configuration_of_its_own(lab, toy_model):
+    from transformers import AutoTokenizer
+
+    curves = [
+        fs_plugins.run(
+            lab.file(),
+            model=model,
+            tokenizer=AutoTokenizer.from_pretrained(toy_model),
+            data=NAMED,
+            llm__adapter__args=NET_ADAPTER,
+        ).curve
+        for model in (Net(), Configured())
+    ]
+    assert curves[0] == curves[1]
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (lambda logits: logits[:, :1], r"shape \(1, 1\); \(texts, 2\) is"),
+        (lambda logits: logits.unsqueeze(1), r"shape \(1, 1, 2\)"),
+        (lambda logits: {"scores": logits}, "it returns a NoneType"),
+        (lambda logits: (logits,), "it returns a tuple"),
+    ],
+)
+def test_other_outputs_are_refused(lab, toy_model, change, said):
+    from transformers import AutoTokenizer
+
+    with pytest.raises(UserError, match=said):
+        fs_plugins.run(
+            lab.file(),
+            model=Outputs(change),
+            tokenizer=AutoTokenizer.from_pretrained(toy_model),
+            data=NAMED,
+            llm__adapter__args=NET_ADAPTER,
+        )
+
+
+@pytest.mark.parametrize(
+    "make, said",
+    [
+        (lambda m: torch.nn.DataParallel(m), "is wrapped in DataParallel"),
+        (lambda m: torch.compile(m), "is wrapped in OptimizedModule"),
+        (lambda m: lora(m).get_base_model(), "has the layers of an adapter"),
+        (lambda m: lora(m, task_type=None), "leaves the head untrained"),
+    ],
+)
+def test_models_that_would_not_be_trained_are_refused(
+    lab, toy_model, make, said
+):
+    from transformers import AutoTokenizer
+
+    with pytest.raises(UserError, match=said):
+        fs_plugins.run(
+            lab.file(),
+            model=make(classifier(toy_model)),
+            tokenizer=AutoTokenizer.from_pretrained(toy_model),
+            data=NAMED,
+        )
+
+
+def test_other_classes_than_those_of_a_given_head_are_refused(lab, toy_model):
+    three = rows(text=TEXTS, label=["a", "b", "c"] * 20)
+    for model in (classifier(toy_model), lora(classifier(toy_model))):
+        with pytest.raises(UserError, match="has 2 labels"):
+            fs_plugins.run(lab.file(), model=model, data=three)
+    swapped = classifier(toy_model)
+    swapped.config.id2label = {0: "spam", 1: "ham"}
+    with pytest.raises(UserError, match="in the order spam, ham"):
+        fs_plugins.run(lab.file(), model=lora(swapped), data=NAMED)
+
+
+@pytest.mark.parametrize(
+    "overrides, said",
+    [
+        ({"fedsa__base__gradient_checkpointing": True}, "leave it out"),
+        ({"fedsa__scale_by_clients": True}, "leave it out"),
+        ({"fedsa__adapter_dtype": "float64"}, "float64"),
+    ],
+)
+def test_what_a_given_model_decides_is_refused(
+    lab, toy_model, overrides, said
+):
+    with pytest.raises(UserError, match=said):
+        fs_plugins.run(
+            lab.file(), model=lora(classifier(toy_model)), **overrides
+        )
+
+
+def test_an_adapter_on_another_base_is_refused(lab, toy_model):
+    run = fs_plugins.run(lab.file(), model=classifier(toy_model), data=NAMED)
+    other = classifier(toy_model)
+    other.bert.encoder.layer = other.bert.encoder.layer[:1]
+    with pytest.raises(UserError, match="the base model of the run"):
+        run.client(1).model(base=other)
+    with pytest.raises(UserError, match="it has an adapter already"):
+        run.client(1).model(base=lora(classifier(toy_model)))
+
+
+def test_values_of_numpy_are_values(lab):
+    import numpy as np
+
+    found = fs_plugins.load_config(
+        lab.file(),
+        {
+            "seed": np.int64(3),
+            "train.optimizer.lr": np.float64(0.25),
+            "eval": {"split": ("test", "val")},
+            "data__splits": np.array([0.5, 0.25, 0.25]),
+            "outdir": Path("somewhere"),
+        },
+    )
+    assert (found.seed, found.train.optimizer.lr) == (3, 0.25)
+    assert found.eval.split == ["test", "val"] and found.outdir == "somewhere"
+    assert found.data.splits == [0.5, 0.25, 0.25]
 
 
 # The page

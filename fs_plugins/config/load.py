@@ -50,6 +50,10 @@ def load_config(experiment: Experiment, overrides: Overrides = ()) -> Config:
     folder = Path()
     if isinstance(experiment, Mapping):
         _choose(chosen, _values(experiment))
+    elif not isinstance(experiment, (str, Path)):
+        raise UserError(
+            f"{shown(experiment)} is neither a YAML file nor its content"
+        )
     else:
         files = files_of(experiment)
         folder = files[0].parent
@@ -123,6 +127,12 @@ def _as_in_yaml(value: Any) -> Any:
     """A Python value as a YAML file would hold it."""
     if isinstance(value, Path):
         return str(value)
+    if hasattr(value, "tolist"):  # of numpy or torch
+        return _as_in_yaml(value.tolist())
+    if isinstance(value, Mapping):
+        return {key: _as_in_yaml(item) for key, item in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(_as_in_yaml, value), key=str)
     if isinstance(value, (tuple, list)):
         return [_as_in_yaml(entry) for entry in value]
     return value

@@ -4,14 +4,14 @@ import hashlib
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fs_plugins.aggregator import AGGREGATORS
 from fs_plugins.data import FAMILIES
 from fs_plugins.errors import UserError
-from fs_plugins.listeners import LISTENERS
+from fs_plugins.listeners import LISTENERS, importing
 from fs_plugins.policy import METHODS, PEFT_METHODS
 
 
@@ -31,7 +31,12 @@ def load_plugins(files: Sequence[str]) -> None:
         if not file.is_file():
             raise UserError(f"fedsa.plugins: there is no file {name}")
         before = _registered()
-        _import(file, name, module_name)
+        try:
+            with importing(file):
+                _import(file, name, module_name)
+        except UserError:
+            _restore(before)
+            raise
         if _registered() == before:
             del sys.modules[module_name]
             raise UserError(
@@ -64,15 +69,24 @@ def _import(file: Path, name: str, module_name: str) -> None:
         ) from error
 
 
-def _registered() -> list[dict[str, Any]]:
-    """Copies of all registries, this package's and FederatedScope's."""
+def _registries() -> list[MutableMapping[str, Any]]:
+    """All registries, this package's and FederatedScope's."""
     import federatedscope.register as host
 
     registries: list[Any] = [METHODS, AGGREGATORS, PEFT_METHODS, FAMILIES]
-    registries += [
+    return registries + [
         value for name, value in vars(host).items() if name.endswith("_dict")
     ]
-    return [
-        *(dict(registry) for registry in registries),
-        dict(enumerate(LISTENERS)),
-    ]
+
+
+def _registered() -> tuple[list[dict[str, Any]], list[Any]]:
+    """Copies of all registries, and of the listeners."""
+    return [dict(registry) for registry in _registries()], [*LISTENERS]
+
+
+def _restore(before: tuple[list[dict[str, Any]], list[Any]]) -> None:
+    """Forget what a plugin that failed has registered."""
+    for registry, content in zip(_registries(), before[0], strict=True):
+        registry.clear()
+        registry.update(content)
+    LISTENERS[:] = before[1]

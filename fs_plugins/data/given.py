@@ -1,6 +1,5 @@
 """Examples that Python code hands to a run."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -49,7 +48,17 @@ def load_given(name: str, root: str) -> tuple[Examples, Examples | None]:
     train = examples_of(data["train"], "data['train']")
     if "test" not in data:
         return train, None
-    return train, examples_of(data["test"], "data['test']", train.names)
+    test = examples_of(data["test"], "data['test']", train.names)
+    kinds = [
+        (len(each.texts[0]), each.are_instructions, bool(len(each.names)))
+        for each in (train, test)
+    ]
+    if kinds[0] != kinds[1]:
+        raise UserError(
+            "data: 'train' and 'test' differ in their columns, or in the kind "
+            "of their labels"
+        )
+    return train, test
 
 
 def examples_of(data: Any, where: str, names: Sequence[str] = ()) -> Examples:
@@ -57,10 +66,10 @@ def examples_of(data: Any, where: str, names: Sequence[str] = ()) -> Examples:
 
     A data set with a column ``label`` is for classification or regression of
     its other columns of texts, of which there must be one or two.  A label
-    is the name or the number of a class, or a score if it is a float.  A
-    data set with the columns ``instruction`` and ``output`` (and perhaps
-    ``input`` and ``category``), or ``prompt`` and ``completion``, is for a
-    language model.
+    is the name or the number of a class, or a score if one of them is a
+    float.  A data set with the columns ``instruction`` and ``output`` (and
+    perhaps ``input`` and ``category``), or ``prompt`` and ``completion``, is
+    for a language model.
 
     Args:
         data: ``Examples``, a ``datasets.Dataset``, a ``pandas.DataFrame``,
@@ -74,18 +83,11 @@ def examples_of(data: Any, where: str, names: Sequence[str] = ()) -> Examples:
 
     """
     if isinstance(data, Examples):
+        data.check(where)
         return data
-    try:
-        rows = data.to_dict("records") if hasattr(data, "iloc") else [*data]
-    except TypeError:  # The object cannot be iterated over.
-        rows = []
-    if not rows or not all(isinstance(row, Mapping) for row in rows):
-        raise UserError(
-            f"{where}: it is no data set with rows of named columns, or it "
-            "is empty"
-        )
-    columns = {*rows[0]}
-    if any(needed <= columns for needed in _INSTRUCTIONS):
+    rows = _rows(data, where)
+    columns = list(rows[0])
+    if any(needed <= {*columns} for needed in _INSTRUCTIONS):
         return _answers(rows, where)
     if "label" not in columns:
         raise UserError(
@@ -93,22 +95,56 @@ def examples_of(data: Any, where: str, names: Sequence[str] = ()) -> Examples:
             "of labels 'label', or those of instructions 'instruction' and "
             "'output', or 'prompt' and 'completion'"
         )
-    texts = [
-        name for name in rows[0]
-        if name != "label" and isinstance(rows[0][name], str)
-    ]  # fmt: skip
+    texts = sorted(
+        name
+        for name in columns
+        if name != "label" and any(isinstance(row[name], str) for row in rows)
+    )
     if len(texts) not in (1, 2):
         raise UserError(
             f"{where}: a text or a pair of texts is classified, and of the "
             f"columns {_listed(columns)} {len(texts)} hold texts; leave one "
             "or two beside 'label'"
         )
-    feature = getattr(data, "features", {}).get("label")
+    # a pair in the order of the columns, whatever the order in another part
+    texts = [name for name in columns if name in texts]
+    feature = (getattr(data, "features", None) or {}).get("label")
     known = tuple(names) or tuple(getattr(feature, "names", None) or ())
-    return _classes(rows, texts, where, known)
+    return _labelled(rows, texts, where, known)
 
 
-def _classes(
+def _rows(data: Any, where: str) -> list[dict[str, Any]]:
+    """The rows of a data set, all with the same columns."""
+    is_frame = hasattr(data, "iloc")
+    if is_frame and not data.columns.is_unique:
+        raise UserError(f"{where}: two of its columns have the same name")
+    try:
+        rows = data.to_dict("records") if is_frame else [*data]
+    except TypeError:  # The object cannot be iterated over.
+        rows = []
+    if not rows or not all(isinstance(row, Mapping) for row in rows):
+        raise UserError(
+            f"{where}: it is no data set with rows of named columns, or it "
+            "is empty"
+        )
+    for number, row in enumerate(rows):
+        if row.keys() != rows[0].keys():
+            raise UserError(
+                f"{where}: row {number} has the columns {_listed(row)}, and "
+                f"row 0 has {_listed(rows[0])}"
+            )
+    return [{k: _plain(v) for k, v in row.items()} for row in rows]
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy or torch as one of Python."""
+    is_scalar = getattr(value, "shape", None) == () or isinstance(
+        value, np.generic
+    )
+    return value.item() if is_scalar else value
+
+
+def _labelled(
     rows: Sequence[Mapping[str, Any]],
     texts: Sequence[str],
     where: str,
@@ -117,21 +153,36 @@ def _classes(
     """Examples of classification or regression."""
     labels = [row["label"] for row in rows]
     for number, label in enumerate(labels):
-        is_missing = label is None or (
-            isinstance(label, float) and math.isnan(label)
-        )
-        if is_missing:
+        if label is None or label != label:
             raise UserError(f"{where}: row {number} has no label")
+        if not isinstance(label, (str, int, float)):
+            raise UserError(
+                f"{where}: row {number}: the label {label!r:.80} is neither "
+                "a class's name nor a number"
+            )
     pairs = [tuple(row[name] for name in texts) for row in rows]
-    if all(isinstance(label, (float, np.floating)) for label in labels):
+    for number, pair in enumerate(pairs):
+        for name, text in zip(texts, pair, strict=True):
+            if not isinstance(text, str):
+                raise UserError(
+                    f"{where}: row {number}: {name!r} is not a text, but "
+                    f"{text!r:.80}"
+                )
+    are_words = [isinstance(label, str) for label in labels]
+    if any(are_words) and not all(are_words):
+        raise UserError(
+            f"{where}: some labels are words, and others are numbers"
+        )
+    if any(isinstance(label, float) for label in labels):
         return Examples(pairs, [float(label) for label in labels])
-    if all(isinstance(label, (int, np.integer)) for label in labels):
-        classes = max(map(int, labels)) + 1
-        names = names or tuple(map(str, range(classes)))
-        return Examples(pairs, [int(label) for label in labels], names)
-    if not all(isinstance(label, str) for label in labels):
-        raise UserError(f"{where}: the labels are of several types")
-    names = names or tuple(sorted({*labels}))
+    if all(are_words):
+        names = names or tuple(sorted({*labels}))
+    else:
+        names = names or _numbered(labels, where)
+        labels = [
+            names[label] if 0 <= label < len(names) else label
+            for label in labels
+        ]
     number_of = {name: number for number, name in enumerate(names)}
     for number, label in enumerate(labels):
         if label not in number_of:
@@ -140,6 +191,17 @@ def _classes(
                 f"{_listed(names)}"
             )
     return Examples(pairs, [number_of[label] for label in labels], names)
+
+
+def _numbered(labels: Sequence[int], where: str) -> tuple[str, ...]:
+    """The names of classes that have numbers only, from 0 on."""
+    least, most = min(labels), max(labels)
+    if least < 0 or most >= max(len(labels), 2):
+        raise UserError(
+            f"{where}: the labels go from {least} to {most}; the numbers of "
+            "classes begin at 0 and leave none out"
+        )
+    return tuple(map(str, range(int(most) + 1)))
 
 
 def _answers(rows: Sequence[Mapping[str, Any]], where: str) -> Examples:

@@ -11,6 +11,7 @@ import torch
 import xxhash
 
 from fs_plugins.host.protocols import Runner
+from fs_plugins.model.build import GivenModel
 
 
 def digests_of(runner: Runner) -> dict[str, str]:
@@ -25,7 +26,13 @@ def digests_of(runner: Runner) -> dict[str, str]:
         The digests, by what an error message calls the things.
 
     """
-    return {
+    model = runner.server.model
+    given = {}
+    if isinstance(model, GivenModel):
+        # Without the checkpoint of a base model and the seed, nothing else
+        # decides what the adapter and the head begin with.
+        given = {"the given model's adapter and head": _initial(model)}
+    return given | {
         "the texts and labels": _data(runner.data),
         "the base model's weights": _frozen(runner.server.model),
         "the base model's configuration": _configuration(runner.server.model),
@@ -98,6 +105,13 @@ def _configuration(model: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _initial(model: GivenModel) -> str:
+    digest = xxhash.xxh3_128()
+    for name, tensor in model.initial.items():
+        _update_with(digest, name, tensor)
+    return digest.hexdigest()
+
+
 @torch.no_grad()
 def _frozen(model: Any) -> str:
     """A digest of the parameters that are not trained."""
@@ -107,7 +121,11 @@ def _frozen(model: Any) -> str:
     for name, parameter in inner.named_parameters():
         if name in trained:
             continue
-        digest.update(f"{name} {parameter.dtype} {parameter.shape}".encode())
-        raw = parameter.detach().contiguous().view(-1).view(torch.uint8)
-        digest.update(raw.cpu().numpy().data)
+        _update_with(digest, name, parameter)
     return digest.hexdigest()
+
+
+def _update_with(digest: Any, name: str, tensor: torch.Tensor) -> None:
+    digest.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
+    raw = tensor.detach().contiguous().view(-1).view(torch.uint8)
+    digest.update(raw.cpu().numpy().data)

@@ -6,11 +6,13 @@ FederatedScope passes only this section to the function that builds a model.
 from pathlib import Path
 from typing import Any
 
+from fs_plugins.config.options import DTYPES
 from fs_plugins.data.assets import ASSETS, find_asset
 from fs_plugins.data.gguf import from_gguf
 from fs_plugins.data.tokens import default_cache
 from fs_plugins.errors import UserError
 from fs_plugins.host.configuration import Config
+from fs_plugins.model.given import base_model_of, is_adapted
 from fs_plugins.policy import KEEP
 from fs_plugins.settings import (
     adapter_args,
@@ -19,6 +21,50 @@ from fs_plugins.settings import (
     is_ours,
     policy_from,
 )
+
+
+def describe_given(cfg: Config, model: Any) -> None:
+    """Have the configuration say what a model is that code provides.
+
+    Args:
+        cfg: the configuration, which is changed.
+        model: the model.
+
+    Raises:
+        UserError: the configuration asks for what is decided where a model
+            is loaded.
+
+    """
+    base, inner = cfg.fedsa.base, base_model_of(model)
+    for key, is_asked in (
+        ("fedsa.base.quantize", base.quantize),
+        ("fedsa.base.gradient_checkpointing", base.gradient_checkpointing),
+        ("fedsa.scale_by_clients", cfg.fedsa.scale_by_clients),
+    ):
+        if is_asked and (key.startswith("fedsa.base") or is_adapted(model)):
+            raise UserError(
+                f"{key}: it is decided where the model is made that is handed "
+                "over; leave it out"
+            )
+    for bits in ("4bit", "8bit"):
+        if getattr(inner, f"is_loaded_in_{bits}", False):
+            base.quantize = bits
+    dtypes = [p.dtype for p in inner.parameters() if p.is_floating_point()]
+    if not dtypes:
+        raise UserError("model: it has no parameters")
+    dtype = str(max(set(dtypes), key=dtypes.count)).removeprefix("torch.")
+    if dtype not in DTYPES:
+        raise UserError(
+            f"model: its parameters are in {dtype}; {', '.join(DTYPES)} are "
+            "supported"
+        )
+    base.dtype = dtype
+    if "float64" in (dtype, cfg.fedsa.adapter_dtype):
+        if dtype != "float64":
+            raise UserError(
+                "fedsa.adapter_dtype: 'float64' needs a model in float64"
+            )
+        cfg.fedsa.adapter_dtype = dtype
 
 
 def resolve_model(cfg: Config) -> str:

@@ -27,10 +27,13 @@ from fs_plugins.data.tokenizer import (
 )
 from fs_plugins.data.tokens import Tokens, tokenise
 from fs_plugins.errors import UserError
-from fs_plugins.experiment.model_settings import resolve_model
+from fs_plugins.experiment.model_settings import (
+    describe_given,
+    resolve_model,
+)
 from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.host.configuration import Config
-from fs_plugins.model.given import config_of, given_model
+from fs_plugins.model.given import base_model_of, config_of, given_model
 from fs_plugins.model.inputs import Inputs, inputs_of, longest_text
 from fs_plugins.model.pretrained import load_model_config
 from fs_plugins.scope import begin_run, current_scope
@@ -74,8 +77,10 @@ def load(cfg: Config, client_cfgs: Any) -> tuple[Any, Any]:
     """
     begin_run()
     name, _, family = cfg.data.type.rpartition("@")
+    given = given_model(cfg.model.type.rpartition("@")[0])
+    if given is not None:
+        describe_given(cfg, given)
     model = resolve_model(cfg)
-    given = given_model(model)
     model_config = (
         load_model_config(model, cfg.llm.cache.model)
         if given is None
@@ -86,7 +91,8 @@ def load(cfg: Config, client_cfgs: Any) -> tuple[Any, Any]:
     _tell_monitor(cfg, name, train)
     cfg.model.task = _task_of(train)
     cfg.model.num_labels = max(1, len(train.names))
-    inputs = inputs_of(model_config, cfg.model.task, given)
+    inner = None if given is None else base_model_of(given)
+    inputs = inputs_of(model_config, cfg.model.task, inner)
     tokenizer = _tokenizer_of(cfg, model, model_config, train.are_instructions)
     tokenizer.padding_side = "left" if inputs.pads_left else "right"
     cfg.model.adapter.classes = [

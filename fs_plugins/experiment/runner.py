@@ -99,6 +99,8 @@ def run(
             silence()
         cfg = _adopting(load_config(experiment, overrides), scope)
         name = name_of(experiment)
+        if cfg.federate.mode.lower() == "distributed":
+            turns.end()  # Its participants wait for each other.
         with new_folder(cfg, verbose) as folder:
             return _run(
                 _Job(cfg, folder, name, begin, quiet, [*listeners, turns]),

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from fs_plugins.errors import UserError, first_line
+from fs_plugins.experiment.turns import taking_turns
 from fs_plugins.model.pretrained import load_base
 from fs_plugins.policy import PRIVATE_ADAPTER
 from fs_plugins.terms import GIVEN
@@ -80,13 +81,27 @@ def load_adapted(
             are two adapters.
 
     """
-    import peft
-
     if (adapter / PRIVATE_ADAPTER).is_dir():
         raise UserError(
             f"{adapter} has a shared and a private adapter, of which each "
             "input takes as much as suits it, and no one model does that; "
             "PEFT loads either of them by itself"
+        )
+    with taking_turns():  # The random state is that of the process.
+        model = _loaded(config, adapter, base)
+    if base is not None:
+        _check_fit(model, adapter)
+    return model
+
+
+def _loaded(config: Mapping[str, Any], adapter: Path, base: Any) -> Any:
+    """The base model with the adapter, loaded by PEFT."""
+    import peft
+
+    if isinstance(base, peft.PeftModel):
+        raise UserError(
+            "base: it has an adapter already; hand over a base model that is "
+            "loaded anew"
         )
     base = load_base_of(config) if base is None else base
     try:
@@ -101,3 +116,19 @@ def load_adapted(
         raise UserError(
             f"{adapter} cannot be loaded: {first_line(error)}"
         ) from error
+
+
+def _check_fit(model: Any, adapter: Path) -> None:
+    """Refuse a base model on which PEFT has loaded a part of the adapter."""
+    import peft
+    from safetensors import safe_open
+
+    file = adapter / peft.utils.SAFETENSORS_WEIGHTS_NAME
+    with safe_open(file, framework="pt") as opened:
+        saved = {*opened.keys()}
+    loaded = {*peft.get_peft_model_state_dict(model)}
+    if saved != loaded:
+        raise UserError(
+            f"base: {adapter} has {min(saved ^ loaded)!r}, or the model has, "
+            "and the other has not; is it the base model of the run?"
+        )

@@ -75,11 +75,25 @@ def await_host(register: Callable[[], None]) -> None:
 
     """
     if "federatedscope" in sys.modules:
-        if os.environ.get(VARIABLE) == "embedded":
+        if _wanted() == "embedded":
             _refuse_imported(sys.modules["federatedscope"])
         _connect(register)
-    else:
-        sys.meta_path.insert(0, _HostFinder(register))
+        return
+    # This package may have been imported before, and removed or reloaded.
+    sys.meta_path[:] = [
+        finder
+        for finder in sys.meta_path
+        if not getattr(finder, "awaits_federatedscope", False)
+    ]
+    sys.meta_path.insert(0, _HostFinder(register))
+
+
+def _wanted() -> str:
+    """The host that the environment asks for; ``""`` for either."""
+    wanted = os.environ.get(VARIABLE, "")
+    if wanted not in ("", "embedded", "federatedscope"):
+        raise unknown(VARIABLE, wanted, ("embedded", "federatedscope"))
+    return wanted
 
 
 class _HostFinder(MetaPathFinder):
@@ -89,6 +103,8 @@ class _HostFinder(MetaPathFinder):
         register: registers the plugins.
 
     """
+
+    awaits_federatedscope = True
 
     def __init__(self, register: Callable[[], None]) -> None:
         self.register = register
@@ -118,9 +134,7 @@ class _HostFinder(MetaPathFinder):
         return spec
 
     def _chosen(self) -> ModuleSpec:
-        wanted = os.environ.get(VARIABLE, "")
-        if wanted not in ("", "embedded", "federatedscope"):
-            raise unknown(VARIABLE, wanted, ("embedded", "federatedscope"))
+        wanted = _wanted()
         installed = None if wanted == "embedded" else self._installed()
         if installed is not None:
             return installed
@@ -132,16 +146,19 @@ class _HostFinder(MetaPathFinder):
             )
         spec = PathFinder.find_spec("federatedscope", [str(EMBEDDED)])
         assert spec is not None
+        # for processes that are started from this one
+        if str(EMBEDDED) not in sys.path:
+            sys.path.append(str(EMBEDDED))
         return spec
 
     def _installed(self) -> ModuleSpec | None:
         for finder in sys.meta_path:
-            spec = (
-                finder.find_spec("federatedscope", None)
-                if finder is not self
-                else None
-            )
-            if spec is not None:
+            find_spec = getattr(finder, "find_spec", None)
+            if finder is self or find_spec is None:
+                continue
+            spec: ModuleSpec | None = find_spec("federatedscope", None)
+            # A folder of that name without an __init__.py has no loader.
+            if spec is not None and spec.loader is not None:
                 return spec
         return None
 
@@ -179,9 +196,18 @@ class _HostLoader(Loader):
             UserError: the host is broken.
 
         """
-        self._loader.exec_module(module)
-        _connect(self._finder.register)
-        sys.meta_path.remove(self._finder)
+        before = {*sys.modules}
+        try:
+            self._loader.exec_module(module)
+            _connect(self._finder.register)
+        except BaseException:
+            # The next import may be that of another host.
+            for name in {*sys.modules} - before:
+                if name.startswith("federatedscope."):
+                    del sys.modules[name]
+            raise
+        if self._finder in sys.meta_path:
+            sys.meta_path.remove(self._finder)
 
 
 def _refuse_imported(module: ModuleType) -> None:

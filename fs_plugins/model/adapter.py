@@ -46,7 +46,9 @@ def put_adapter(base: Base, model_config: Model) -> Any:
         kwargs["modules_to_save"] = [*saved, *head]
     is_causal = model_config.task == CAUSAL
     task = peft.TaskType.CAUSAL_LM if is_causal else peft.TaskType.SEQ_CLS
-    is_of_transformers = hasattr(model, "config")
+    is_of_transformers = hasattr(
+        getattr(model, "config", None), "get_text_config"
+    )
     given = kwargs.pop("task_type", None) or task
     if str(getattr(given, "value", given)).upper() != task.value:
         raise UserError(

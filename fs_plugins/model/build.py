@@ -14,6 +14,7 @@ from fs_plugins.model.given import (
     base_of,
     given_model,
     is_adapted,
+    ready_to_train,
     with_loss,
 )
 from fs_plugins.model.pretrained import load_base
@@ -88,19 +89,20 @@ class GivenModel(AdapterModel):
 
     Args:
         model: the PEFT model.
-        task: one of ``TASKS``, which decides the loss.
+        model_config: the configuration's section ``model``.
 
     """
 
-    def __init__(self, model: Any, task: str) -> None:
+    def __init__(self, model: Any, model_config: Model) -> None:
         super().__init__(model)
-        self.task = task
+        self.task = model_config.task
+        self.classes = int(model_config.num_labels)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The model's outputs and a loss, from the inputs that it accepts."""
         inner = self.model.get_base_model()
         output = self.model(*args, **accepted(inner, kwargs))
-        return with_loss(output, kwargs.get("labels"), self.task)
+        return with_loss(output, kwargs.get("labels"), self.task, self.classes)
 
 
 def build(model_config: Model) -> AdapterModel:
@@ -137,15 +139,19 @@ def _first(model_config: Model) -> AdapterModel:
         if base.caveat:
             note(base.caveat)
         return AdapterModel(put_adapter(base, model_config))
+    if is_adapted(provided) and model_config.adapter.private:
+        raise UserError(
+            "model: a method with a private adapter puts both adapters on "
+            "the model itself; hand over the base model"
+        )
     if is_adapted(provided):
-        if model_config.adapter.private:
-            raise UserError(
-                "model: a method with a private adapter puts both adapters "
-                "on the model itself; hand over the base model"
-            )
-        return GivenModel(provided, model_config.task)
+        ready_to_train(provided, getattr(torch, model_config.adapter.dtype))
     base = base_of(provided, model_config)
-    return GivenModel(put_adapter(base, model_config), model_config.task)
+    if base.caveat:
+        note(base.caveat)
+    if not is_adapted(provided):
+        return GivenModel(put_adapter(base, model_config), model_config)
+    return GivenModel(provided, model_config)
 
 
 def free_base(model: Any) -> None:

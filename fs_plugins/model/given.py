@@ -1,19 +1,22 @@
 """Models that Python code hands to a run in place of a checkpoint."""
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import peft
-from torch import nn
+import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from fs_plugins.errors import UserError
 from fs_plugins.host.configuration import Model
-from fs_plugins.model.head import head_of
+from fs_plugins.model.head import head_of, match_labels
 from fs_plugins.model.pretrained import Base, agree_on_tokens, set_task
-from fs_plugins.policy import PEFT_METHODS
+from fs_plugins.policy import PEFT_METHODS, is_of_adapter
 from fs_plugins.scope import current_scope
 from fs_plugins.terms import CAUSAL, GIVEN, REGRESSION
 
@@ -44,11 +47,14 @@ def given_model(name: str) -> nn.Module | None:
     return model if name == GIVEN else None
 
 
+def base_model_of(model: Any) -> Any:
+    """The model itself; of a PEFT model, the one that has the adapter."""
+    return model.get_base_model() if is_adapted(model) else model
+
+
 def config_of(model: nn.Module) -> Any:
     """A model's configuration, if it is one of transformers; else None."""
-    adapted: Any = model
-    inner = adapted.get_base_model() if is_adapted(model) else model
-    config = getattr(inner, "config", None)
+    config = getattr(base_model_of(model), "config", None)
     return config if hasattr(config, "get_text_config") else None
 
 
@@ -105,22 +111,35 @@ _OF_PEFT = (
 
 
 def base_of(model: nn.Module, model_config: Model) -> Base:
-    """Prepare a given model without an adapter for one.
+    """Prepare a given model for the data, and name its head.
 
     Args:
         model: a model of transformers, or any module that takes
-            ``input_ids`` and ``attention_mask`` and returns logits.
+            ``input_ids`` and ``attention_mask`` and returns logits; with a
+            PEFT adapter or without one.
         model_config: the configuration's section ``model``.
 
     Raises:
-        UserError: the model has another number of labels than the data.
+        UserError: the model does not suit the data, has parts that a run
+            cannot train, or its head is not trained by its adapter.
 
     """
+    inner = base_model_of(model)
+    _refuse_wrapped(model, inner)
     config = config_of(model)
     if config is None:
+        if model_config.task == CAUSAL:
+            raise UserError(
+                "model: a model that generates answers must be one of "
+                "transformers"
+            )
         return Base(model, [])
     if model_config.task == CAUSAL:
-        agree_on_tokens(config, model_config)
+        if not callable(getattr(inner, "generate", None)):
+            raise UserError(
+                f"model: {type(inner).__name__} does not generate text, and "
+                "the data are instructions"
+            )
         return Base(model, [])
     if int(config.num_labels) != int(model_config.num_labels):
         raise UserError(
@@ -128,27 +147,116 @@ def base_of(model: nn.Module, model_config: Model) -> Base:
             f"{model_config.num_labels}; load it with num_labels="
             f"{model_config.num_labels}"
         )
+    labels = dict(getattr(config, "id2label", None) or {})
     set_task(config, model_config)
     agree_on_tokens(config, model_config)
-    is_known = isinstance(model, PreTrainedModel)
-    head = head_of(model, _NOTHING_NEW, GIVEN) if is_known else []
-    return Base(model, head)
+    if not isinstance(inner, PreTrainedModel):
+        return Base(model, [])
+    if is_adapted(model):
+        _check_order(labels, model_config)
+        _check_head(model, inner)
+        return Base(model, [])
+    head = head_of(inner, _NOTHING_NEW, GIVEN)
+    classes = list(model_config.adapter.get("classes", ()))
+    caveat = ""
+    if len(labels) == len(classes) > 0:
+        caveat = match_labels(inner, head, labels, classes, set())
+    return Base(model, head, caveat and f"model: the model {caveat}")
 
 
-def with_loss(output: Any, labels: Any, task: str) -> Any:
-    """A model's output, with the loss computed if the model returns none.
+def _refuse_wrapped(model: nn.Module, inner: nn.Module) -> None:
+    """Refuse modules that hide the model, or have layers of an adapter."""
+    name = type(inner).__name__
+    if name in ("DataParallel", "DistributedDataParallel", "OptimizedModule"):
+        raise UserError(
+            f"model: it is wrapped in {name}; hand over the model itself"
+        )
+    has_adapter = any(isinstance(m, BaseTunerLayer) for m in inner.modules())
+    if has_adapter and not is_adapted(model):
+        raise UserError(
+            "model: it has the layers of an adapter, of an earlier run "
+            "perhaps; hand over a model that is loaded anew, or a PEFT model"
+        )
 
-    The loss of regression is the mean squared error, that of the other tasks
-    cross-entropy.
+
+def _check_order(labels: Mapping[int, str], model_config: Model) -> None:
+    """Refuse a PEFT model whose classes are in another order."""
+    classes = [str(c) for c in model_config.adapter.get("classes", ())]
+    known = [str(labels.get(i, "")) for i in range(len(labels))]
+    if sorted(known) == sorted(classes) and known != classes:
+        raise UserError(
+            f"model: its classes are in the order {', '.join(known)}, and "
+            f"those of the data {', '.join(classes)}; load the base model "
+            "with id2label in the order of the data"
+        )
+
+
+def _check_head(model: nn.Module, inner: nn.Module) -> None:
+    """Refuse a PEFT model with a head that is neither trained nor saved."""
+    backbone = getattr(inner, "base_model", inner)
+    inside = {id(parameter) for parameter in backbone.parameters()}
+    head = {
+        name: parameter
+        for name, parameter in inner.named_parameters()
+        if id(parameter) not in inside and "original_module" not in name
+    }
+    if head and not any(p.requires_grad for p in head.values()):
+        raise UserError(
+            "model: its adapter leaves the head untrained "
+            f"({min(head).rpartition('.')[0]}); build it with "
+            "task_type='SEQ_CLS', which trains the head and saves it"
+        )
+
+
+def ready_to_train(model: Any, dtype: torch.dtype) -> None:
+    """Have the adapter of a PEFT model trained, as after it was made.
 
     Args:
-        output: logits of shape (texts, labels), or an object that has them
+        model: a PEFT model with one adapter; one that was loaded for
+            inference, or that an earlier run has frozen in part, as well.
+        dtype: the precision of what is trained.
+
+    """
+    model.set_adapter("default")
+    for name, parameter in model.named_parameters():
+        if is_of_adapter(name) or ".modules_to_save.default." in name:
+            parameter.requires_grad_(parameter.is_floating_point())
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(dtype)
+
+
+def with_loss(output: Any, labels: Any, task: str, classes: int) -> Any:
+    """A model's output, with the loss computed if the model returns none.
+
+    The loss of regression is the mean squared error, that of classification
+    cross-entropy.  The output of a language model is returned as it is.
+
+    Args:
+        output: logits of shape (texts, classes), or an object that has them
             as ``logits`` and may have a ``loss``.
         labels: the labels of the texts; None if there is no loss to compute.
         task: one of ``TASKS``.
+        classes: how many classes there are; 1 for regression.
+
+    Raises:
+        UserError: the output has no such logits.
 
     """
-    logits = getattr(output, "logits", output)
+    if task == CAUSAL:
+        return output
+    logits = output.get("logits") if isinstance(output, dict) else output
+    logits = getattr(output, "logits", logits)
+    if not isinstance(logits, Tensor):
+        raise UserError(
+            f"model: it returns a {type(logits).__name__}; a tensor of logits "
+            "is needed, or an object with one in .logits"
+        )
+    if logits.dim() != 2 or logits.shape[1] != classes:
+        raise UserError(
+            f"model: it returns logits of shape {tuple(logits.shape)}; "
+            f"(texts, {classes}) is needed"
+        )
     loss = getattr(output, "loss", None)
     if loss is None and labels is not None and task == REGRESSION:
         loss = functional.mse_loss(logits.squeeze(-1), labels.to(logits))

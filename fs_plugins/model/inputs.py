@@ -58,7 +58,9 @@ def inputs_of(
         return Inputs(tokens=0)
     try:
         with torch.device("meta"):
-            model = provided or auto_class(task).from_config(config)
+            model = provided
+            if model is None:
+                model = auto_class(task).from_config(config)
     except Exception as error:  # each model raises exceptions of its own
         raise UserError(
             f"model.type: a model of type {config.model_type!r} cannot be "

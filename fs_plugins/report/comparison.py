@@ -114,7 +114,12 @@ def compare(
     sections = _sections(read)
     if out is not None:
         make_folder(Path(out))
-        write_comparison(read, Path(out))
+        try:
+            write_comparison(read, Path(out))
+        except OSError as error:
+            raise UserError(
+                f"{error.filename or out} cannot be written: {error.strerror}"
+            ) from error
     return Comparison(read, _titled(sections), list(caveats(read)))
 
 

@@ -73,6 +73,8 @@ class FedSAServer(AttendingServer):
         )
         # Evaluation belongs to the round that has just ended.
         rnd = self.round - 1 if msg_type == "evaluate" else self.round
+        # FederatedScope counts far ahead when it stops a run early.
+        rnd = min(rnd, self.total_round_num + 1)
         messages: dict[Any, GlobalParameters] = {}
         for kind, group in groupby(receivers, self._kind_of):
             clients = list(group)

@@ -108,3 +108,73 @@ def test_other_names_than_those_registered_are_refused(lab, written):
     )
     with pytest.raises(UserError, match="did you mean 'share_b_twice'"):
         load_config(file)
+
+
+LISTENING = """
+from fs_plugins import Listener, register_listener
+class Counts(Listener):
+    rounds = 0
+    def round_begins(self, rnd, clients):
+        Counts.rounds += 1
+register_listener(Counts)
+"""
+
+
+def test_a_plugin_that_fails_registers_nothing(lab, written):
+    """Once it is corrected it counts once; other runs do not know of it."""
+    import sys
+
+    code = "from fs_plugins import KEEP, Policy, register_method\n" + LISTENING
+    code += "register_method('half', Policy('half', 'me', A=KEEP, B=KEEP))\n"
+    file = written(code + "raise ValueError('not yet')\n")
+    with pytest.raises(UserError, match="not yet"):
+        lab.run(fedsa__plugins=[file])
+    with pytest.raises(UserError, match="'half'"):
+        lab.run(federate__method="half")
+    lab.run()
+    written(code)
+    lab.run(fedsa__plugins=[file], federate__total_round_num=2)
+    (module,) = (
+        m for m in [*sys.modules.values()]
+        if getattr(m, "__file__", "") == file
+    )  # fmt: skip
+    assert module.Counts.rounds == 2
+
+
+def test_two_plugins_of_one_name_are_two(lab, tmp_path):
+    import sys
+
+    files = []
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+        file = tmp_path / folder / "plugin.py"
+        file.write_text(LISTENING)
+        files.append(str(file))
+    lab.run(fedsa__plugins=files[:1], federate__total_round_num=1)
+    lab.run(fedsa__plugins=files, federate__total_round_num=2)
+    rounds = {
+        m.__file__: m.Counts.rounds
+        for m in [*sys.modules.values()]
+        if getattr(m, "__file__", "") in files
+    }
+    assert rounds == {files[0]: 3, files[1]: 2}
+
+
+def test_a_listener_may_be_defined_elsewhere(lab, tmp_path, monkeypatch):
+    """In a module that the plugin imports."""
+    import sys
+
+    (tmp_path / "my_listeners.py").write_text(
+        LISTENING.replace("register_listener(Counts)", "")
+    )
+    plugin = tmp_path / "uses_it.py"
+    plugin.write_text(
+        "from my_listeners import Counts\n"
+        "from fs_plugins import register_listener\n"
+        "register_listener(Counts)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    lab.run(fedsa__plugins=[str(plugin)], federate__total_round_num=2)
+    assert sys.modules["my_listeners"].Counts.rounds == 2
+    lab.run(federate__total_round_num=2)
+    assert sys.modules["my_listeners"].Counts.rounds == 2

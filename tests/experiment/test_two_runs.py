@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import os
 import threading
 from pathlib import Path
 
@@ -101,3 +102,48 @@ def test_what_a_run_leaves_of_the_process_is_as_before(started):
     assert torch.equal(torch.rand(2), expected)
     assert handler in log.handlers
     log.removeHandler(handler)
+
+
+def test_a_run_that_is_interrupted_while_it_waits_spoils_no_other(started):
+    """The other run has its random state and its log to the end."""
+    from fs_plugins.experiment.turns import taking_turns
+
+    alone = started("sampled", "alone")
+    results = {}
+
+    class ImpatientError(Exception):
+        pass
+
+    def other():
+        results["beside"] = started("sampled", "beside")
+
+    thread = threading.Thread(target=other)
+    with pytest.raises(ImpatientError), taking_turns() as turns:
+        thread.start()
+        while thread.is_alive():
+            turns.round_ends(1)
+        raise ImpatientError
+    assert results["beside"] == alone
+
+
+def test_a_forked_process_does_not_wait_for_a_thread_of_its_parent():
+    from fs_plugins.experiment.turns import taking_turns
+
+    has_turn, may_end = threading.Event(), threading.Event()
+
+    def hold():
+        with taking_turns():
+            has_turn.set()
+            may_end.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    has_turn.wait()
+    child = os.fork()
+    if not child:
+        with taking_turns():
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    may_end.set()
+    thread.join()
+    assert status == 0

@@ -74,3 +74,59 @@ def test_without_federatedscope_the_embedded_host_stands_in(host_name):
     result = start()
     assert result.returncode == 0
     assert result.stdout.startswith(f"host: {host_name} ")
+
+
+def python(code, path=""):
+    """Run code in a process of its own, with ``path`` in front."""
+    root = Path(__file__).parent.parent.parent
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=os.environ
+        | {"PYTHONPATH": os.pathsep.join([str(path), str(root)])},
+        check=False,
+    )
+
+
+REGISTERED = (
+    "from federatedscope.core.configs.config import global_cfg;"
+    "print('fedsa' in global_cfg)"
+)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "import importlib, fs_plugins; importlib.reload(fs_plugins);",
+        "import fs_plugins, sys; [sys.modules.pop(n) for n in [*sys.modules] "
+        "if n.startswith('fs_plugins')]; import fs_plugins;",
+        "import fs_plugins, importlib.util as u; u.find_spec('federatedscope')"
+        "; u.find_spec('federatedscope');",
+        "import fs_plugins, federatedscope, importlib;"
+        "importlib.reload(federatedscope);",
+    ],
+)
+def test_the_plugins_are_registered_whatever_was_imported(before):
+    result = python(before + REGISTERED)
+    assert result.stdout == "True\n", result.stderr
+
+
+def test_a_folder_of_that_name_is_no_host(tmp_path, host_name):
+    (tmp_path / "federatedscope").mkdir()
+    result = start(tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(f"host: {host_name} ")
+
+
+def test_another_host_may_be_tried_after_a_failure(tmp_path):
+    """As the sentence says, in the same process."""
+    broken = package(tmp_path, core__configs__config="global_cfg = object()")
+    code = (
+        "import os, fs_plugins; os.environ.pop('FS_PLUGINS_HOST', None)\n"
+        "try: import federatedscope\n"
+        "except fs_plugins.UserError as error: print('no LLM' in str(error))\n"
+        "os.environ['FS_PLUGINS_HOST'] = 'embedded'\n"
+    )
+    result = python(code + REGISTERED, broken)
+    assert result.stdout == "True\nTrue\n", result.stderr
