@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fs_plugins.data import register_examples
     from fs_plugins.data.examples import Examples
     from fs_plugins.errors import Interrupted, RunError, UserError
-    from fs_plugins.listeners import Listener, register_listener
+    from fs_plugins.listeners import Listener, StopRun, register_listener
     from fs_plugins.policy import (
         FREEZE,
         KEEP,
@@ -37,7 +37,7 @@ _HOMES = {
     "fs_plugins.data": ("register_examples",),
     "fs_plugins.data.examples": ("Examples",),
     "fs_plugins.errors": ("Interrupted", "RunError", "UserError"),
-    "fs_plugins.listeners": ("Listener", "register_listener"),
+    "fs_plugins.listeners": ("Listener", "StopRun", "register_listener"),
     "fs_plugins.policy": (
         *("FREEZE", "KEEP", "SHARE", "Policy", "Role"),
         *("register_method", "register_peft_method"),
@@ -59,6 +59,7 @@ __all__ = [
     "Role",
     "Run",
     "RunError",
+    "StopRun",
     "UserError",
     "__version__",
     "compare",

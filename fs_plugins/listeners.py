@@ -12,6 +12,21 @@ from fs_plugins.host.protocols import Message, Server
 Results = Mapping[str, float]  # <split>_<metric>: value
 
 
+class StopRun(Exception):  # noqa: N818  no error has happened
+    """Raised by a listener to end the run after the current round.
+
+    The run ends as after its last round: adapters and summary are written.
+    It has an effect where ``round_ends`` is told.
+
+    Args:
+        reason: is noted in the summary as ``stopped_early``.
+
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+
+
 class RunInProgress(Protocol):
     """A run as its listeners see it.
 
@@ -19,12 +34,14 @@ class RunInProgress(Protocol):
         cfg: the run's configuration.
         server: the run's server.
         times_clients: whether the clients work in this process.
+        stopped: why a listener has stopped the run; ``""`` if none has.
 
     """
 
     cfg: Config
     server: Server
     times_clients: bool
+    stopped: str
 
     def tell(self, event: str, *facts: Any) -> None:
         """Tell every listener of an event.
@@ -40,7 +57,8 @@ class Listener:
     """The base class of objects that are told what happens in a run.
 
     A subclass overrides the methods for those events that it needs.  Rounds
-    are counted from 1.  An exception that a listener raises ends the run.
+    are counted from 1.  ``StopRun`` ends the run in good order; any other
+    exception that a listener raises is an error that ends it.
     """
 
     def run_begins(self, run: RunInProgress) -> None:

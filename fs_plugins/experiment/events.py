@@ -15,7 +15,7 @@ from fs_plugins.host.protocols import (
     Runner,
     Server,
 )
-from fs_plugins.listeners import Listener
+from fs_plugins.listeners import Listener, StopRun
 from fs_plugins.wire.messages import round_of
 from fs_plugins.worker.ours import is_our_server
 
@@ -33,6 +33,7 @@ class LiveRun:
         cfg: the run's configuration.
         server: the run's server.
         times_clients: whether the clients work in this process.
+        stopped: why a listener has stopped the run; ``""`` if none has.
 
     """
 
@@ -45,6 +46,7 @@ class LiveRun:
         self.cfg = runner.cfg
         self.server = runner.server
         self.times_clients = runner.mode == "standalone"
+        self.stopped = ""
         self._runner = runner
         self._listeners = tuple(listeners)
         self._attach(pauses)
@@ -66,7 +68,10 @@ class LiveRun:
 
         """
         for listener in self._listeners:
-            getattr(listener, event)(*facts)
+            try:
+                getattr(listener, event)(*facts)
+            except StopRun as stop:
+                self.stopped = self.stopped or str(stop)
 
     def _attach(self, pauses: bool) -> None:
         server = self.server
@@ -85,9 +90,12 @@ class LiveRun:
             self._time(client.trainer, "train", "train")
             self._time(client.trainer, "evaluate", "eval")
         if pauses:
-            _call_between_rounds(
-                server, lambda: self.tell("round_ends", server.state)
-            )
+            _call_between_rounds(server, self._round_ends)
+
+    def _round_ends(self) -> bool:
+        """Tell of the end of a round; returns whether there is another."""
+        self.tell("round_ends", self.server.state)
+        return not self.stopped
 
     def _time(self, owner: Any, method: str, work: str) -> None:
         """Tell listeners how long each call of a method takes."""
@@ -177,7 +185,7 @@ class LiveRun:
         server.trainer.evaluate, server.eval = keep, watched
 
 
-def _call_between_rounds(server: Server, action: Callable[[], None]) -> None:
+def _call_between_rounds(server: Server, action: Callable[[], bool]) -> None:
     """Call ``action`` before each round but the first.
 
     At that time all updates and all results of the evaluation before the
@@ -187,7 +195,8 @@ def _call_between_rounds(server: Server, action: Callable[[], None]) -> None:
 
     Args:
         server: a server of this package or of the host, which has not run.
-        action: the function to call; an error that it raises ends the run.
+        action: the function to call; if it returns False, the run ends
+            as after its last round.  An error that it raises ends the run.
 
     """
     begin = server._start_new_training_round
@@ -197,17 +206,16 @@ def _call_between_rounds(server: Server, action: Callable[[], None]) -> None:
     awaited = [False]  # whether clients of the host still evaluate
 
     def begun(*args: Any) -> None:
-        if is_our_server(server):
-            if not server.is_evaluating:
-                action()
+        if is_our_server(server) and server.is_evaluating:
             # Our server delays the round itself while clients evaluate, and
             # calls this function again.
             begin(*args)
-        elif awaited[0]:
+        elif not is_our_server(server) and awaited[0]:
             waiting.append(args)
-        else:
-            action()
+        elif action():
             begin(*args)
+        else:
+            server.terminate()
 
     def evaluated() -> None:
         awaited[0] = not server._cfg.federate.make_global_eval

@@ -172,22 +172,23 @@ class Recorder(Listener):
                 server.rejected_updates if is_our_server(server) else 0
             ),
         }
-        if self._has_stopped_early():
-            summary["stopped_early"] = True
+        if self._stopped_early():
+            summary["stopped_early"] = self._stopped_early()
         self._files.write_summary(summary)
         return summary
 
-    def _has_stopped_early(self) -> bool:
-        """Whether the run ended before its last round, without an improvement.
+    def _stopped_early(self) -> str:
+        """What has ended the run before its last round; ``""`` for nothing.
 
         FederatedScope's server then counts its rounds to beyond the last, so
         the round is that of the last evaluation.
         """
         last = self.last["round"] if self.last else 0
-        is_before_the_end = last < self.cfg.federate.total_round_num
-        return (
-            is_before_the_end and self._run.server.early_stopper.early_stopped
-        )
+        if last >= self.cfg.federate.total_round_num:
+            return ""
+        if self._run.server.early_stopper.early_stopped:
+            return "early_stop.patience"
+        return self._run.stopped
 
     def _communication(self) -> dict[str, Any]:
         per_message = {

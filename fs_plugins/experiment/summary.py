@@ -91,10 +91,11 @@ def summary_so_far(
 
 
 def stopped_early(summary: Mapping[str, Any]) -> str:
-    """A sentence for the reader of a run that early stopping has ended."""
+    """A sentence for the reader of a run that has ended early."""
+    last = summary["results"]["last"] or {"round": 0}
     return (
-        f"stopped early after round {summary['results']['last']['round']} of "
-        f"{summary['rounds']} (early_stop.patience)"
+        f"stopped early after round {last['round']} of {summary['rounds']} "
+        f"({summary['stopped_early']})"
     )
 
 

@@ -77,6 +77,7 @@ class Server(Worker, Protocol):
     eval: Callable[[], None]
     is_finish: bool
     merge_eval_results_from_all_clients: Callable[[], Any]
+    terminate: Callable[[], None]
     msg_buffer: dict[str, dict[int, dict[int, Any]]]
     _merge_and_format_eval_results: Callable[[], None]
     _start_new_training_round: Callable[..., None]

@@ -113,3 +113,37 @@ def test_the_documents_example(lab, tmp_path, capsys, registries_as_they_were):
     plugin.write_text(code.replace("> 5", "> -1"))
     with pytest.raises(RunError, match=r"is above 5.*--resume"):
         lab.run(fedsa__plugins=[str(plugin)])
+
+
+@pytest.mark.parametrize("event", ["recorded", "round_ends"])
+def test_a_listener_ends_a_run_in_good_order(lab, event):
+    """Its numbers are those of a run that was to have as many rounds."""
+    from helpers import everything_of
+
+    from fs_plugins import StopRun
+    from fs_plugins.experiment import run
+
+    def stop(self, told):
+        if (told["round"] if event == "recorded" else told) == 2:
+            raise StopRun("two are enough")
+
+    stops = type("Stops", (Listener,), {event: stop})()
+    found, expected = (
+        run(
+            lab.file(),
+            {"federate__total_round_num": rounds, "expname": name},
+            quiet=True,
+            listeners=listeners,
+        )
+        for name, rounds, listeners in (
+            ("stopped", 4, [stops]),
+            ("whole", 2, []),
+        )
+    )
+    assert found["stopped_early"] == "two are enough"
+    assert "stopped_early" not in expected
+    one, other = (
+        everything_of(Path(each["outdir"])) for each in (found, expected)
+    )
+    assert one["adapters"] == other["adapters"]
+    assert one["metrics"] == other["metrics"]

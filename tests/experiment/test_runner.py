@@ -173,7 +173,8 @@ def test_early_stopping_is_said(lab, monkeypatch, patience):
     summary = lab.run(
         early_stop__patience=patience, federate__total_round_num=5
     )
-    assert summary.get("stopped_early", False) is bool(patience)
+    expected = "early_stop.patience" if patience else None
+    assert summary.get("stopped_early") == expected
     assert summary["results"]["last"]["round"] == (3 if patience else 5)
     said = "stopped early after round 3 of 5 (early_stop.patience)"
     assert notes == ([said] if patience else [])
