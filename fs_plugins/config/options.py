@@ -379,7 +379,6 @@ OPTIONS: Sequence[Option] = (
         "the logits may differ from the run's by this share of their size "
         "(a hundred times as much in less than float32); 0 leaves the check "
         "out.",
-        since="unreleased",
     ),
     Option(
         "fedsa.track",
