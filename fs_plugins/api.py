@@ -69,7 +69,11 @@ def compare(
             written to.
 
     """
-    read = [r if isinstance(r, runs.Run) else load_run(r) for r in compared]
+    if out is not None:
+        out = _folder(out)
+    read = [
+        run if isinstance(run, runs.Run) else load_run(run) for run in compared
+    ]
     return comparison.compare(*read, out=out)
 
 
@@ -83,9 +87,7 @@ def load_run(folder: str | Path) -> Run:
         UserError: the folder holds no run, or one of its files is damaged.
 
     """
-    if not isinstance(folder, (str, Path)):
-        raise UserError(f"{shown(folder)} is not the folder of a run")
-    run_read = runs.load_run(folder)
+    run_read = runs.load_run(_folder(folder))
     return Run(
         **{
             field.name: getattr(run_read, field.name)
@@ -137,7 +139,8 @@ def run(
         The finished run.
 
     Raises:
-        UserError: the input is wrong; the run's folder is removed.
+        UserError: the input is wrong; the run's folder is removed, unless
+            results are in it.
         RunError: the run cannot go on; what it has trained is saved.
         Interrupted: Ctrl-C has ended the run between two rounds; ``resume``
             goes on.
@@ -196,7 +199,7 @@ def resume(
     """
     scope, values = _handed_over(model, tokenizer, data, listeners)
     summary = runner.resume(
-        Path(folder),
+        _folder(folder),
         overrides={**values, **overrides},
         force=force,
         quiet=not progress,
@@ -205,6 +208,12 @@ def resume(
         scope=scope,
     )
     return load_run(Path(summary["outdir"]))
+
+
+def _folder(folder: object) -> Path:
+    if not isinstance(folder, (str, Path)):
+        raise UserError(f"{shown(folder)} is not the folder of a run")
+    return Path(folder)
 
 
 def _handed_over(
@@ -236,6 +245,8 @@ def _handed_over(
                 f"tokenizer: {shown(tokenizer)} is no tokenizer of "
                 "transformers"
             )
+    if not isinstance(listeners, Sequence):
+        raise UserError("listeners: hand over a list of listeners")
     for listener in listeners:
         if not isinstance(listener, Listener):
             raise UserError(

@@ -380,6 +380,8 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(str(stop), 128 + stop.signal)
     except typer.TyperException as error:
         describe = getattr(error, "format_message", error.__str__)
+        if not describe():  # The help has been printed.
+            sys.exit(2)
         _fail(describe(), 2)
     except typer.Exit as stop:
         sys.exit(stop.exit_code)

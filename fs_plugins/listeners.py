@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from fs_plugins.errors import UserError, shown
 from fs_plugins.host.configuration import Config
 from fs_plugins.host.protocols import Message, Server
 
@@ -172,7 +173,14 @@ def register_listener(listener: type[Listener]) -> None:
         listener: the class; each run that names the file which calls this
             function creates one object of the class, without arguments.
 
+    Raises:
+        UserError: it is no subclass of ``Listener``.
+
     """
+    if not (isinstance(listener, type) and issubclass(listener, Listener)):
+        raise UserError(
+            f"register_listener: {shown(listener)} is no subclass of Listener"
+        )
     module = sys.modules.get(listener.__module__)
     file = str(getattr(module, "__file__", ""))
     LISTENERS.append((listener, _importing[-1] if _importing else file))

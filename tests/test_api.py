@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas
 import pytest
 import torch
 import yaml
@@ -73,6 +74,11 @@ def test_what_a_run_tells(lab):
     assert len(rows) == len(run.curve)
     assert list(rows["test_acc"])[-1] == run.last["weighted"]["test_acc"]
     assert (run.client(2).adapter / "adapter_config.json").is_file()
+    assert repr(run).startswith("<Run 'fedsa_") and len(repr(run)) < 300
+    assert run.client("2").results == run.client(2).results
+    for wrong in (4, "four", True, 1.0):
+        with pytest.raises(UserError, match="there is no client"):
+            run.client(wrong)
     model = run.client(2).model()
     assert type(model).__name__ == "PeftModelForSequenceClassification"
 
@@ -80,8 +86,14 @@ def test_what_a_run_tells(lab):
 def test_runs_side_by_side(lab, tmp_path):
     one = fs_plugins.run(lab.file(), expname="one")
     other = fs_plugins.run(lab.file(), expname="other", federate__method="ffa")
-    found = one.compare(other, other.folder, out=tmp_path / "report")
-    assert list(found.results["run"]) == ["one", "other", "other"]
+    found = fs_plugins.compare(one.folder, other, out=tmp_path / "report")
+    assert list(found.results["run"]) == ["one", "other"]
+    assert str(found) == str(one.compare(other))
+    assert isinstance(found.runs[0], fs_plugins.Run)
+    with pytest.raises(UserError, match="is given twice"):
+        one.compare(other, one.folder)
+    with pytest.raises(UserError, match="is not the folder of a run"):
+        fs_plugins.compare([one, other])
     assert "other" in str(found)
     assert (tmp_path / "report" / "report.html").is_file()
     with pytest.raises(UserError, match="hand over at least one run"):
@@ -115,6 +127,8 @@ def test_a_run_goes_on(lab):
         ({"model": "bert-base-cased"}, "str is no torch.nn.Module"),
         ({"tokenizer": object()}, "goes with model="),
         ({"data": []}, "data: .*it is empty"),
+        ({"listeners": fs_plugins.Listener()}, "hand over a list"),
+        ({"listeners": None}, "hand over a list"),
         ({"listeners": [fs_plugins.Listener]}, "no object of a subclass"),
         (
             {"model": torch.nn.Linear(2, 2), "tokenizer": "bert"},
@@ -138,6 +152,17 @@ def rows(**columns):
         dict(zip(columns, values, strict=True))
         for values in zip(*columns.values(), strict=True)
     ]
+
+
+def labelled(names, labels):
+    import datasets
+
+    features = datasets.Features(
+        text=datasets.Value("string"), label=datasets.ClassLabel(names=names)
+    )
+    return datasets.Dataset.from_dict(
+        {"text": TEXTS, "label": labels}, features=features
+    )
 
 
 CLASSES = ["ham", "spam"]
@@ -175,6 +200,25 @@ def test_data_of_ones_own(lab, name, kind):
     assert {*counts} == classes
     if name == "with a test set":
         assert run.last["weighted"]["test_total"] == 20
+
+
+def test_classes_are_those_of_their_names(lab):
+    """Whatever numbers the test set, or its words, give them."""
+    zeros, ones = [i % 2 for i in range(60)], [1 - i % 2 for i in range(60)]
+    words = rows(text=TEXTS, label=["ab"[i] for i in zeros])
+    Examples = fs_plugins.Examples
+    pairs = [(text,) for text in TEXTS]
+    curves = [
+        fs_plugins.run(lab.file(), data={"train": train, "test": test}).curve
+        for train, test in (
+            (labelled(["a", "b"], zeros), labelled(["a", "b"], zeros)),
+            (labelled(["a", "b"], zeros), labelled(["b", "a"], ones)),
+            (words, labelled(["b", "a"], ones)),
+            (labelled(["a", "b"], zeros), words),
+            (words, Examples(pairs, ones, ("b", "a"))),
+        )
+    ]
+    assert all(curve == curves[0] for curve in curves)
 
 
 def test_rows_may_come_one_by_one(lab):
@@ -231,6 +275,21 @@ def test_instructions_of_ones_own(language_lab):
         (rows(text=TEXTS, label=[None] * 60), "row 0 has no label"),
         (rows(text=TEXTS, label=["a", 1] * 30), "some labels are words"),
         (rows(text=TEXTS, label=[-1] * 60), "go from -1 to -1"),
+        (rows(text=TEXTS, label=[1, 2] * 30), "leave none out"),
+        (
+            {"train": NAMED, "test": rows(text=TEXTS, label=[0, 1] * 30)},
+            "the classes have the names 'ham', 'spam'",
+        ),
+        (
+            {"train": NAMED, "test": labelled(["ham", "egg"], [0, 1] * 30)},
+            "there is 'egg'",
+        ),
+        (
+            fs_plugins.Examples([("a",), ("b",)], [0, 1], ("a", "a")),
+            "two classes have the same name",
+        ),
+        (fs_plugins.Examples([("a",)], None, ("a", "b")), "must be lists"),
+        (pandas.Series(TEXTS), "no data set with rows"),
         (rows(text=TEXTS, label=[3_000_000, 5] * 30), "leave none out"),
         (rows(text=TEXTS, label=[[0]] * 60), "neither a class's name"),
         ([{"text": "a", "label": 0}, {"text": "b"}], "row 1 has the columns"),

@@ -4,9 +4,12 @@ FederatedScope has no registry for aggregators, so the plugins have their own.
 """
 
 import importlib
+import inspect
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from fs_plugins.errors import UserError, shown
 
 if TYPE_CHECKING:
     from fs_plugins.aggregator.base import Aggregator
@@ -144,6 +147,11 @@ def _class_of(row: Described) -> "type[Aggregator]":
 
 
 AGGREGATORS = Aggregators()
+# The attributes of aggregators that have another name now.
+_RENAMED = {
+    "takes_pairs": "needs_pairs",
+    "starts_afresh": "reinitializes",
+}
 
 
 def register_aggregator(name: str, aggregator: "type[Aggregator]") -> None:
@@ -153,5 +161,26 @@ def register_aggregator(name: str, aggregator: "type[Aggregator]") -> None:
         name: the value of ``fedsa.aggregator`` in a YAML file.
         aggregator: the class, a subclass of ``Aggregator``.
 
+    Raises:
+        UserError: the class is no aggregator, or one of an earlier version.
+
     """
+    from fs_plugins.aggregator.base import Aggregator
+
+    if not (
+        isinstance(aggregator, type) and issubclass(aggregator, Aggregator)
+    ):
+        raise UserError(
+            f"register_aggregator: {name}: {shown(aggregator)} is no subclass "
+            "of Aggregator"
+        )
+    if inspect.isabstract(aggregator):
+        missing = ", ".join(sorted(aggregator.__abstractmethods__))
+        raise UserError(f"register_aggregator: {name}: it lacks {missing}")
+    for before, now in _RENAMED.items():
+        if hasattr(aggregator, before):
+            raise UserError(
+                f"register_aggregator: {name}: its attribute {before} is now "
+                f"called {now}"
+            )
     AGGREGATORS[name] = aggregator

@@ -126,7 +126,7 @@ def _values(tree: Mapping[str, Any]) -> dict[str, Any]:
 def _as_in_yaml(value: Any) -> Any:
     """A Python value as a YAML file would hold it."""
     if isinstance(value, Path):
-        return str(value)
+        return str(value.expanduser())
     if hasattr(value, "tolist"):  # of numpy or torch
         return _as_in_yaml(value.tolist())
     if isinstance(value, Mapping):

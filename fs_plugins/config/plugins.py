@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import MutableMapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from fs_plugins.aggregator import AGGREGATORS
@@ -13,6 +14,9 @@ from fs_plugins.data import FAMILIES
 from fs_plugins.errors import UserError
 from fs_plugins.listeners import LISTENERS, importing
 from fs_plugins.policy import METHODS, PEFT_METHODS
+
+# The attribute of a plugin's module with the digest of what was imported.
+_DIGEST = "__fs_plugins_digest__"
 
 
 def load_plugins(files: Sequence[str]) -> None:
@@ -26,17 +30,26 @@ def load_plugins(files: Sequence[str]) -> None:
     for name in files:
         file = Path(os.path.expanduser(name)).absolute()
         module_name = _module_name(file)
-        if module_name in sys.modules:
-            continue
         if not file.is_file():
             raise UserError(f"fedsa.plugins: there is no file {name}")
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        if module_name in sys.modules:
+            if sys.modules[module_name].__dict__[_DIGEST] != digest:
+                raise UserError(
+                    f"fedsa.plugins: {name} has changed since this process "
+                    "imported it; start a new process"
+                )
+            continue
         before = _registered()
         try:
             with importing(file):
-                _import(file, name, module_name)
+                module = _import(file, name, module_name)
+            _refuse_taken(before, name)
         except UserError:
+            sys.modules.pop(module_name, None)
             _restore(before)
             raise
+        module.__dict__[_DIGEST] = digest
         if _registered() == before:
             del sys.modules[module_name]
             raise UserError(
@@ -53,7 +66,7 @@ def _module_name(file: Path) -> str:
     return f"fs_plugins_of_the_user.{file.stem}_{digest}"
 
 
-def _import(file: Path, name: str, module_name: str) -> None:
+def _import(file: Path, name: str, module_name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(module_name, file)
     if spec is None or spec.loader is None:
         raise UserError(f"fedsa.plugins: {name} is not a Python file")
@@ -61,12 +74,32 @@ def _import(file: Path, name: str, module_name: str) -> None:
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[module_name]
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+    except (Exception, SystemExit) as error:
+        kind = "" if isinstance(error, UserError) else type(error).__name__
+        reason = " ".join(f"{kind and f'{kind}: '}{error}".split())
         raise UserError(
             f"fedsa.plugins: {name} cannot be imported: {reason}"
         ) from error
+    return module
+
+
+def _refuse_taken(
+    before: tuple[list[dict[str, Any]], list[Any]], name: str
+) -> None:
+    """Refuse a plugin that takes a name which another one has."""
+    registries: tuple[Any, ...] = (
+        METHODS,
+        AGGREGATORS,
+        PEFT_METHODS,
+        FAMILIES,
+    )
+    for registry, content in zip(registries, before[0], strict=False):
+        for key, value in content.items():
+            if registry[key] is not value:
+                raise UserError(
+                    f"fedsa.plugins: {name} registers {key!r}, which is "
+                    "there already; choose another name"
+                )
 
 
 def _registries() -> list[MutableMapping[str, Any]]:

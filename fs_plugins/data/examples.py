@@ -43,8 +43,16 @@ class Examples:
             UserError: says which example is wrong, and why.
 
         """
+        for part in (self.texts, self.labels, self.names):
+            if not hasattr(part, "__len__") or isinstance(part, str):
+                raise UserError(
+                    f"{source}: texts, labels and names must be lists, not "
+                    f"{part!r:.80}"
+                )
         if not len(self):
             raise UserError(f"{source} holds no examples")
+        if len({*map(str, self.names)}) < len(self.names):
+            raise UserError(f"{source}: two classes have the same name")
         if len(self.labels) != len(self):
             raise UserError(
                 f"{source} has {len(self)} texts and {len(self.labels)} labels"
@@ -96,6 +104,35 @@ class Examples:
         if len(self.names):
             return label in range(len(self.names))
         return math.isfinite(label)
+
+    def with_names(self, names: Sequence[str], source: str) -> "Examples":
+        """The examples with the numbers that other examples give the classes.
+
+        Args:
+            names: the names of the classes, in the order of their numbers.
+            source: where the examples come from, for error messages.
+
+        Raises:
+            UserError: a class of the examples is not among them.
+
+        """
+        if [*map(str, self.names)] == [*map(str, names)]:
+            return self
+        number_of = {str(name): i for i, name in enumerate(names)}
+        missing = [n for n in map(str, self.names) if n not in number_of]
+        if missing or not len(self.names):
+            raise UserError(
+                f"{source}: its classes are not those of the training "
+                f"examples, {', '.join(map(str, names)) or 'scores'}"
+                + (f": there is {missing[0]!r}" if missing else "")
+            )
+        order = [number_of[str(name)] for name in self.names]
+        return Examples(
+            self.texts,
+            [order[int(label)] for label in self.labels],
+            tuple(names),
+            self.are_instructions,
+        )
 
     def take(self, index: Iterable[int]) -> "Examples":
         """The examples with the given numbers."""

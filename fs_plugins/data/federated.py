@@ -44,10 +44,8 @@ def three_splits(
             f"data.splits: {shares} are not three shares above 0 that sum to "
             "at most 1"
         )
-    whole, test = FAMILIES[family.lower()](name, cfg.data.root)
-    whole.check(f"data.type: {cfg.data.type}")
-    if test is not None:
-        test.check(f"data.type: {cfg.data.type} (test)")
+    loaded = FAMILIES[family.lower()](name, cfg.data.root)
+    whole, test = _checked(loaded, f"data.type: {cfg.data.type}")
     if cfg.data.subsample < 1:
         number = max(1, int(cfg.data.subsample * len(whole)))
         whole = whole.take(rng.permutation(len(whole))[:number])
@@ -68,6 +66,35 @@ def three_splits(
                 "examples"
             )
     return train, val, test
+
+
+def _checked(loaded: Any, source: str) -> tuple[Examples, Examples | None]:
+    """What a loader has returned, with the same classes in both parts."""
+    is_pair = isinstance(loaded, tuple) and len(loaded) == 2
+    if not is_pair or not isinstance(loaded[0], Examples):
+        raise UserError(
+            f"{source}: its loader must return a pair of Examples, and of "
+            "the test set's or None"
+        )
+    whole, test = loaded
+    whole.check(source)
+    if test is None:
+        return whole, None
+    source = f"{source} (test)"
+    if not isinstance(test, Examples):
+        raise UserError(f"{source}: its loader returned {test!r:.80}")
+    test.check(source)
+    if whole.are_instructions != test.are_instructions:
+        raise UserError(f"{source}: only one part holds instructions")
+    if not whole.are_instructions:
+        return whole, test.with_names(whole.names, source)
+    # A category of instructions may be in either part only.
+    names = [*map(str, whole.names)]
+    names += [n for n in map(str, test.names) if n not in names]
+    return (
+        whole.with_names(names, source),
+        test.with_names(names, source),
+    )
 
 
 def split_over_clients(cfg: Config, tokens: list[Tokens]) -> list[Parts]:

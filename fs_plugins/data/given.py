@@ -109,13 +109,13 @@ def examples_of(data: Any, where: str, names: Sequence[str] = ()) -> Examples:
     # a pair in the order of the columns, whatever the order in another part
     texts = [name for name in columns if name in texts]
     feature = (getattr(data, "features", None) or {}).get("label")
-    known = tuple(names) or tuple(getattr(feature, "names", None) or ())
-    return _labelled(rows, texts, where, known)
+    declared = tuple(getattr(feature, "names", None) or ())
+    return _labelled(rows, texts, where, declared or tuple(names), declared)
 
 
 def _rows(data: Any, where: str) -> list[dict[str, Any]]:
     """The rows of a data set, all with the same columns."""
-    is_frame = hasattr(data, "iloc")
+    is_frame = hasattr(data, "iloc") and hasattr(data, "columns")
     if is_frame and not data.columns.is_unique:
         raise UserError(f"{where}: two of its columns have the same name")
     try:
@@ -149,8 +149,18 @@ def _labelled(
     texts: Sequence[str],
     where: str,
     names: tuple[str, ...],
+    declared: tuple[str, ...],
 ) -> Examples:
-    """Examples of classification or regression."""
+    """Examples of classification or regression.
+
+    Args:
+        rows: the rows.
+        texts: the names of the columns of texts.
+        where: what the data set is called in an error message.
+        names: the names of the classes, as far as they are known.
+        declared: the names that the data set itself says its numbers have.
+
+    """
     labels = [row["label"] for row in rows]
     for number, label in enumerate(labels):
         if label is None or label != label:
@@ -178,6 +188,11 @@ def _labelled(
     if all(are_words):
         names = names or tuple(sorted({*labels}))
     else:
+        if names and not declared and not all(map(str.isdigit, names)):
+            raise UserError(
+                f"{where}: the labels are numbers, and the classes have the "
+                f"names {_listed(names)}"
+            )
         names = names or _numbered(labels, where)
         labels = [
             names[label] if 0 <= label < len(names) else label
@@ -195,13 +210,13 @@ def _labelled(
 
 def _numbered(labels: Sequence[int], where: str) -> tuple[str, ...]:
     """The names of classes that have numbers only, from 0 on."""
-    least, most = min(labels), max(labels)
-    if least < 0 or most >= max(len(labels), 2):
+    numbers = {int(label) for label in labels}
+    if numbers != {*range(len(numbers))}:
         raise UserError(
-            f"{where}: the labels go from {least} to {most}; the numbers of "
-            "classes begin at 0 and leave none out"
+            f"{where}: the labels go from {min(numbers)} to {max(numbers)}; "
+            "the numbers of classes begin at 0 and leave none out"
         )
-    return tuple(map(str, range(int(most) + 1)))
+    return tuple(map(str, range(len(numbers))))
 
 
 def _answers(rows: Sequence[Mapping[str, Any]], where: str) -> Examples:

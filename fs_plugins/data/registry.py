@@ -7,6 +7,7 @@ from fs_plugins.data.examples import Examples
 from fs_plugins.data.given import load_given
 from fs_plugins.data.glue import load_glue
 from fs_plugins.data.instructions import load_instructions
+from fs_plugins.errors import UserError, shown
 from fs_plugins.terms import GIVEN
 
 # A loader is called with the name before the '@' and with data.root.  It
@@ -31,5 +32,12 @@ def register_examples(family: str, load: Loader) -> None:
         load: a function of the name before the ``@`` and of ``data.root``.
             It returns the examples, and the test set or None.
 
+    Raises:
+        UserError: the loader is no function.
+
     """
+    if not callable(load):
+        raise UserError(
+            f"register_examples: {family}: {shown(load)} is no function"
+        )
     FAMILIES[family.lower()] = load

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def as_frame(rows: list[dict[str, Any]]) -> Any:
     return pandas.DataFrame(rows)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A run, finished or not, as it was when its folder was read.
 
@@ -51,6 +52,15 @@ class Run:
     labels: dict[str, Any] | None = None
     source: str = RunFolder.SUMMARY
     config: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        metric = self.last["weighted"].get(self.metric)
+        said = "" if metric is None else f", {self.metric} {metric:.4g}"
+        done = self.last.get("round", 0)
+        return (
+            f"<Run {self.name!r} in {str(self.folder)!r}: round {done} of "
+            f"{self.summary['rounds']}{said}>"
+        )
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -150,22 +160,24 @@ class Run:
         count = number if isinstance(number, int) else 0
         return sorted(IDs) or list(range(1, count + 1))
 
-    def client(self, ID: int) -> "TrainedClient":
+    def client(self, ID: int | str) -> "TrainedClient":
         """One of the clients.
 
         Args:
-            ID: one of ``clients``.
+            ID: one of ``clients``, or its digits, as results have them.
 
         Raises:
             UserError: there is no such client.
 
         """
-        if ID not in self.clients:
+        number = int(ID) if isinstance(ID, str) and ID.isdigit() else ID
+        is_number = isinstance(number, Integral)
+        if isinstance(ID, bool) or not is_number or number not in self.clients:
             known = ", ".join(map(str, self.clients)) or "none"
             raise UserError(
                 f"{self.folder}: there is no client {ID!r}; known are {known}"
             )
-        return TrainedClient(self, ID)
+        return TrainedClient(self, int(number))
 
     @property
     def adapter(self) -> Path:

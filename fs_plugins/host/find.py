@@ -198,7 +198,7 @@ class _HostLoader(Loader):
         """
         before = {*sys.modules}
         try:
-            self._loader.exec_module(module)
+            _import_or_say(lambda: self._loader.exec_module(module))
             _connect(self._finder.register)
         except BaseException:
             # The next import may be that of another host.
@@ -218,13 +218,29 @@ def _refuse_imported(module: ModuleType) -> None:
         )
 
 
+def _import_or_say(do: Callable[[], None]) -> None:
+    """Import a part of FederatedScope; what fails there is one sentence."""
+    try:
+        do()
+    except UserError:
+        raise
+    except Exception as error:  # whatever is wrong with the installation
+        raise UserError(
+            "FederatedScope is installed but cannot be imported "
+            f"({first_line(error)}); install what is missing, or set "
+            f"{VARIABLE}=embedded to do without it"
+        ) from error
+
+
 def _connect(register: Callable[[], None]) -> None:
     """Adapt the host that is being imported, and register the plugins."""
     global _host
     module = sys.modules["federatedscope"]
     is_embedded = _folder(module) == EMBEDDED / "federatedscope"
     applied = () if is_embedded else adapt(BEFORE_IMPORT)
-    try:
+
+    def complete() -> None:
+        nonlocal applied
         config = importlib.import_module("federatedscope.core.configs.config")
         if not hasattr(config.global_cfg, "llm"):
             raise UserError(
@@ -234,15 +250,8 @@ def _connect(register: Callable[[], None]) -> None:
             )
         applied += adapt(ON_ANY_HOST)
         applied += () if is_embedded else adapt(AFTER_IMPORT)
-    except UserError:
-        raise
-    except Exception as error:  # whatever is wrong with the installation
-        reason = first_line(error)
-        raise UserError(
-            f"FederatedScope is installed but cannot be imported ({reason}); "
-            f"install what is missing, or set {VARIABLE}=embedded to do "
-            "without it"
-        ) from error
+
+    _import_or_say(complete)
     register()
     _host = Host(
         name="embedded" if is_embedded else "federatedscope",

@@ -217,6 +217,7 @@ def ready_to_train(model: Any, dtype: torch.dtype) -> None:
         dtype: the precision of what is trained.
 
     """
+    model.base_model.enable_adapter_layers()
     model.set_adapter("default")
     for name, parameter in model.named_parameters():
         if is_of_adapter(name) or ".modules_to_save.default." in name:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
-from fs_plugins.errors import UserError, unknown
+from fs_plugins.errors import UserError, shown, unknown
 from fs_plugins.policy.roles import Role
 
 
@@ -41,6 +41,9 @@ class Policy:
             parameters in turn, each from where the client before left it,
             in place of a copy of their own.
 
+    Raises:
+        UserError: a role or an action is unknown.
+
     """
 
     rule: str
@@ -52,6 +55,15 @@ class Policy:
     PRIVATE: Action = FREEZE
     even: Mapping[str, Action] = field(default_factory=dict)
     sequential: bool = False
+
+    def __post_init__(self) -> None:
+        roles = {role.value: getattr(self, role.value) for role in Role}
+        for role, action in (*roles.items(), *self.even.items()):
+            if role not in roles or not isinstance(action, Action):
+                raise UserError(
+                    f"Policy: {role}: {shown(action)} is not one of SHARE, "
+                    f"KEEP, FREEZE for one of {', '.join(roles)}"
+                )
 
     def in_round(self, rnd: int) -> "Policy":
         """The policy of one round; rounds are counted from 1."""
@@ -147,7 +159,14 @@ def register_method(name: str, policy: Policy) -> None:
         name: the name of the method; upper and lower case do not differ.
         policy: what the method does with each role.
 
+    Raises:
+        UserError: the policy is something else.
+
     """
+    if not isinstance(policy, Policy):
+        raise UserError(
+            f"register_method: {name}: {shown(policy)} is no Policy"
+        )
     METHODS[name.lower()] = policy
 
 

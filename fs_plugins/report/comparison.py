@@ -111,6 +111,10 @@ def compare(
     if not runs:
         raise UserError("compare: hand over at least one run")
     read = [run if isinstance(run, Run) else load_run(run) for run in runs]
+    folders = [run.folder.resolve() for run in read]
+    for folder in folders:
+        if folders.count(folder) > 1:
+            raise UserError(f"compare: {folder} is given twice")
     sections = _sections(read)
     if out is not None:
         make_folder(Path(out))

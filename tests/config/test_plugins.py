@@ -178,3 +178,69 @@ def test_a_listener_may_be_defined_elsewhere(lab, tmp_path, monkeypatch):
     assert sys.modules["my_listeners"].Counts.rounds == 2
     lab.run(federate__total_round_num=2)
     assert sys.modules["my_listeners"].Counts.rounds == 2
+
+
+def test_a_plugin_that_changes_is_noticed(lab, written):
+    """Python would go on with what was imported."""
+    file = written(LISTENING, "edited.py")
+    lab.run(fedsa__plugins=[file])
+    written(LISTENING + "x = 1\n", "edited.py")
+    with pytest.raises(UserError, match=r"edited\.py has changed since"):
+        lab.run(fedsa__plugins=[file])
+
+
+@pytest.mark.parametrize("name", ["fedsa", "mine"])
+def test_a_name_that_is_taken_is_refused(lab, written, name):
+    """By the project, or by another plugin."""
+    code = (
+        "from fs_plugins import KEEP, SHARE, Policy, register_method\n"
+        "register_method('{}', Policy('rule', 'me', A={}, B=KEEP))\n"
+    )
+    first = written(code.format("mine", "SHARE"), "first.py")
+    second = written(code.format(name, "KEEP"), "second.py")
+    before = lab.run(fedsa__plugins=[first], federate__method="mine")
+    with pytest.raises(UserError, match=f"'{name}', which is there already"):
+        lab.run(fedsa__plugins=[second], federate__method=name)
+    after = lab.run(fedsa__plugins=[first], federate__method="mine")
+    assert after["results"] == before["results"]
+
+
+@pytest.mark.parametrize(
+    "call, said",
+    [
+        ("register_method('x', {'A': 'share'})", "is no Policy"),
+        ("Policy('x', 'me', A='share', B=KEEP)", "A: 'share' is not one of"),
+        ("Policy('x', 'me', A=KEEP, B=KEEP, even={'b': KEEP})", "Policy: b"),
+        ("register_aggregator('x', object)", "no subclass of Aggregator"),
+        ("register_aggregator('x', Aggregator)", "it lacks add, finish"),
+        ("register_aggregator('x', Old)", "takes_pairs is now called needs"),
+        ("register_examples('x', 3)", "3 is no function"),
+        ("register_listener(Listener())", "no subclass of Listener"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+    ],
+)
+def test_what_cannot_be_registered_is_refused(written, call, said):
+    code = (
+        "from fs_plugins import *\n"
+        "from fs_plugins.aggregator import AGGREGATORS\n"
+        "class Old(AGGREGATORS['median']):\n    takes_pairs = True\n"
+    )
+    with pytest.raises(UserError, match=re.escape(said)):
+        load_plugins([written(code + call + "\n", "wrong.py")])
+
+
+@pytest.mark.parametrize(
+    "returned, said",
+    [
+        ("None", "must return a pair"),
+        ("Examples([('a',)], [0], ('a', 'b'))", "must return a pair"),
+        ("(Examples([('a',)], [0], ('a', 'b')), 3)", "its loader returned 3"),
+    ],
+)
+def test_what_a_loader_returns_is_checked(lab, written, returned, said):
+    file = written(
+        "from fs_plugins import Examples, register_examples\n"
+        f"register_examples('odd', lambda name, root: {returned})\n"
+    )
+    with pytest.raises(UserError, match=said):
+        lab.run(fedsa__plugins=[file], data__type="mine@odd")
