@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.host.protocols import Runner
+from fs_plugins.listeners import Listener
 from fs_plugins.model.delta import Delta
 from fs_plugins.model.peft_files import save_adapter
 from fs_plugins.policy import truncate
@@ -69,6 +70,22 @@ def adapters_of(runner: Runner) -> Iterator[Adapter]:
         yield from _of_server(server)
     for client in our_clients(runner).values():
         yield from _of_client(client, shared)
+
+
+class Trained(Listener):
+    """Knows whether anything was trained that is to be saved.
+
+    Args:
+        anything: whether an earlier process has trained something.
+
+    """
+
+    def __init__(self, anything: bool) -> None:
+        self.anything = anything
+
+    def client_trained(self, client: int) -> None:
+        """Note that there is something to save."""
+        self.anything = True
 
 
 def save_adapters(runner: Runner, folder: Path) -> None:

@@ -56,8 +56,8 @@ def make_folder(out: Path) -> None:
 def new_folder(cfg: Config, verbose: bool) -> Iterator[Path]:
     """Make the folder of a new run, lock it, and write the log to it.
 
-    If a ``UserError`` ends the run before its first evaluation, the folder is
-    removed again.
+    If a ``UserError`` ends the run before anything was trained, the folder is
+    removed again.  What a run has trained is never removed.
 
     Args:
         cfg: the configuration, in which the host replaces ``outdir`` by the
@@ -99,7 +99,7 @@ def new_folder(cfg: Config, verbose: bool) -> Iterator[Path]:
                 ) from error
             yield folder
         except UserError:
-            if not RunFolder(folder).has_evaluations:
+            if not RunFolder(folder).holds_training:
                 _remove(folder, above)
             raise
 

@@ -164,6 +164,20 @@ class RunFolder:
         return (self.path / self.METRICS).exists()
 
     @property
+    def holds_training(self) -> bool:
+        """Whether anything that a run has trained or measured is here.
+
+        That is results, adapters, checkpoints, or what a client keeps.
+        """
+        kept = (self.path / self.CLIENT_STATE).rglob("*.safetensors")
+        return (
+            self.has_evaluations
+            or bool(self.saved_adapters())
+            or bool(self.checkpoints())
+            or any(kept)
+        )
+
+    @property
     def has_results(self) -> bool:
         """Whether there is a file from which results can be read."""
         return any((self.path / name).is_file() for name in self.RESULTS)

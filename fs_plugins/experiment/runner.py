@@ -25,7 +25,7 @@ from fs_plugins.config.load import (
     update,
 )
 from fs_plugins.errors import RunError, UserError
-from fs_plugins.experiment.adapters import save_adapters
+from fs_plugins.experiment.adapters import Trained, save_adapters
 from fs_plugins.experiment.checkpoint import Checkpoints
 from fs_plugins.experiment.events import LiveRun
 from fs_plugins.experiment.folder import (
@@ -260,10 +260,12 @@ def _run(job: _Job, scope: RunScope | None) -> dict[str, Any]:
         checkpoints = Checkpoints(runner, recorder)
         stops = Stops(cfg, checkpoints)
         is_resumable = not why_not_resumable(cfg)
+        trained = Trained(job.resumed is not None)
         run = LiveRun(
             runner,
             [
                 recorder,
+                trained,
                 *progress_for(job.name, facts["rounds"], job.quiet),
                 *tracker_for(cfg, folder),
                 *listeners_of(cfg.fedsa.plugins),
@@ -280,7 +282,8 @@ def _run(job: _Job, scope: RunScope | None) -> dict[str, Any]:
             try:
                 _run_rounds(run, checkpoints, stops, is_resumable)
             finally:
-                save_adapters(runner, files.adapters)
+                if trained.anything:
+                    save_adapters(runner, files.adapters)
         seconds = time.perf_counter() - job.begin
         try:
             # The summary comes last, so that a run that is killed during the

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -379,6 +380,8 @@ def test_what_a_run_depends_on_must_not_have_changed(
     registries_as_they_were,
 ):
     """It would go on with other numbers, and nobody would see."""
+    from fs_plugins.policy import METHODS
+
     root, folder = tmp_path / "glue", tmp_path / "model"
     shutil.copytree(toy_glue, root)
     shutil.copytree(toy_model, folder)
@@ -395,6 +398,10 @@ def test_what_a_run_depends_on_must_not_have_changed(
     )
     before = bytes_in(run)
     what = change(root, folder)
+    for name, module in [*sys.modules.items()]:
+        if getattr(module, "__file__", "") == str(folder / "plugin.py"):
+            del sys.modules[name]  # as in a process of its own
+    METHODS.pop("mine")
     changed = f"{what} changed.*--force|the data are not those of the run"
     with pytest.raises(UserError, match=changed):
         resumed(run)

@@ -405,3 +405,29 @@ def test_an_adapter_that_cannot_be_loaded_is_named(folder):
     (folder / "config.yaml").write_text("seed: 3\n")
     with pytest.raises(UserError, match="names no base model"):
         load_run(folder).global_model()
+
+
+@pytest.mark.parametrize("backend", ["disk", "memory"])
+@pytest.mark.parametrize("rnd", [1, 2])
+def test_what_was_trained_is_never_deleted(lab, backend, rnd):
+    """A user's mistake in the middle of a run, before any evaluation."""
+    from fs_plugins.experiment import run
+    from fs_plugins.listeners import Listener
+
+    class Fails(Listener):
+        def round_begins(self, number, clients):
+            if number == rnd:
+                raise UserError("something is wrong")
+
+    file = lab.file(
+        eval__freq=10,
+        fedsa__state__backend=backend,
+        expname="run",
+        federate__total_round_num=4,
+    )
+    with pytest.raises(UserError, match="something is wrong"):
+        run(file, quiet=True, listeners=[Fails()])
+    folder = RunFolder(Path(lab.settings["outdir"]) / "run")
+    assert folder.path.exists() == (rnd == 2)
+    if rnd == 2:
+        assert folder.checkpoints()
