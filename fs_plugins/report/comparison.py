@@ -250,7 +250,7 @@ def _html(
 
 
 def _written() -> str:
-    from fs_plugins import __version__
+    from fs_plugins.version import __version__
 
     return f"Written by fs_plugins {__version__}, {datetime.date.today()}."
 
