@@ -32,9 +32,24 @@ def pytest_configure(config):
     import fs_plugins  # noqa: F401  makes federatedscope importable
 
 
-def pytest_collection_modifyitems(items):
-    """What is slow begins: what is left to share at the end is quick."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+def pytest_collection_modifyitems(config, items):
+    """Each process begins with its share of the slow tests.
+
+    With ``--dist worksteal`` each gets a stretch of the list, and what is
+    left to steal at the end is quick.
+    """
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    quick = [item for item in items if not item.get_closest_marker("slow")]
+    processes = getattr(config, "workerinput", {}).get("workercount", 1)
+    left, items[:] = len(items), []
+    for number in range(processes):
+        own = slow[number::processes]
+        size = left // (processes - number)
+        left -= size
+        own += quick[: max(0, size - len(own))]
+        items += own
+        del quick[: sum(not item.get_closest_marker("slow") for item in own)]
+    items += quick
 
 
 def pytest_collection_finish():
@@ -379,3 +394,9 @@ def registries_as_they_were():
 @pytest.fixture
 def lab(settings, tmp_path) -> Lab:
     return Lab(settings, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def make_lab(toy_model, toy_glue):
+    """Makes a ``Lab`` in a folder, for fixtures that outlive a test."""
+    return lambda folder: Lab(settings_of(toy_model, toy_glue, folder), folder)

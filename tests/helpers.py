@@ -208,6 +208,27 @@ def whole_of(lab: Any, **changes: Any) -> dict[str, Any]:
     return dict(_whole[asked])
 
 
+class Killed(BaseException):
+    """Ends a run at once, as SIGKILL does."""
+
+
+def kill_in_round(monkeypatch, rnd: int, client: int = 2) -> None:
+    """The next run dies while a client trains."""
+    from federatedscope.core.workers import Client
+
+    from fs_plugins.worker.client import FedSAClient
+
+    for cls in (Client, FedSAClient):
+        handle = cls.callback_funcs_for_model_para
+
+        def killed(self, message, handle=handle):
+            if message.state == rnd and client <= self.ID:
+                raise Killed
+            return handle(self, message)
+
+        monkeypatch.setattr(cls, "callback_funcs_for_model_para", killed)
+
+
 def everything_of(folder: Path) -> dict[str, Any]:
     """All results of a run, without what no two runs have in common."""
     summary = json.loads((folder / "summary.json").read_text())

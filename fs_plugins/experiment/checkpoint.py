@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -13,6 +12,8 @@ import torch
 
 from fs_plugins.errors import UserError
 from fs_plugins.experiment.digests import digests_of, digests_of_files
+from fs_plugins.experiment.growing import GrowingFile
+from fs_plugins.experiment.reading import digest_of
 from fs_plugins.experiment.recorder import Recorder
 from fs_plugins.experiment.run_folder import CheckpointFolder, RunFolder
 from fs_plugins.host.protocols import Runner, Worker
@@ -29,7 +30,7 @@ from fs_plugins.state.files import (
 from fs_plugins.wire import Tensors, WireError, check_tensors, spec_of
 from fs_plugins.worker.ours import is_our_server, our_clients
 
-_SCHEMA = 1  # the version of state.json
+_SCHEMA = 2  # the version of state.json
 # The counters of a worker's monitor, on either host.
 _COUNTERS = (
     "total_model_size",
@@ -50,8 +51,9 @@ class Checkpoints(Listener):
     A checkpoint is the state after a number of rounds: the global parameters
     and all else that the aggregator carries from round to round, what each
     client keeps, the states of all random generators, best results,
-    counters, and the lengths of the logs.  The random numbers of a client
-    depend on seed, client and round alone, so data loaders have no state.
+    counters, and lengths and checksums of the logs.  The random numbers of a
+    client depend on seed, client and round alone, so data loaders have no
+    state.
     A checkpoint appears under its name only when it is complete.  A file that
     has not changed since the previous checkpoint is a link to it.
 
@@ -68,6 +70,7 @@ class Checkpoints(Listener):
         self._keep = runner.cfg.fedsa.checkpoint.keep
         # Plugins are read now, as the files may change during the run.
         self._plugins = digests_of_files(runner.cfg.fedsa.plugins)
+        self._logs = [GrowingFile(path) for path in self._files.growing]
         # The newest checkpoint, and the version of each client's state in it.
         self._newest: CheckpointFolder | None = None
         self._waiting: Mapping[str, Any] | None = None
@@ -90,9 +93,11 @@ class Checkpoints(Listener):
         try:
             versions = self._write_clients(part)
             write_tensors(part.server, self._tensors())
-            logs = {log.name: _synced_size(log) for log in self._files.growing}
+            logs = {log.path.name: log.mark() for log in self._logs}
             state = self._facts() | {"kept": sorted(versions), "logs": logs}
             text = json.dumps(state, default=lambda number: number.item())
+            whole = {"sha256": digest_of(json.loads(text)), "state": state}
+            text = json.dumps(whole, default=lambda number: number.item())
             write_file(part.state, text.encode())
             sync_folder(part.path)
             part.path.replace(folder.path)
@@ -144,13 +149,46 @@ class Checkpoints(Listener):
                 log.unlink(missing_ok=True)
             return 0
         folder, *earlier = reversed(checkpoints)
-        with _advice_on(folder, earlier):
+        with self._advice_on(folder, earlier):
             state = _read_state(folder)
         self._check_sizes(state["data"])
         if not force:
             self._check_digests(state.get("digests", {}))
-        with _advice_on(folder, earlier):
+        with self._advice_on(folder, earlier):
             return self._restore(folder, state)
+
+    @contextlib.contextmanager
+    def _advice_on(
+        self, folder: CheckpointFolder, earlier: Sequence[CheckpointFolder]
+    ) -> Iterator[None]:
+        """Add to an error what can be done about a damaged checkpoint.
+
+        To remove it is advised only if an earlier one is whole.
+        """
+        try:
+            yield
+        except UserError as error:
+            whole = next(filter(self._is_whole, earlier), None)
+            advice = "repair it"
+            if whole is not None:
+                advice += (
+                    f", or remove {folder.path} to go on from "
+                    f"{whole.path.name}"
+                )
+            raise UserError(f"{error}; {advice}") from error
+
+    def _is_whole(self, folder: CheckpointFolder) -> bool:
+        """Whether a run could go on from a checkpoint."""
+        try:
+            state = _read_state(folder)
+            for log in self._logs:
+                log.check(state["logs"][log.path.name])
+            read_tensors(folder.server)
+            for ID in state["kept"]:
+                read_tensors(folder.client(ID))
+        except UserError:
+            return False
+        return True
 
     def _check_sizes(self, known: Mapping[str, Any]) -> None:
         for ID, size in _sizes_of(self._runner.data).items():
@@ -178,9 +216,11 @@ class Checkpoints(Listener):
         self, folder: CheckpointFolder, state: Mapping[str, Any]
     ) -> int:
         server = self._runner.server
+        for log in self._logs:
+            log.check(state["logs"][log.path.name])
         self.restore_parameters(folder)
-        for log in self._files.growing:
-            _cut(log, state["logs"][log.name])
+        for log in self._logs:
+            log.cut(state["logs"][log.path.name])
         server.state = state["round"]
         if is_our_server(server):
             server.rejected_updates = state["rejected_updates"]
@@ -281,27 +321,18 @@ class Checkpoints(Listener):
             model.load_state_dict(groups.get(str(ID), {}), strict=False)
 
 
-@contextlib.contextmanager
-def _advice_on(
-    folder: CheckpointFolder, earlier: Sequence[CheckpointFolder]
-) -> Iterator[None]:
-    """Add to an error what can be done about a damaged checkpoint."""
-    try:
-        yield
-    except UserError as error:
-        others = f" to go on from {earlier[0].path.name}" if earlier else ""
-        raise UserError(
-            f"{error}; repair it, or remove {folder.path}{others}"
-        ) from error
-
-
 def _read_state(folder: CheckpointFolder) -> dict[str, Any]:
     file = folder.state
     try:
-        state: dict[str, Any] = json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
+        whole = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file} cannot be used: {error}") from error
-    if not isinstance(state, dict) or state.get("schema") != _SCHEMA:
+    if not isinstance(whole, dict) or {*whole} != {"sha256", "state"}:
+        raise UserError(f"{file} cannot be used: it is of another version")
+    state: dict[str, Any] = whole["state"]
+    if whole["sha256"] != digest_of(state):
+        raise UserError(f"{file} cannot be used: its checksum is wrong")
+    if state["schema"] != _SCHEMA:
         raise UserError(f"{file} cannot be used: it is of another version")
     return state
 
@@ -364,27 +395,3 @@ def _sizes_of(data: Any) -> dict[int, list[int]]:
         for ID, client_data in data.items()
         if ID and client_data is not None
     }
-
-
-def _synced_size(log: Path) -> int:
-    """The length of a log, after all of it was written to the disk."""
-    with contextlib.suppress(FileNotFoundError), open(log, "rb") as file:
-        os.fsync(file.fileno())
-        return os.fstat(file.fileno()).st_size
-    return 0
-
-
-def _cut(log: Path, size: int) -> None:
-    """Cut a log to the length that it had at the checkpoint.
-
-    Raises:
-        UserError: the log is shorter than at the checkpoint.
-
-    """
-    now = log.stat().st_size if log.exists() else 0
-    if now < size:
-        raise UserError(
-            f"{log} has {now} bytes and had {size} at the checkpoint"
-        )
-    if now > size:
-        os.truncate(log, size)

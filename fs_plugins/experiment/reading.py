@@ -1,5 +1,6 @@
 """Reads files of a run, which may be damaged or hold something else."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ def configuration_in(file: Path) -> dict[str, Any]:
         UserError: the file cannot be read, is damaged, or holds no keys.
 
     """
-    data = _bytes_in(file)
+    data = bytes_in(file)
     try:
         config = yaml.safe_load(data.decode()) or {}
     except (yaml.YAMLError, *_DAMAGE) as error:
@@ -37,7 +38,7 @@ def json_in(file: Path) -> Any:
         UserError: the file cannot be read, or is damaged.
 
     """
-    data = _bytes_in(file)
+    data = bytes_in(file)
     try:
         return json.loads(data.decode())
     except _DAMAGE as error:
@@ -64,7 +65,7 @@ def evaluations_in(
         UserError: the file cannot be read, or one of its lines is damaged.
 
     """
-    text = _bytes_in(file).decode(errors="replace")
+    text = bytes_in(file).decode(errors="replace")
     lines = text.splitlines()
     for number, line in enumerate(lines, 1):
         try:
@@ -79,7 +80,19 @@ def evaluations_in(
             yield evaluation
 
 
-def _bytes_in(file: Path) -> bytes:
+def digest_of(value: Any) -> str:
+    """The checksum of what a JSON file says, however it is laid out."""
+    text = json.dumps(value, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def bytes_in(file: Path) -> bytes:
+    """The contents of a file.
+
+    Raises:
+        UserError: the file cannot be read.
+
+    """
     try:
         return file.read_bytes()
     except OSError as error:

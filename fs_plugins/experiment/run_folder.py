@@ -1,5 +1,6 @@
 """The files of a run's folder: their names, reading and writing."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from fs_plugins.errors import UserError
 from fs_plugins.experiment.evaluations import is_evaluation
 from fs_plugins.experiment.host_results import evaluation_of_host
 from fs_plugins.experiment.reading import (
+    bytes_in,
     configuration_in,
     evaluations_in,
     json_in,
@@ -27,6 +29,9 @@ Counts = dict[str, dict[str, dict[str, int]]]  # client, split, class
 
 _ROUND = "round_"
 _CLIENT = "client_"
+
+
+_CHECKSUM = "# sha256 "  # the first line of what was asked for begins so
 
 
 @dataclass(frozen=True)
@@ -132,10 +137,12 @@ class RunFolder:
     def write_asked(self, tree: Mapping[str, Any]) -> None:
         """Write the configuration that was asked for.
 
-        A run is resumed with this configuration.
+        A run is resumed with this configuration, which has a checksum in its
+        first line.
         """
         text = yaml.safe_dump(dict(tree), sort_keys=False)
-        write_file(self.asked, text.encode())
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        write_file(self.asked, f"{_CHECKSUM}{digest}\n{text}".encode())
 
     def load_asked(self) -> Config:
         """The configuration that the run was begun with.
@@ -148,6 +155,13 @@ class RunFolder:
             raise UserError(
                 f"{self.path} holds no run to resume, export or analyze "
                 f"({self.asked} is missing)"
+            )
+        first, _, text = bytes_in(self.asked).partition(b"\n")
+        digest = hashlib.sha256(text).hexdigest()
+        if first != f"{_CHECKSUM}{digest}".encode():
+            raise UserError(
+                f"{self.asked} cannot be used: its checksum is wrong; change "
+                "the configuration of a run with 'key value' pairs instead"
             )
         return load_config(self.asked)
 

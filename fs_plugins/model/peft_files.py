@@ -65,7 +65,9 @@ def save_adapter(
             for n, t in tensors.items()
         }
         write_file(
-            target / "adapter_model.safetensors", save(plain, {"format": "pt"})
+            target / "adapter_model.safetensors",
+            save(plain, {"format": "pt"}),
+            private=True,
         )
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,12 +16,15 @@ from fs_plugins.wire import Spec, Tensors, WireError, check_tensors
 _CHECKSUM = "crc32"
 
 
-def write_file(file: Path, data: bytes) -> None:
+def write_file(file: Path, data: bytes, private: bool = False) -> None:
     """Write a file; a crash at any instant leaves the old file or the new.
+
+    A link that stands in the place of the new file is never followed.
 
     Args:
         file: the file; missing folders above it are created.
         data: the contents of the file.
+        private: whether only the file's owner may read it.
 
     Raises:
         OSError: there is no space, or no permission; the old file stays.
@@ -31,7 +33,8 @@ def write_file(file: Path, data: bytes) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(file.name + ".part")
     try:
-        with open(part, "wb") as stream:
+        part.unlink(missing_ok=True)
+        with open(part, "xb", opener=_private if private else None) as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
@@ -41,6 +44,10 @@ def write_file(file: Path, data: bytes) -> None:
             part.unlink(missing_ok=True)
         error.filename = error.filename or str(file)  # write() sets no name
         raise
+
+
+def _private(name: str, flags: int) -> int:
+    return os.open(name, flags, 0o600)
 
 
 def link_file(old: Path, new: Path) -> None:
@@ -62,7 +69,7 @@ def link_file(old: Path, new: Path) -> None:
     try:
         os.link(old, part)
     except OSError:
-        shutil.copyfile(old, part)
+        write_file(part, old.read_bytes(), private=True)
     part.replace(new)
 
 
@@ -84,7 +91,7 @@ def write_tensors(file: Path, tensors: Tensors) -> None:
 
     """
     plain = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}
-    write_file(file, save(plain, {_CHECKSUM: _checksum(plain)}))
+    write_file(file, save(plain, {_CHECKSUM: _checksum(plain)}), private=True)
 
 
 def read_tensors(

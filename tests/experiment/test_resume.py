@@ -8,32 +8,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import args_of, everything_of, folder_of, resumed, whole_of
+from helpers import (
+    Killed,
+    args_of,
+    everything_of,
+    folder_of,
+    kill_in_round,
+    resumed,
+    whole_of,
+)
 from safetensors.torch import load_file, save_file
 
 from fs_plugins.errors import UserError
-
-
-class Killed(BaseException):
-    """Ends a run at once, as SIGKILL does."""
-
-
-def kill_in_round(monkeypatch, rnd: int, client: int = 2) -> None:
-    """The next run dies while a client trains."""
-    from federatedscope.core.workers import Client
-
-    from fs_plugins.worker.client import FedSAClient
-
-    for cls in (Client, FedSAClient):
-        handle = cls.callback_funcs_for_model_para
-
-        def killed(self, message, handle=handle):
-            if message.state == rnd and client <= self.ID:
-                raise Killed
-            return handle(self, message)
-
-        monkeypatch.setattr(cls, "callback_funcs_for_model_para", killed)
-
 
 ADAM = {"type": "AdamW", "lr": 0.05}
 CASES = {

@@ -192,6 +192,34 @@ def test_where_there_are_no_links_it_is_a_copy(tmp_path, monkeypatch):
     assert new.read_bytes() == b"first"
 
 
+@pytest.mark.parametrize("private", [True, False])
+def test_a_link_in_the_place_of_a_file_is_not_followed(tmp_path, private):
+    """In a folder that others may write to, it could lead anywhere."""
+    victim, file = tmp_path / "victim", tmp_path / "file"
+    victim.write_bytes(b"untouched")
+    file.with_name("file.part").symlink_to(victim)
+    write_file(file, b"new", private=private)
+    assert victim.read_bytes() == b"untouched"
+    assert file.read_bytes() == b"new" and not file.is_symlink()
+
+
+def test_what_a_client_keeps_is_for_its_owner_only(lab):
+    """Its state, its checkpoints and its adapter; not the results."""
+    from pathlib import Path
+
+    umask = os.umask(0)
+    try:
+        summary = lab.run(fedsa__state__backend="disk")
+    finally:
+        os.umask(umask)
+    folder = Path(summary["outdir"])
+    private = [*folder.rglob("*.safetensors")]
+    parts = {file.relative_to(folder).parts[0] for file in private}
+    assert parts == {"state", "checkpoints", "adapters"}
+    assert {file.stat().st_mode & 0o777 for file in private} == {0o600}
+    assert (folder / "summary.json").stat().st_mode & 0o777 == 0o666
+
+
 def write_and_be_killed(file, operations):
     """Write anew; be killed after so many operations on the file."""
 
