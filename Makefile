@@ -6,8 +6,6 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# One more than there are cores, as some tests wait for other processes.
-WORKERS = $(shell $(PYTHON) -c "import os; print((os.cpu_count() or 1) + 1)")
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 DEMO := $(addprefix yaml_configs/demo/, \
 	fedsa.yaml fedavg.yaml fedit.yaml local.yaml)
@@ -20,7 +18,7 @@ demo: install-demo
 	$(BIN)/fedsa compare $(DEMO) --out exp/demo
 
 test: install-demo
-	$(BIN)/python -m pytest -q --numprocesses $(WORKERS) --dist worksteal tests
+	$(BIN)/python -m pytest -q --numprocesses auto --dist worksteal tests
 
 check: .venv/.dev
 	$(BIN)/ruff format --check .

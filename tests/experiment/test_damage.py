@@ -39,7 +39,7 @@ def test_a_spoilt_log_is_no_reason_to_remove_a_checkpoint(lab, monkeypatch):
 
 @pytest.mark.slow
 @hypothesis.settings(
-    max_examples=40,
+    max_examples=25,
     derandomize=True,
 )
 @hypothesis.given(
