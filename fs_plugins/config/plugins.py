@@ -17,6 +17,7 @@ from fs_plugins.policy import METHODS, PEFT_METHODS
 
 # The attribute of a plugin's module with the digest of what was imported.
 _DIGEST = "__fs_plugins_digest__"
+_OURS: tuple[Any, ...] = (METHODS, AGGREGATORS, PEFT_METHODS, FAMILIES)
 
 
 def load_plugins(files: Sequence[str]) -> None:
@@ -87,13 +88,8 @@ def _refuse_taken(
     before: tuple[list[dict[str, Any]], list[Any]], name: str
 ) -> None:
     """Refuse a plugin that takes a name which another one has."""
-    registries: tuple[Any, ...] = (
-        METHODS,
-        AGGREGATORS,
-        PEFT_METHODS,
-        FAMILIES,
-    )
-    for registry, content in zip(registries, before[0], strict=False):
+    # FederatedScope's own registries, which follow, may be overwritten.
+    for registry, content in zip(_OURS, before[0], strict=False):
         for key, value in content.items():
             if registry[key] is not value:
                 raise UserError(
@@ -106,10 +102,10 @@ def _registries() -> list[MutableMapping[str, Any]]:
     """All registries, this package's and FederatedScope's."""
     import federatedscope.register as host
 
-    registries: list[Any] = [METHODS, AGGREGATORS, PEFT_METHODS, FAMILIES]
-    return registries + [
+    hosts = [
         value for name, value in vars(host).items() if name.endswith("_dict")
     ]
+    return [*_OURS, *hosts]
 
 
 def _registered() -> tuple[list[dict[str, Any]], list[Any]]:

@@ -95,19 +95,17 @@ def examples_of(data: Any, where: str, names: Sequence[str] = ()) -> Examples:
             "of labels 'label', or those of instructions 'instruction' and "
             "'output', or 'prompt' and 'completion'"
         )
-    texts = sorted(
+    texts = [
         name
         for name in columns
         if name != "label" and any(isinstance(row[name], str) for row in rows)
-    )
+    ]
     if len(texts) not in (1, 2):
         raise UserError(
             f"{where}: a text or a pair of texts is classified, and of the "
             f"columns {_listed(columns)} {len(texts)} hold texts; leave one "
             "or two beside 'label'"
         )
-    # a pair in the order of the columns, whatever the order in another part
-    texts = [name for name in columns if name in texts]
     feature = (getattr(data, "features", None) or {}).get("label")
     declared = tuple(getattr(feature, "names", None) or ())
     return _labelled(rows, texts, where, declared or tuple(names), declared)

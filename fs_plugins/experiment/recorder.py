@@ -77,10 +77,6 @@ class Recorder(Listener):
         self.seconds[what] += seconds
 
     def message_passes(self, message: Message, receivers: int) -> None:
-        """Count the bytes of a message's payload."""
-        self._count(message, receivers)
-
-    def _count(self, message: Message, receivers: int) -> None:
         """Add up the bytes of a message's payload.
 
         The host's own workers do not encode their payload, so it is encoded
@@ -172,8 +168,9 @@ class Recorder(Listener):
                 server.rejected_updates if is_our_server(server) else 0
             ),
         }
-        if self._stopped_early():
-            summary["stopped_early"] = self._stopped_early()
+        reason = self._stopped_early()
+        if reason:
+            summary["stopped_early"] = reason
         self._files.write_summary(summary)
         return summary
 
