@@ -25,11 +25,6 @@ class Problem:
     test: str
     entry_point: str
 
-    def program(self, completion: str) -> str:
-        """A program that fails unless the completion solves the problem."""
-        check = f"check({self.entry_point})"
-        return f"{self.prompt}{completion}\n\n{self.test}\n\n{check}\n"
-
 
 def load_problems(file: str) -> tuple[Problem, ...]:
     """The problems of ``fedsa.eval.generate.problems``.

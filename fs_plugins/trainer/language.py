@@ -127,7 +127,7 @@ class LanguageTrainer(AdapterTrainer):
         answers = self._respond([problem.prompt for problem in problems])
         solved = [
             sum(
-                passes(problem.program(function_body(a)), options.timeout)
+                passes(problem, function_body(a), options.timeout)
                 for a in samples
             )
             for problem, samples in zip(problems, answers, strict=True)

@@ -1,74 +1,164 @@
-"""Runs a program that a model has written.
+"""Checks functions that a model has written, in processes of their own.
 
-The program runs in a process of its own, in an empty folder, with limited
-time and memory.  It can still reach the network and the files that the user
-may read: on a machine that matters, run the whole experiment in a container.
+The model's program runs in an empty folder, with limited time, memory, files
+and processes.  ``guard`` says how the result is found so that the program
+cannot say it by itself.  This is no security boundary: the program can reach
+the files that the user may read and, where the system offers no namespaces,
+the network and the user's other processes.  On a machine that matters, run
+the whole experiment in a container.
 """
 
 import contextlib
+import json
+import logging
 import os
 import secrets
 import signal
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
 
-MEMORY = 1 << 30  # bytes
-_FILES = 1 << 20  # bytes of each file that the program may write
-# The secret word is printed only after the program has run to its end, so
-# that a program that exits early with code 0 does not pass.
-_GUARD = """
-import os, resource, runpy, sys
-word = sys.stdin.readline()
-out = os.dup(1)
-os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-seconds, memory, size = map(int, sys.argv[2:5])
-for kind, most in (
-    (resource.RLIMIT_CPU, seconds),
-    (resource.RLIMIT_AS, memory),
-    (resource.RLIMIT_FSIZE, size),
-    (resource.RLIMIT_CORE, 0),
-):
-    try:
-        resource.setrlimit(kind, (most, most))
-    except (OSError, ValueError):
-        pass
-file = sys.argv[1]
-sys.argv[:] = [file]
-runpy.run_path(file)
-os.write(out, word.encode())
-"""
+from fs_plugins.data.human_eval import Problem
+from fs_plugins.trainer import guard
+
+logger = logging.getLogger("federatedscope.fs_plugins")
+NAMESPACES = True  # whether namespaces are used where they are allowed
+_GRACE = 15.0  # seconds after which the supervisor itself has failed
+_TO_REMOVE = 10.0  # seconds
+_MARK = "FS_PLUGINS_SANDBOX"
 
 
-def passes(program: str, seconds: float) -> bool:
-    """Whether a program runs to its end without an error.
+def passes(problem: Problem, completion: str, seconds: float) -> bool:
+    """Whether a completion solves a problem.
+
+    Whatever goes wrong, the completion has not solved it.
 
     Args:
-        program: the Python source of the program.
-        seconds: the time after which the program is stopped.
+        problem: the problem of HumanEval.
+        completion: what follows the problem's prompt in the program.
+        seconds: the time after which the program has failed.
 
     """
-    word = secrets.token_hex(16)
-    with tempfile.TemporaryDirectory() as folder:
-        file = os.path.join(folder, "program.py")
-        with open(file, "w", encoding="utf-8", errors="replace") as stream:
-            stream.write(program)
-        limits = (int(seconds) + 1, MEMORY, _FILES)
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-c", _GUARD, file, *map(str, limits)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd=folder,
-            env={"OMP_NUM_THREADS": "1"},
-            start_new_session=True,
-        )
-        try:
-            out, _ = process.communicate(f"{word}\n".encode(), seconds)
-        except subprocess.TimeoutExpired:
-            return False
-        finally:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    return out.decode(errors="replace").strip() == word
+    try:
+        with _empty_folder() as folder:
+            program = f"{problem.prompt}{completion}\n"
+            (folder / guard.PROGRAM).write_text(
+                program, encoding="utf-8", errors="replace"
+            )
+            return _passes(problem, folder, seconds)
+    except Exception as error:
+        logger.warning("a program could not be run: %s", error)
+        return False
+
+
+def _passes(problem: Problem, folder: Path, seconds: float) -> bool:
+    mark = secrets.token_hex(16)
+    words = [problem.entry_point, str(seconds), str(NAMESPACES)]
+    task = {
+        "prompt": problem.prompt,
+        "test": problem.test,
+        "entry_point": problem.entry_point,
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-I", guard.__file__, *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=folder,
+        env={"OMP_NUM_THREADS": "1", _MARK: mark},
+        start_new_session=True,
+    )
+    try:
+        process.communicate(json.dumps(task).encode(), seconds + _GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if process.returncode not in (guard.PASSED, 1):
+        _end_marked(mark)  # The program has ended its supervisor.
+    return process.returncode == guard.PASSED
+
+
+def _end_marked(mark: str) -> None:
+    """End the processes that have a mark in their environment, on Linux."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"{_MARK}={mark}".encode() in (folder / "environ").read_bytes():
+                os.kill(int(folder.name), signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def _empty_folder() -> Iterator[Path]:
+    """Make a temporary folder, and remove it whatever has become of it."""
+    folder = Path(tempfile.mkdtemp())
+    # By this number the folder is found even if it is moved.
+    top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield folder
+    finally:
+        with contextlib.suppress(OSError):
+            _clear(top)
+        os.close(top)
+        for remove in (folder.rmdir, folder.unlink):
+            with contextlib.suppress(OSError):
+                remove()
+
+
+def _clear(top: int) -> None:
+    """Remove all that is in a folder, however deep, but never follow a link.
+
+    What is deeper than one folder is moved up first, so that no path is too
+    long.
+
+    Args:
+        top: the descriptor of the open folder.
+
+    """
+    os.fchmod(top, 0o700)
+    end, before = time.monotonic() + _TO_REMOVE, [""]
+    while (names := os.listdir(top)) != before and time.monotonic() < end:
+        before = names
+        for name in names:
+            with contextlib.suppress(OSError):
+                if not _is_unlinked(name, top):
+                    _flatten(name, top)
+                    os.rmdir(name, dir_fd=top)
+
+
+def _flatten(name: str, top: int) -> None:
+    """Empty a folder: remove its files, and move its folders up.
+
+    Args:
+        name: the name of the folder.
+        top: the descriptor of the folder that it is in.
+
+    """
+    inner = _opened(name, top)
+    try:
+        for below in os.listdir(inner):
+            if not _is_unlinked(below, inner):
+                os.close(_opened(below, inner))  # to move it, it is changed
+                moved = secrets.token_hex(8)
+                os.rename(below, moved, src_dir_fd=inner, dst_dir_fd=top)
+    finally:
+        os.close(inner)
+
+
+def _is_unlinked(name: str, folder: int) -> bool:
+    """Unlink a file; False if it is a folder."""
+    try:
+        os.unlink(name, dir_fd=folder)
+    except FileNotFoundError:
+        return True
+    except (IsADirectoryError, PermissionError):
+        return False
+    return True
+
+
+def _opened(name: str, folder: int) -> int:
+    """The descriptor of a folder, with all permissions for its owner."""
+    os.chmod(name, 0o700, dir_fd=folder)
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+    return os.open(name, flags, dir_fd=folder)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fs_plugins.data.client_data import Collator
 from fs_plugins.data.examples import Examples
-from fs_plugins.data.human_eval import load_problems
+from fs_plugins.data.human_eval import Problem, load_problems
 from fs_plugins.data.instructions import load_instructions, prompt_of
 from fs_plugins.data.tokenizer import load_tokenizer
 from fs_plugins.data.tokens import tokenise
@@ -181,7 +181,7 @@ def test_human_eval(tmp_path):
     row = {"prompt": "def f():\n", "test": "def check(c): c()"}
     file.write_text(lines([{**row, "entry_point": "f", "task_id": "0"}]))
     (problem,) = load_problems(str(file))
-    exec(compile(problem.program("    return 1"), "x", "exec"), {})
+    assert problem == Problem(row["prompt"], row["test"], "f")
     file.write_text(lines([row]))
     with pytest.raises(UserError, match="line 1: no 'entry_point'"):
         load_problems(str(file))
