@@ -80,7 +80,7 @@ setup(
     package_data={"fs_plugins": ["py.typed"], "fs_plugins.report": ["*.j2"]},
     cmdclass={"build_py": BuildWithConfigurations},
     install_requires=[
-        "torch>=2.4",
+        "torch>=2.6",
         "transformers>=5.20,<6",
         "peft>=0.21",
         "safetensors>=0.4.3",

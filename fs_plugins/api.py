@@ -168,6 +168,7 @@ def resume(
     progress: bool = False,
     verbose: bool = False,
     force: bool = False,
+    trust_plugins: bool = False,
     **overrides: Any,
 ) -> Run:
     """Go on with a run, from its newest checkpoint.
@@ -185,14 +186,17 @@ def resume(
         verbose: show FederatedScope's log, too.
         force: go on even if the configuration, the data or the model has
             changed since the run began.
+        trust_plugins: import the plugins that the run's folder names, which
+            executes them.  Not needed for those that this process has
+            imported, or that ``fedsa__plugins`` names.
         overrides: values of the configuration, as for ``run``.
 
     Returns:
         The finished run.
 
     Raises:
-        UserError: there is no such run, it has finished, or its
-            configuration, data or model has changed.
+        UserError: there is no such run, it has finished, its configuration,
+            data or model has changed, or its plugins are not trusted.
         RunError: the run cannot go on; what it has trained is saved.
         Interrupted: Ctrl-C has ended the run between two rounds.
 
@@ -206,6 +210,7 @@ def resume(
         verbose=verbose,
         listeners=listeners,
         scope=scope,
+        trust_plugins=trust_plugins,
     )
     return load_run(Path(summary["outdir"]))
 

@@ -41,6 +41,13 @@ def command(
     """Federated LoRA on FederatedScope: share A, keep B."""
 
 
+_Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust-plugins",
+        help="Execute the plugins that the run's folder names.",
+    ),
+]
 _PAIRS = {"allow_extra_args": True}  # ``key value`` pairs
 
 
@@ -110,6 +117,7 @@ def run(
     verbose: Annotated[
         bool, typer.Option(help="Show the host's log.")
     ] = False,
+    trust_plugins: _Trust = False,
 ) -> None:
     """Run one experiment; 'key value' pairs override the file."""
     from fs_plugins import experiment
@@ -123,13 +131,19 @@ def run(
         return
     if resume:
         summary = experiment.resume(
-            resume, cfg, context.args, force, quiet, verbose
+            resume,
+            cfg,
+            context.args,
+            force,
+            quiet,
+            verbose,
+            trust_plugins=trust_plugins,
         )
-    elif cfg and not force:
+    elif cfg and not (force or trust_plugins):
         summary = experiment.run(cfg, context.args, quiet, verbose)
     else:
         raise UserError(
-            "run: --force goes with --resume"
+            "run: --force and --trust-plugins go with --resume"
             if cfg
             else "run: name a YAML file with --cfg, or a run with --resume"
         )
@@ -215,11 +229,12 @@ def export(
     merge: Annotated[
         bool, typer.Option("--merge", help="Merge it into the base model.")
     ] = False,
+    trust_plugins: _Trust = False,
 ) -> None:
     """Write trained adapters as PEFT loads them, or merged models."""
     from fs_plugins.commands.export import export as export_adapters
 
-    print(export_adapters(run, client, out, merge))
+    print(export_adapters(run, client, out, merge, trust_plugins))
 
 
 @analyze.command(
@@ -254,6 +269,7 @@ def asymmetry(
     out: Annotated[Path, typer.Option(help="Where the results go.")] = Path(
         "exp/asymmetry"
     ),
+    trust_plugins: _Trust = False,
 ) -> None:
     """Measure how alike the clients' A are, and how alike their B are.
 
@@ -267,7 +283,9 @@ def asymmetry(
             cfg, words or [], _names(splits), _names(adapters)
         )
     elif words:
-        groups = [analysis.analyze_run(Path(word)) for word in words]
+        groups = [
+            analysis.analyze_run(Path(word), trust_plugins) for word in words
+        ]
     else:
         raise UserError(
             "analyze asymmetry: name a YAML file with --cfg, or runs' folders"

@@ -39,6 +39,7 @@ class Interrupted(Exception):  # noqa: N818  as KeyboardInterrupt
         return type(self), (str(self), self.signal)
 
 
+_NOT_UNPICKLED = "Weights only load failed"  # torch.load
 _LONGEST = 300  # characters of another library's message
 _LONGEST_VALUE = 80  # characters of a value in a sentence
 
@@ -82,6 +83,11 @@ def first_line(error: BaseException) -> str:
     colon, the whole message.  A long text is shortened, and an error without
     a message is called by the name of its class.
     """
+    if _NOT_UNPICKLED in str(error):  # its advice is to unpickle it
+        return (
+            "it is a pickle that is damaged or asks for more than tensors, "
+            "and so it is not unpickled"
+        )
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__

@@ -84,3 +84,12 @@ def is_client(cfg: Config) -> bool:
     """Whether this process is a client of a distributed run."""
     is_distributed = cfg.federate.mode.lower() == "distributed"
     return bool(is_distributed and cfg.distribute.role == "client")
+
+
+def command_to_resume(cfg: Config) -> str:
+    """The command that goes on with the run of a configuration.
+
+    The run's own user trusts the plugins that the run has imported.
+    """
+    trust = " --trust-plugins" if cfg.fedsa.plugins else ""
+    return f"fedsa run --resume {cfg.outdir}{trust}"

@@ -108,4 +108,4 @@ class Aggregator(abc.ABC):
         """
         buffer = io.BytesIO()
         torch.save({"cur_round": cur_round, "model": self.shared}, buffer)
-        write_file(Path(path), buffer.getvalue())
+        write_file(Path(path), buffer.getvalue(), private=True)

@@ -97,18 +97,23 @@ def _train_locally(
     )
 
 
-def analyze_run(folder: Path) -> Asymmetry:
+def analyze_run(folder: Path, trust_plugins: bool = False) -> Asymmetry:
     """Compare a run's clients after local training, before aggregation.
 
     The clients train for the round after the newest checkpoint, which is the
     last round of a finished run.
 
+    Args:
+        folder: the run's folder.
+        trust_plugins: whether plugins that the folder names are imported.
+
     Raises:
-        UserError: the folder holds no checkpoint of clients' own parameters.
+        UserError: the folder holds no checkpoint of clients' own parameters,
+            or names plugins that are not trusted.
 
     """
     files = RunFolder(folder)
-    cfg, checkpoints = files.load_asked(), files.checkpoints()
+    cfg, checkpoints = files.load_asked(trust_plugins), files.checkpoints()
     if not checkpoints or not is_ours(cfg):
         raise UserError(
             f"{folder} has no checkpoint of clients' own parameters; run it "

@@ -1,8 +1,9 @@
 """Trained adapters out of a run's folder, ready for PEFT."""
 
+import contextlib
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,23 @@ from fs_plugins.experiment.recorder import Recorder
 from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.experiment.runner import build_runner
 from fs_plugins.experiment.runs import Run, load_run
-from fs_plugins.experiment.saved_models import load_base_of, model_section
+from fs_plugins.experiment.saved_models import (
+    load_base_of,
+    model_section,
+    refuse_modules,
+)
 from fs_plugins.policy import PRIVATE_ADAPTER, Action, Role
 from fs_plugins.settings import is_ours, policy_from
 from fs_plugins.state.files import write_file
 
 
-def export(folder: Path, client: str, out: Path, merge: bool = False) -> str:
+def export(
+    folder: Path,
+    client: str,
+    out: Path,
+    merge: bool = False,
+    trust_plugins: bool = False,
+) -> str:
     """Write adapters of a run, finished or not, with a model card.
 
     Args:
@@ -32,13 +43,15 @@ def export(folder: Path, client: str, out: Path, merge: bool = False) -> str:
             head included; with ``all`` it gets a folder for each adapter.
         merge: write the base model with the adapter merged into it instead,
             as transformers loads it.
+        trust_plugins: whether plugins that the folder names are imported,
+            which an unfinished run needs.
 
     Returns:
         A sentence for the user that says what was written.
 
     Raises:
-        UserError: there is no such run or client, ``out`` is not empty, or
-            the adapter cannot be merged.
+        UserError: there is no such run or client, ``out`` is not empty, the
+            adapter cannot be merged, or plugins are needed and not trusted.
 
     """
     run = load_run(folder)
@@ -46,26 +59,51 @@ def export(folder: Path, client: str, out: Path, merge: bool = False) -> str:
         raise UserError(f"{folder} holds no run: it has no {RunFolder.CONFIG}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"--out: {out} is there already, and is not empty")
-    part = out.with_name(out.name + ".part")
+    files = RunFolder(folder)
+    if trust_plugins and files.asked.exists():
+        files.load_asked(trust_plugins)
     with tempfile.TemporaryDirectory() as scratch:
-        adapters = _adapters_of(RunFolder(folder), RunFolder(scratch))
+        adapters = _adapters_of(files, RunFolder(scratch))
         wanted = _wanted(client, adapters)
-        try:
+        with _folder_for(out) as part:
             for name in wanted:
                 target = part / name if client == "all" else part
                 if merge:
                     _merge(run, adapters[name], target)
                 else:
-                    shutil.copytree(adapters[name], target)
+                    _copy(adapters[name], target)
                 card = _card(run, name, merge)
                 write_file(target / "README.md", card.encode())
-            part.replace(out)  # an empty folder may be there
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
     said = f"{out}: {', '.join(wanted)}, after {_rounds(run)}"
     if RunFolder.GLOBAL in wanted and _warning(run):
         said += f"; {_warning(run)}"
     return said
+
+
+@contextlib.contextmanager
+def _folder_for(out: Path) -> Iterator[Path]:
+    """A folder that becomes ``out`` unless an exception is raised.
+
+    It is for its owner only, as the adapters in it are.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(".part", f"{out.name}.", out.parent))
+    try:
+        yield part
+        part.replace(out)  # an empty folder may be there
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _copy(adapter: Path, target: Path) -> None:
+    """Copy the folder of an adapter, which must not lead out of itself."""
+    for path in (adapter, *adapter.rglob("*")):
+        if path.is_symlink():
+            raise UserError(
+                f"{path} is a link, which is not exported; put what it leads "
+                "to in its place"
+            )
+    shutil.copytree(adapter, target, dirs_exist_ok=True)
 
 
 def _adapters_of(files: RunFolder, scratch: RunFolder) -> dict[str, Path]:
@@ -133,6 +171,7 @@ def _merge(run: Run, adapter: Path, target: Path) -> None:
     # To quantize the merged weights again would round them a second time.
     base = load_base_of(run.config, quantized=False)
     ties = _ties(base)
+    refuse_modules(adapter)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         # PEFT warns of tied embeddings, which _untie takes care of.
@@ -149,7 +188,9 @@ def _merge(run: Run, adapter: Path, target: Path) -> None:
     model_config = model_section(run.config)
     name = model_config.type.rpartition("@")[0]
     tokenizer = AutoTokenizer.from_pretrained(
-        name, cache_dir=model_config.adapter.cache or None
+        name,
+        cache_dir=model_config.adapter.cache or None,
+        trust_remote_code=False,
     )
     pad = model_config.adapter.get("pad", -1)
     if pad >= 0:  # what the model's configuration pads with
@@ -200,6 +241,32 @@ def _untie(merged: Any, ties: Mapping[int, list[str]]) -> None:
         inner.weight = nn.Parameter(weight.detach().clone())
         for config in (base.config, base.config.get_text_config()):
             config.tie_word_embeddings = False
+
+
+def _policy_section(run: Run) -> Any:
+    """The sections of a run's configuration that decide on the policy.
+
+    They are read from the file of what was used, for which no plugin has to
+    be executed.
+    """
+    from federatedscope.core.configs.config import CN
+
+    config = run.config
+    try:
+        method = str(config["federate"]["method"])
+        section = config.get("fedsa", {})
+        policy = dict(section.get("policy", {}))
+        plugins = list(section.get("plugins", []))
+        return CN(
+            {
+                "federate": {"method": method},
+                "fedsa": {"policy": policy, "plugins": plugins},
+            }
+        )
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"{run.folder} has no usable {RunFolder.CONFIG}"
+        ) from error
 
 
 def _card(run: Run, name: str, is_merged: bool) -> str:
@@ -293,9 +360,15 @@ def _figures(run: Run, client: int) -> list[str]:
 
 def _warning(run: Run) -> str:
     """A sentence on what "global" lacks because the clients keep it."""
-    cfg = RunFolder(run.folder).load_asked()
+    cfg = _policy_section(run)
     if not is_ours(cfg):
-        return ""
+        if cfg.federate.method.lower() == "fedavg" or not cfg.fedsa.plugins:
+            return ""
+        return (
+            "global holds what clients share; if the method "
+            f"{cfg.federate.method!r} keeps anything, it never came to the "
+            "server"
+        )
     policy = policy_from(cfg)
     kept = [r.value for r in Role if policy[r] is Action.KEEP]
     starts = {

@@ -16,6 +16,7 @@ from fs_plugins.errors import UserError, shown, unknown
 from fs_plugins.host.configuration import Config
 from fs_plugins.model.arguments import check_arguments
 from fs_plugins.settings import is_ours, policy_from
+from fs_plugins.state.weights import read_weights
 from fs_plugins.terms import GENERATION_METRICS, LANGUAGE_TRAINER, TRAINERS
 from fs_plugins.trainer.metrics import METRICS, unfit
 from fs_plugins.trainer.scores import score_names
@@ -61,6 +62,8 @@ def check_values(cfg: Config) -> None:
         raise UserError(
             f"federate.restore_from: there is no file {shown(start)}"
         )
+    if start:
+        read_weights(Path(start), "federate.restore_from")
     _check_folder(cfg)
     _check_clients(cfg)
     _check_names(cfg)

@@ -10,7 +10,7 @@ from fs_plugins.config.checks import check_values
 from fs_plugins.config.host_options import HOST_OPTIONS
 from fs_plugins.config.kinds import Kind, kind_like
 from fs_plugins.config.options import OPTIONS
-from fs_plugins.config.plugins import load_plugins
+from fs_plugins.config.plugins import load_plugins, refuse_untrusted
 from fs_plugins.config.yaml_file import flatten, read_yaml, short
 from fs_plugins.configurations import find_configuration
 from fs_plugins.errors import UserError, did_you_mean, shown, unknown
@@ -26,7 +26,11 @@ Experiment = str | Path | Mapping[str, Any]
 Overrides = Sequence[str] | Mapping[str, Any]
 
 
-def load_config(experiment: Experiment, overrides: Overrides = ()) -> Config:
+def load_config(
+    experiment: Experiment,
+    overrides: Overrides = (),
+    trust_plugins: bool = True,
+) -> Config:
     """Load and check the complete configuration of an experiment.
 
     Args:
@@ -37,6 +41,8 @@ def load_config(experiment: Experiment, overrides: Overrides = ()) -> Config:
         overrides: ``key value`` pairs, which are applied last; a value is
             read as in a YAML file.  Or a mapping, in whose keys a dot or two
             underscores separate the parts.
+        trust_plugins: whether plugins that the experiment names are
+            imported; those that the overrides name always are.
 
     Raises:
         UserError: the file is missing or broken, a key is unknown, a value
@@ -59,15 +65,19 @@ def load_config(experiment: Experiment, overrides: Overrides = ()) -> Config:
         folder = files[0].parent
         for file in files:
             _choose(chosen, _pairs_of(file))
-    if isinstance(overrides, Mapping):
-        _choose(chosen, _values(overrides))
-    else:
-        _choose(chosen, _words(cfg, overrides))
+    changed = (
+        _values(overrides)
+        if isinstance(overrides, Mapping)
+        else _words(cfg, overrides)
+    )
+    _choose(chosen, changed)
     plugins = _KINDS["fedsa.plugins"].read(
         "fedsa.plugins", chosen.get("fedsa.plugins", [])
     )
     # Plugins come first: the values below may name what they register.
     plugins = [_plugin_file(name, folder) for name in plugins]
+    if not trust_plugins and "fedsa.plugins" not in changed:
+        refuse_untrusted(plugins, experiment)
     load_plugins(plugins)
     for key, value in chosen.items():
         _set(cfg, key, value)

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from fs_plugins.aggregator import AGGREGATORS
+from fs_plugins.config.yaml_file import short
 from fs_plugins.data import FAMILIES
 from fs_plugins.errors import UserError
 from fs_plugins.listeners import LISTENERS, importing
@@ -59,6 +60,33 @@ def load_plugins(files: Sequence[str]) -> None:
                 "register_peft_method, register_listener or a register_... of "
                 "federatedscope.register in it"
             )
+
+
+def refuse_untrusted(files: Sequence[str], named_in: object) -> None:
+    """Refuse to import plugins that a run's folder names, and not the user.
+
+    A plugin that this process has imported already is not executed again.
+
+    Args:
+        files: the absolute paths of the plugins.
+        named_in: the file that names them.
+
+    Raises:
+        UserError: one of the plugins would be executed.
+
+    """
+    new = [
+        short(name)
+        for name in files
+        if _module_name(Path(os.path.expanduser(name)).absolute())
+        not in sys.modules
+    ]
+    if new:
+        raise UserError(
+            f"{short(named_in)} names plugins, which would be executed: "
+            f"{', '.join(new)}; if you trust these files, add --trust-plugins "
+            "(in Python: trust_plugins=True)"
+        )
 
 
 def _module_name(file: Path) -> str:

@@ -76,10 +76,13 @@ def _convert(file: Path, folder: Path) -> None:
     try:
         with bars:
             model = AutoModelForCausalLM.from_pretrained(
-                file.parent, dtype=torch.float32, **options
+                file.parent,
+                dtype=torch.float32,
+                trust_remote_code=False,
+                **options,
             )
         tokenizer = AutoTokenizer.from_pretrained(
-            file.parent, gguf_file=file.name
+            file.parent, gguf_file=file.name, trust_remote_code=False
         )
     except (ImportError, ValueError) as error:
         raise UserError(

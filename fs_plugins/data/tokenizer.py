@@ -30,7 +30,7 @@ def load_tokenizer(
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(
-            name, cache_dir=cache_dir or None
+            name, cache_dir=cache_dir or None, trust_remote_code=False
         )
     # Each tokenizer has exceptions of its own for missing packages and
     # broken files.

@@ -1,6 +1,5 @@
 """Tokenised texts, and the cache that keeps them for the next run."""
 
-import contextlib
 import hashlib
 import json
 import logging
@@ -17,6 +16,7 @@ from fs_plugins.data.examples import Examples
 from fs_plugins.data.tokenizer import answer_ids, encoded, prompt_ids
 from fs_plugins.errors import UserError
 from fs_plugins.notes import note
+from fs_plugins.state.files import belongs_to_others, replacing
 
 logger = logging.getLogger("federatedscope.fs_plugins")
 # The version of cached tokens.  Raise it with every change, here or in
@@ -202,6 +202,9 @@ def _joined(parts: Sequence[Any], dtype: Any = np.int32) -> Any:
 def _stored(file: Path) -> dict[str, np.ndarray] | None:
     if not file.is_file():
         return None
+    if belongs_to_others(file):
+        logger.warning("%s belongs to another user; made anew", file)
+        return None
     try:
         with np.load(file, allow_pickle=False) as stored:
             return {name: stored[name] for name in _STORED}
@@ -215,15 +218,10 @@ def _store(file: Path, tokens: dict[str, np.ndarray]) -> None:
 
     A failure is only logged: without the cache the next run tokenises again.
     """
-    part = file.with_suffix(f".{os.getpid()}.part")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "wb") as stream:
+        with replacing(file, private=True) as stream:
             np.savez(stream, **tokens)  # type: ignore[arg-type]
-        os.replace(part, file)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
+    except (OSError, UserError) as error:
         logger.warning("tokens are not cached: %s", error)
 
 

@@ -12,6 +12,7 @@ from fs_plugins.model.delta import Delta
 from fs_plugins.model.peft_files import save_adapter
 from fs_plugins.policy import truncate
 from fs_plugins.settings import rank_of
+from fs_plugins.state.files import ensure_private
 from fs_plugins.wire import Tensors
 from fs_plugins.worker.ours import (
     is_our_client,
@@ -103,6 +104,7 @@ def save_adapters(runner: Runner, folder: Path) -> None:
 
     """
     for adapter in adapters_of(runner):
+        ensure_private(folder)
         target = folder / adapter.name
         save_adapter(adapter.model, target, adapter.delta, adapter.rank)
 

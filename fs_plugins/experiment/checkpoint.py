@@ -21,6 +21,7 @@ from fs_plugins.listeners import Listener
 from fs_plugins.seeds import random_states, restore_random_states
 from fs_plugins.state import ClientState
 from fs_plugins.state.files import (
+    ensure_private,
     link_file,
     read_tensors,
     sync_folder,
@@ -89,7 +90,8 @@ class Checkpoints(Listener):
             return folder
         part = folder.unfinished()
         shutil.rmtree(part.path, ignore_errors=True)
-        part.path.mkdir(parents=True)
+        ensure_private(part.path.parent)
+        part.path.mkdir(mode=0o700)
         try:
             versions = self._write_clients(part)
             write_tensors(part.server, self._tensors())
@@ -98,7 +100,7 @@ class Checkpoints(Listener):
             text = json.dumps(state, default=lambda number: number.item())
             whole = {"sha256": digest_of(json.loads(text)), "state": state}
             text = json.dumps(whole, default=lambda number: number.item())
-            write_file(part.state, text.encode())
+            write_file(part.state, text.encode(), private=True)
             sync_folder(part.path)
             part.path.replace(folder.path)
             sync_folder(folder.path.parent)

@@ -93,6 +93,8 @@ def new_folder(cfg: Config, verbose: bool) -> Iterator[Path]:
         try:
             try:
                 remember(asked, folder)
+                # It has what errors and the data's loaders say of texts.
+                RunFolder(folder).log.chmod(0o600)
             except OSError as error:
                 raise UserError(
                     f"{folder} cannot be written to: {error.strerror}"
@@ -113,10 +115,12 @@ def old_folder(folder: Path, verbose: bool) -> Iterator[Path]:
         verbose: whether the log is also shown on the screen.
 
     Raises:
-        UserError: the folder cannot be written to, or is in use.
+        UserError: the folder cannot be written to, is in use, or leads out
+            of itself by links.
 
     """
     log = logging.getLogger("federatedscope")
+    RunFolder(folder).check_links()
     with locked(folder):
         handler = logging.FileHandler(RunFolder(folder).log)
         handler.setFormatter(logging.Formatter(_FORMAT))
@@ -136,12 +140,13 @@ def locked(folder: Path) -> Iterator[None]:
 
     """
     try:
-        file = RunFolder(folder).lock.open("a+", encoding="utf-8")
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        descriptor = os.open(RunFolder(folder).lock, flags, 0o666)
     except OSError as error:
         raise UserError(
             f"{folder} cannot be written to: {error.strerror}"
         ) from error
-    with file:
+    with open(descriptor, "a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -22,7 +22,7 @@ from fs_plugins.experiment.reading import (
 )
 from fs_plugins.experiment.summary import is_summary
 from fs_plugins.host.configuration import Config
-from fs_plugins.state.files import write_file
+from fs_plugins.state.files import remove_parts, write_file
 
 Json = dict[str, Any]
 Counts = dict[str, dict[str, dict[str, int]]]  # client, split, class
@@ -96,6 +96,7 @@ class RunFolder:
     METRICS = "metrics.jsonl"
     HOST_RESULTS = "eval_results.log"
     HOST_RAW = "eval_results.raw.gz"  # by FederatedScope itself only
+    HOST_RAW_OPEN = "eval_results.raw"  # until it is compressed
     HOST_COSTS = "system_metrics.log"
     LOG = "exp_print.log"
     LABEL_COUNTS = "label_counts.json"
@@ -127,6 +128,29 @@ class RunFolder:
             for name in (self.METRICS, self.HOST_RESULTS, self.HOST_COSTS)
         )
 
+    def check_links(self) -> None:
+        """Refuse links, through which a resumed run would write elsewhere.
+
+        Raises:
+            UserError: a file or folder of the run is a symbolic link, or a
+                file that may be written into has a second name.
+
+        """
+        for name in (*self.NAMES, self.HOST_RAW_OPEN):
+            top = self.path / name
+            for path in (top, *top.rglob("*")):
+                if path.is_symlink():
+                    raise UserError(
+                        f"{path} is a link, and a run writes nowhere but into "
+                        "its own folder; put what it leads to in its place"
+                    )
+                if _has_other_names(path):
+                    raise UserError(
+                        f"{path} is a file of several names (hard links), and "
+                        "a run would change it under all of them; put a copy "
+                        "in its place"
+                    )
+
     # the configuration
 
     def read_config(self) -> Json:
@@ -142,15 +166,26 @@ class RunFolder:
         """
         text = yaml.safe_dump(dict(tree), sort_keys=False)
         digest = hashlib.sha256(text.encode()).hexdigest()
-        write_file(self.asked, f"{_CHECKSUM}{digest}\n{text}".encode())
+        data = f"{_CHECKSUM}{digest}\n{text}".encode()
+        write_file(self.asked, data, private=True)
 
-    def load_asked(self) -> Config:
+    def load_asked(self, trust_plugins: bool = False) -> Config:
         """The configuration that the run was begun with.
 
+        Args:
+            trust_plugins: whether plugins that it names are imported, which
+                executes them.
+
         Raises:
-            UserError: the file is missing, or cannot be used.
+            UserError: the file is missing or cannot be used, or it names
+                plugins that are not trusted.
 
         """
+        self.check_asked()
+        return load_config(self.asked, trust_plugins=trust_plugins)
+
+    def check_asked(self) -> None:
+        """Refuse a missing or changed file of what was asked for."""
         if not self.asked.exists():
             raise UserError(
                 f"{self.path} holds no run to resume, export or analyze "
@@ -163,7 +198,6 @@ class RunFolder:
                 f"{self.asked} cannot be used: its checksum is wrong; change "
                 "the configuration of a run with 'key value' pairs instead"
             )
-        return load_config(self.asked)
 
     # results
 
@@ -299,9 +333,29 @@ class RunFolder:
         return sorted(folders, key=lambda folder: folder.round)
 
     def remove_unfinished_checkpoints(self) -> None:
-        """Remove checkpoints that a crash has left incomplete."""
+        """Remove what a crash has left incomplete, checkpoints above all."""
         for part in (self.path / self.CHECKPOINTS).glob("*.part"):
             shutil.rmtree(part, ignore_errors=True)
+        for folder in (
+            self.path,
+            self.asked.parent,
+            self.path / self.CLIENT_STATE,
+            *self.saved_adapters().values(),
+        ):
+            remove_parts(folder)
+
+
+def _has_other_names(path: Path) -> bool:
+    """Whether a file has several names, and is not one of tensors.
+
+    Files of tensors are replaced and never written into, and those of
+    several checkpoints may be one.
+    """
+    return (
+        path.suffix != ".safetensors"
+        and path.is_file()
+        and path.stat().st_nlink > 1
+    )
 
 
 def _evaluation_in(line: str) -> Json:

@@ -49,7 +49,7 @@ from fs_plugins.listeners import Listener, listeners_of
 from fs_plugins.model.given import args_of, is_adapted
 from fs_plugins.notes import note
 from fs_plugins.scope import RunScope, building
-from fs_plugins.settings import is_client
+from fs_plugins.settings import command_to_resume, is_client
 
 # The errors of a disk that is full, read-only or forbidden.
 _NO_ROOM = (
@@ -117,6 +117,7 @@ def resume(
     verbose: bool = False,
     listeners: Sequence[Listener] = (),
     scope: RunScope | None = None,
+    trust_plugins: bool = False,
 ) -> dict[str, Any]:
     """Resume a standalone run from its newest checkpoint.
 
@@ -134,13 +135,17 @@ def resume(
         listeners: listeners that are told of the run's events, in addition
             to those of the run itself.
         scope: the objects that the user hands to the run.
+        trust_plugins: whether plugins that the run's folder names are
+            imported, even if ``experiment`` and ``overrides`` do not name
+            them.
 
     Returns:
         The same as ``run``.
 
     Raises:
         UserError: there is no such run, it has finished, its configuration
-            has changed, or its checkpoint is damaged.
+            has changed, its checkpoint is damaged, or it names plugins that
+            are not trusted.
         RunError: the run cannot go on; the trained adapters are saved.
         Interrupted: Ctrl-C or SIGTERM stopped the run between two rounds.
 
@@ -149,7 +154,9 @@ def resume(
     with taking_turns() as turns:
         if not verbose:
             silence()
-        cfg, asked = _to_resume(folder, experiment, overrides, force, scope)
+        new = _asked_again(folder, experiment, overrides, trust_plugins)
+        old = RunFolder(folder).load_asked(trust_plugins)
+        cfg, asked = _to_resume(folder, old, _adopting(new, scope), force)
         with old_folder(folder, verbose):
             if cfg.wandb.use:
                 from federatedscope.core.auxiliaries.logging import init_wandb
@@ -168,21 +175,44 @@ def resume(
             return _run(job, scope)
 
 
-def _to_resume(
+def _asked_again(
     folder: Path,
     experiment: Experiment,
     overrides: Overrides,
-    force: bool,
-    scope: RunScope | None,
+    trust_plugins: bool,
+) -> Config:
+    """What a resumed run is asked for, by the user or by its folder.
+
+    Args:
+        folder: the run's folder.
+        experiment: the experiment that the user names, or ``""``.
+        overrides: what the user changes.
+        trust_plugins: whether the plugins that the run's folder names are
+            imported, too.
+
+    """
+    if experiment:
+        return load_config(experiment, overrides)
+    files = RunFolder(folder)
+    files.check_asked()
+    return load_config(files.asked, overrides, trust_plugins)
+
+
+def _to_resume(
+    folder: Path, old: Config, new: Config, force: bool
 ) -> tuple[Config, Config]:
     """The configuration of a resumed run, and what was asked for.
 
     The two differ in ``outdir``: the run's folder, or the folder above it.
+
+    Args:
+        folder: the run's folder.
+        old: what the run was asked for when it began.
+        new: what it is asked for now.
+        force: whether the two may differ.
+
     """
     files = RunFolder(folder)
-    old = files.load_asked()
-    new = load_config(experiment or files.asked, overrides)
-    new = _adopting(new, scope)
     if not force:
         check_unchanged(old, new)
         if files.is_finished:
@@ -300,7 +330,7 @@ def _run(job: _Job, scope: RunScope | None) -> dict[str, Any]:
             raise
         raise RunError(
             f"{error.filename or folder} cannot be written: {error.strerror}; "
-            f"once it can, 'fedsa run --resume {folder}' goes on"
+            f"once it can, '{command_to_resume(cfg)}' goes on"
         ) from error
     return summary | {"outdir": str(folder)}
 
@@ -318,8 +348,7 @@ def _run_rounds(
     except RunError as error:
         checkpoints.write()
         raise RunError(
-            f"{error}; 'fedsa run --resume {run.cfg.outdir}' goes on from "
-            "there"
+            f"{error}; '{command_to_resume(run.cfg)}' goes on from there"
         ) from error
 
 

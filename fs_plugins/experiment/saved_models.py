@@ -1,5 +1,6 @@
 """Loads the models of a run from its folder."""
 
+import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -105,17 +106,40 @@ def _loaded(config: Mapping[str, Any], adapter: Path, base: Any) -> Any:
         )
     base = load_base_of(config) if base is None else base
     try:
+        refuse_modules(adapter)
         # PEFT draws an adapter at random before it loads the values.
         with torch.random.fork_rng(), warnings.catch_warnings():
             # The libraries warn of each other's future versions.
             warnings.simplefilter("ignore", FutureWarning)
             return peft.PeftModel.from_pretrained(base, str(adapter))
+    except UserError:
+        raise
     # Each of the libraries has exceptions of its own for files that are
     # incomplete or belong to another model.
     except Exception as error:
         raise UserError(
             f"{adapter} cannot be loaded: {first_line(error)}"
         ) from error
+
+
+def refuse_modules(adapter: Path) -> None:
+    """Refuse an adapter that has PEFT import a module by its name.
+
+    Args:
+        adapter: the folder of the adapter.
+
+    Raises:
+        UserError: the adapter's configuration names such a module.
+
+    """
+    from peft.utils import CONFIG_NAME
+
+    text = (adapter / CONFIG_NAME).read_text(encoding="utf-8")
+    if json.loads(text).get("megatron_config"):
+        raise UserError(
+            f"{adapter} asks for megatron_core, a module that PEFT would "
+            "import; such an adapter is no run's, and is not loaded"
+        )
 
 
 def _check_fit(model: Any, adapter: Path) -> None:

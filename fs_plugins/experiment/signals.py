@@ -11,6 +11,7 @@ from fs_plugins.errors import Interrupted
 from fs_plugins.experiment.checkpoint import Checkpoints
 from fs_plugins.host.configuration import Config
 from fs_plugins.listeners import Listener
+from fs_plugins.settings import command_to_resume
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
@@ -77,7 +78,7 @@ class Stops(Listener):
             self._checkpoints.write()
             raise Interrupted(
                 f"stopped after round {rnd} of "
-                f"{self._cfg.federate.total_round_num}; 'fedsa run --resume "
-                f"{self._cfg.outdir}' goes on",
+                f"{self._cfg.federate.total_round_num}; "
+                f"'{command_to_resume(self._cfg)}' goes on",
                 self._received[0],
             )

@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, cast
 
 from fs_plugins.errors import UserError
@@ -125,12 +126,67 @@ def _use_transport(options: Callable[[], Any]) -> None:
 def _no_unpickling() -> bool:
     from federatedscope.core.auxiliaries import utils
 
-    def refuse(text: str) -> Any:
+    def refuse(text: str, tool: str = "") -> Any:
         raise ValueError("a parameter came as text; it is not unpickled")
 
     module: Any = utils
     module.b64deserializer = refuse
     return True
+
+
+class _Reading:
+    """Takes the place of ``pickle`` or ``torch`` in a module of the host.
+
+    Args:
+        module: ``pickle`` or ``torch``.
+        load: takes the place of the module's ``load``.
+
+    """
+
+    def __init__(self, module: ModuleType, load: Callable[..., Any]) -> None:
+        self._module = module
+        self.load = load
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+
+def _no_unpickling_of_files() -> bool:
+    import torch
+
+    def refuse(file: Any) -> Any:
+        name = getattr(file, "name", file)
+        raise UserError(
+            f"{name} is a pickle, which could execute anything when it is "
+            "read; save the data in another format"
+        )
+
+    def load_weights(*args: Any, **kwargs: Any) -> Any:
+        kwargs.pop("weights_only", None)
+        return torch.load(*args, weights_only=True, **kwargs)
+
+    for name in _READS_FILES:
+        try:
+            module: Any = importlib.import_module(f"federatedscope.{name}")
+        except ImportError:  # for want of a package that it needs
+            continue
+        if hasattr(module, "pickle"):
+            module.pickle = _Reading(module.pickle, refuse)
+        if hasattr(module, "torch"):
+            module.torch = _Reading(module.torch, load_weights)
+    return True
+
+
+# The modules that read a file of which a configuration says the name.
+_READS_FILES = (
+    "core.aggregators.aggregator",
+    "core.aggregators.clients_avg_aggregator",
+    "core.auxiliaries.utils",
+    "core.trainers.torch_trainer",
+    "contrib.data.load_from_files",
+    "contrib.data.mini_graph_dt",
+    "llm.offsite_tuning.utils",
+)
 
 
 def _client_words() -> bool:
@@ -239,6 +295,12 @@ AFTER_IMPORT = (
         "no unpickling of messages",
         "FederatedScope unpickles text that comes from the network",
         _no_unpickling,
+    ),
+    Adaptation(
+        "no unpickling of files",
+        "federate.restore_from, federate.resource_info_file and data.type "
+        "'file' would execute what a file says",
+        _no_unpickling_of_files,
     ),
     Adaptation(
         "command-line words that begin with 'client'",

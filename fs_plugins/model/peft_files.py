@@ -19,7 +19,7 @@ from fs_plugins.policy import (
     name_in_base,
     saved_names,
 )
-from fs_plugins.state.files import write_file
+from fs_plugins.state.files import ensure_private, write_file
 from fs_plugins.wire import Tensors
 
 
@@ -57,7 +57,7 @@ def save_adapter(
         if parts or rank:
             config, tensors = _sum(model, config, tensors, parts, rank)
         target = folder / name if name != "default" else folder
-        target.mkdir(parents=True, exist_ok=True)
+        ensure_private(target)
         config.save_pretrained(str(target))
         # Copies, as one tensor may have several names (tied weights).
         plain = {

@@ -69,6 +69,7 @@ def load_base(model_config: Model) -> Base:
         model, info = auto_class(model_config.task).from_pretrained(
             name,
             cache_dir=model_config.adapter.cache or None,
+            trust_remote_code=False,  # and no question on the terminal
             config=config,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # only a head's are accepted below
@@ -136,7 +137,9 @@ def load_model_config(name: str, cache: str) -> Any:
     try:
         if find_adapter_config_file(name, cache_dir=cache or None):
             raise _is_an_adapter(name)
-        return AutoConfig.from_pretrained(name, cache_dir=cache or None)
+        return AutoConfig.from_pretrained(
+            name, cache_dir=cache or None, trust_remote_code=False
+        )
     except UserError:
         raise
     except Exception as error:  # as in load_base

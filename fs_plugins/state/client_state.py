@@ -11,8 +11,11 @@ import torch
 from fs_plugins.errors import UserError
 from fs_plugins.host.configuration import Config
 from fs_plugins.state.files import (
+    belongs_to_others,
+    ensure_private,
     link_file,
     read_tensors,
+    remove_parts,
     write_tensors,
 )
 from fs_plugins.wire import Tensors, spec_of
@@ -154,11 +157,19 @@ class StateOnDisk(ClientState):
         """Continue from the file of an earlier process, if there is one.
 
         Raises:
-            UserError: the file is damaged or of another model.
+            UserError: the file is damaged, of another model, or of another
+                user.
 
         """
         if not self.file.exists():
             return
+        ensure_private(self.file.parent)
+        remove_parts(self.file.parent, self.file.name)
+        if belongs_to_others(self.file):
+            raise UserError(
+                f"{self.file} is a link or another user's, and not what the "
+                "client has kept; remove it"
+            )
         try:
             self._cache.put(self.file, self._read(self.file))
         except UserError as error:

@@ -1,10 +1,17 @@
-"""Files that are never half-written, and files of tensors."""
+"""Files that are never half-written, and files of tensors.
+
+What is private can be read by its owner only, in folders that only the owner
+can enter.
+"""
 
 import contextlib
 import os
+import secrets
+import stat
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,10 +23,49 @@ from fs_plugins.wire import Spec, Tensors, WireError, check_tensors
 _CHECKSUM = "crc32"
 
 
-def write_file(file: Path, data: bytes, private: bool = False) -> None:
+@contextlib.contextmanager
+def replacing(file: Path, private: bool = False) -> Iterator[BinaryIO]:
     """Write a file; a crash at any instant leaves the old file or the new.
 
-    A link that stands in the place of the new file is never followed.
+    Several processes may write in one folder.  A link that stands in the
+    place of the new file is never followed.
+
+    Args:
+        file: the file; missing folders above it are created.
+        private: whether only the file's owner may read it, and enter the
+            folder if it is created.
+
+    Yields:
+        A stream, whose contents become those of the file at the end of the
+        context.
+
+    Raises:
+        OSError: there is no space, or no permission; the old file stays.
+
+    """
+    if private:
+        _make_private(file.parent)
+    else:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    part = _part_of(file)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    try:
+        descriptor = os.open(part, flags, 0o600 if private else 0o666)
+        with open(descriptor, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(file)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        if isinstance(error, OSError):  # write() sets no name
+            error.filename = error.filename or str(file)
+        raise
+
+
+def write_file(file: Path, data: bytes, private: bool = False) -> None:
+    """Write a file, as ``replacing`` does.
 
     Args:
         file: the file; missing folders above it are created.
@@ -30,24 +76,82 @@ def write_file(file: Path, data: bytes, private: bool = False) -> None:
         OSError: there is no space, or no permission; the old file stays.
 
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(file.name + ".part")
-    try:
-        part.unlink(missing_ok=True)
-        with open(part, "xb", opener=_private if private else None) as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(file)
-    except OSError as error:
+    with replacing(file, private) as stream:
+        stream.write(data)
+
+
+def _part_of(file: Path) -> Path:
+    """A name for a file that becomes ``file``, which nobody can foresee."""
+    return file.with_name(f"{file.name}.{secrets.token_hex(8)}.part")
+
+
+def remove_parts(folder: Path, name: str = "*") -> None:
+    """Remove what writers that were killed have left in a folder.
+
+    Args:
+        folder: a folder in which no other process writes such a file now.
+        name: the name of the file that was written; ``*`` for all files.
+
+    """
+    for part in folder.glob(f"{name}.{'[0-9a-f]' * 16}.part"):
         with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        error.filename = error.filename or str(file)  # write() sets no name
-        raise
+            part.unlink()
 
 
-def _private(name: str, flags: int) -> int:
-    return os.open(name, flags, 0o600)
+def ensure_private(folder: Path) -> None:
+    """Create a folder that its owner alone may enter, unless it exists.
+
+    Args:
+        folder: the folder, whose name is not the user's choice.
+
+    Raises:
+        OSError: the folder cannot be created.
+        UserError: it was put there by another user, or is a link.
+
+    """
+    if not _make_private(folder):
+        _check_own(folder)
+
+
+def _make_private(folder: Path) -> bool:
+    """Create a folder for its owner alone; False if it exists."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.mkdir(folder, 0o700)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _check_own(folder: Path) -> None:
+    """Refuse a folder whose contents another user can choose."""
+    found = os.lstat(folder)
+    if not stat.S_ISDIR(found.st_mode):
+        raise UserError(
+            f"{folder} is a link or a file, in the place of a folder for "
+            "what only you may read; remove it"
+        )
+    if _is_of_others(folder, found):
+        raise UserError(
+            f"{folder} belongs to another user, who could read or replace "
+            "what is written there; name a folder of your own"
+        )
+    if found.st_mode & 0o022:
+        os.chmod(folder, stat.S_IMODE(found.st_mode) & ~0o022)
+
+
+def belongs_to_others(file: Path) -> bool:
+    """Whether a file is another user's, or a link."""
+    found = os.lstat(file)
+    return not stat.S_ISREG(found.st_mode) or _is_of_others(file, found)
+
+
+def _is_of_others(path: Path, found: os.stat_result) -> bool:
+    """Whether a path belongs to somebody who does not own its folder either.
+
+    The owner of a folder can replace what is in it in any case.
+    """
+    return found.st_uid not in (os.geteuid(), path.parent.stat().st_uid)
 
 
 def link_file(old: Path, new: Path) -> None:
@@ -63,14 +167,16 @@ def link_file(old: Path, new: Path) -> None:
             above it are created.
 
     """
-    new.parent.mkdir(parents=True, exist_ok=True)
-    part = new.with_name(new.name + ".part")
-    part.unlink(missing_ok=True)
+    ensure_private(new.parent)
+    part = _part_of(new)
     try:
         os.link(old, part)
     except OSError:
-        write_file(part, old.read_bytes(), private=True)
+        write_file(new, old.read_bytes(), private=True)
+        return
     part.replace(new)
+    # Of two names of one file, rename(2) leaves the first.
+    part.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
@@ -83,13 +189,18 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_tensors(file: Path, tensors: Tensors) -> None:
-    """Write a safetensors file with a checksum, as ``write_file`` does.
+    """Write a private safetensors file with a checksum.
 
     Args:
         file: the file.
         tensors: the tensors to write, by name.
 
+    Raises:
+        OSError: there is no space, or no permission; the old file stays.
+        UserError: the file's folder is another user's, or a link.
+
     """
+    ensure_private(file.parent)
     plain = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}
     write_file(file, save(plain, {_CHECKSUM: _checksum(plain)}), private=True)
 

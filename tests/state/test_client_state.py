@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -205,8 +206,6 @@ def test_a_link_in_the_place_of_a_file_is_not_followed(tmp_path, private):
 
 def test_what_a_client_keeps_is_for_its_owner_only(lab):
     """Its state, its checkpoints and its adapter; not the results."""
-    from pathlib import Path
-
     umask = os.umask(0)
     try:
         summary = lab.run(fedsa__state__backend="disk")
@@ -245,3 +244,161 @@ def test_a_crash_leaves_the_old_file_or_the_new(tmp_path, operations):
     assert file.read_bytes() == (
         b"new" * 100_000 if operations == 2 else b"old"
     )
+
+
+def shared(folder):
+    """A folder in which everybody may write, as /tmp."""
+    folder.mkdir()
+    folder.chmod(0o1777)
+    return folder
+
+
+def test_parts_have_names_that_nobody_foresees(tmp_path, monkeypatch):
+    """And one that is there nevertheless is neither followed nor used."""
+    names = []
+    replace = Path.replace
+    monkeypatch.setattr(
+        Path, "replace", lambda a, b: (names.append(a.name), replace(a, b))
+    )
+    file, victim = tmp_path / "file", tmp_path / "victim"
+    for _ in range(20):
+        write_file(file, b"new")
+    assert len({*names}) == 20
+    victim.write_bytes(b"untouched")
+    monkeypatch.setattr("secrets.token_hex", lambda n: "0" * 2 * n)
+    part = tmp_path / f"file.{'0' * 16}.part"
+    for make in (part.symlink_to, part.hardlink_to):
+        make(victim)
+        with pytest.raises(FileExistsError):
+            write_file(file, b"newer")
+        part.unlink(missing_ok=True)
+    assert victim.read_bytes() == b"untouched"
+    assert file.read_bytes() == b"new"
+
+
+def write_often(file, letter):
+    for _ in range(100):
+        write_file(file, letter * 1000)
+
+
+def test_several_processes_write_one_file(tmp_path):
+    """The file is always one of theirs, and whole."""
+    file = tmp_path / "file"
+    letters = (b"a", b"b", b"c")
+    processes = [Process(write_often, file, letter) for letter in letters]
+    while any(process.returncode is None for process in processes):
+        if file.exists():
+            assert file.read_bytes() in [letter * 1000 for letter in letters]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    assert [*tmp_path.iterdir()] == [file]
+
+
+@pytest.mark.parametrize("kind", ["link", "file", "folder of another user"])
+def test_a_folder_that_another_user_has_put_there(tmp_path, monkeypatch, kind):
+    """In a shared place such as /tmp it is refused by a sentence."""
+    place, victim = shared(tmp_path / "place"), tmp_path / "victim"
+    victim.mkdir()
+    folder = place / "run"
+    if kind == "link":
+        folder.symlink_to(victim)
+    elif kind == "file":
+        folder.write_text("")
+    else:
+        folder.mkdir()
+        lstat = os.lstat
+
+        def of_another(path, *args, **kwargs):
+            found = lstat(path, *args, **kwargs)
+            if Path(path) != folder:
+                return found
+            values = [*found]
+            values[4] = found.st_uid + 1
+            return os.stat_result(values)
+
+        monkeypatch.setattr(os, "lstat", of_another)
+    kept = StateOnDisk(of(), folder / "client_1.safetensors", Cache(0))
+    with pytest.raises(UserError, match=str(folder)):
+        kept.save(of())
+    assert not [*victim.iterdir()]
+    assert kind == "file" or not [*folder.iterdir()]
+
+
+@pytest.mark.parametrize("kind", ["symbolic", "of another user"])
+def test_a_clients_file_that_another_user_has_put_there(
+    tmp_path, monkeypatch, kind
+):
+    other = StateOnDisk(of(), tmp_path / "a" / "client_1", Cache(0))
+    other.save(of(fill=9.0))
+    kept = StateOnDisk(of(), tmp_path / "b" / "client_1", Cache(0))
+    kept.save(of())
+    if kind == "symbolic":
+        kept.file.unlink()
+        kept.file.symlink_to(other.file)
+    else:
+        lstat = os.lstat
+
+        def of_another(path, *args, **kwargs):
+            values = [*lstat(path, *args, **kwargs)]
+            values[4] += Path(path) == kept.file
+            return os.stat_result(values)
+
+        monkeypatch.setattr(os, "lstat", of_another)
+    again = StateOnDisk(of(), kept.file, Cache(0))
+    with pytest.raises(UserError, match="another user"):
+        again.find()
+    same(other.values, of(fill=9.0))
+
+
+def test_a_hard_link_in_the_place_of_a_clients_file_is_replaced(tmp_path):
+    """And not written into."""
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"untouched")
+    kept = StateOnDisk(of(), tmp_path / "run" / "client_1", Cache(0))
+    kept.save(of())
+    kept.file.unlink()
+    os.link(victim, kept.file)
+    kept.save(of(fill=2.0))
+    assert victim.read_bytes() == b"untouched"
+    same(kept.values, of(fill=2.0))
+
+
+def test_nobody_else_enters_the_folders_of_what_is_private(lab):
+    """What is private, and what keeps the umask, as the documents say."""
+    umask = os.umask(0)
+    try:
+        out = lab.run(fedsa__state__backend="disk")["outdir"]
+    finally:
+        os.umask(umask)
+    folder = Path(out)
+    private = {"state", "checkpoints", "adapters", "exp_print.log"}
+    for path in folder.iterdir():
+        mode = path.stat().st_mode & 0o777
+        is_private = path.name in private
+        assert (mode & 0o077 == 0) is is_private, path
+    for path in folder.rglob("*"):
+        inner = path.relative_to(folder).parts
+        if path.is_dir() and len(inner) < 4:
+            assert path.stat().st_mode & 0o777 == 0o700, path
+    tokens = [*(lab.folder / "tokens").iterdir()]
+    assert tokens and all(t.stat().st_mode & 0o777 == 0o600 for t in tokens)
+    assert (lab.folder / "tokens").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_of_before_is_closed_to_writers(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    folder.chmod(0o777)
+    StateOnDisk(of(), folder / "client_1", Cache(0)).save(of())
+    assert folder.stat().st_mode & 0o777 == 0o755
+
+
+def test_what_a_killed_process_was_writing_is_removed(tmp_path):
+    kept = StateOnDisk(of(), tmp_path / "run" / "client_1", Cache(0))
+    kept.save(of())
+    own = kept.file.with_name(f"client_1.{'0' * 16}.part")
+    others = [kept.file.with_name(n) for n in ("client_2", "client_1.part")]
+    others.append(kept.file.with_name(f"client_2.{'0' * 16}.part"))
+    for file in (own, *others):
+        file.write_bytes(b"half")
+    StateOnDisk(of(), kept.file, Cache(0)).find()
+    assert not own.exists() and all(file.exists() for file in others)

@@ -61,6 +61,6 @@ class ClientsAvgAggregator(Aggregator):
 
     def load_model(self, path: str) -> int:
         """Read what ``save_model`` wrote; returns its round."""
-        state = torch.load(path, map_location=self.device)
+        state = torch.load(path, map_location=self.device, weights_only=True)
         self.model.load_state_dict(state["model"], strict=False)
         return int(state["cur_round"])

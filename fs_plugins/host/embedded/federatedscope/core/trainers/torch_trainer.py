@@ -65,7 +65,9 @@ class GeneralTorchTrainer(Trainer):
 
     def load_model(self, path: str) -> int:
         """Read what ``save_model`` wrote; returns its round."""
-        state = torch.load(path, map_location=self.ctx.device)
+        state = torch.load(
+            path, map_location=self.ctx.device, weights_only=True
+        )
         self.ctx.model.load_state_dict(state["model"], strict=False)
         return int(state["cur_round"])
 

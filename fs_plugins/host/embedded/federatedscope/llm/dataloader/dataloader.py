@@ -53,6 +53,7 @@ def get_tokenizer(
         cache_dir=cache_dir,
         model_max_length=tok_len,
         padding_side="right",
+        trust_remote_code=False,
     )
     missing: dict[str, Any] = {
         kind: token

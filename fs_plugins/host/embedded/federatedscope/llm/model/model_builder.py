@@ -17,7 +17,9 @@ def get_llm(config: Any) -> AdapterModel:
     from transformers import AutoModelForCausalLM
 
     model: Any = AutoModelForCausalLM.from_pretrained(
-        name, cache_dir=config.llm.cache.model or None
+        name,
+        cache_dir=config.llm.cache.model or None,
+        trust_remote_code=False,
     )
     if added:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
