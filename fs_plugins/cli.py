@@ -130,15 +130,8 @@ def run(
         say(cfg, context.args)
         return
     if resume:
-        summary = experiment.resume(
-            resume,
-            cfg,
-            context.args,
-            force,
-            quiet,
-            verbose,
-            trust_plugins=trust_plugins,
-        )
+        asked = (resume, cfg, context.args, force, quiet, verbose)
+        summary = experiment.resume(*asked, trust_plugins=trust_plugins)
     elif cfg and not (force or trust_plugins):
         summary = experiment.run(cfg, context.args, quiet, verbose)
     else:
@@ -332,23 +325,9 @@ def options(
 @app.command()
 def doctor() -> None:
     """Say which host runs, its version, and what it runs on."""
-    import importlib.metadata as metadata
+    from fs_plugins.commands.listings import say_what_runs
 
-    from fs_plugins.host import find_host
-
-    host = find_host()
-    print(f"host: {host.name} {host.version} ({host.path})")
-    for adaptation in host.adaptations:
-        print(f"  adapted: {adaptation.name} ({adaptation.why})")
-    print(f"python {sys.version.split()[0]}")
-    for package in ("torch", "transformers", "peft", "safetensors", "numpy"):
-        print(f"{package} {metadata.version(package)}")
-    if host.name == "embedded":
-        print(
-            "FederatedScope itself is not in use; to use it, take the llm "
-            "branch of github.com/alibaba/FederatedScope, then 'pip install "
-            "--no-deps <its folder>' and 'pip install grpcio protobuf pympler'"
-        )
+    say_what_runs()
 
 
 @app.command()

@@ -104,10 +104,15 @@ def test_what_needs_no_plugin_goes_on_without_it(foreign, fedsa, method):
     assert found.returncode == 0, found.stderr
     assert ("B at zero" in found.stdout) is (method == "fedsa")
     assert ("keeps anything" in found.stdout) is (method == "of_the_plugin")
-    found = fedsa("report", folder, "--out", f"{out}_report")
+    assert not trace.exists()
+
+
+def test_to_look_at_a_run_needs_no_plugin(foreign, fedsa):
+    folder, trace = foreign
+    found = fedsa("report", folder, "--out", f"{folder}_out")
     assert found.returncode == 0, found.stderr
     run = fs_plugins.load_run(folder)
-    fs_plugins.compare(run, out=f"{out}_compared")
+    assert fs_plugins.compare(run).results is not None
     assert run.metrics is not None and run.client(1).model() is not None
     assert not trace.exists()
 

@@ -1,6 +1,8 @@
 """What there is to choose from: methods, adapters, options, YAML files."""
 
 import json
+import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -159,3 +161,22 @@ def _first_line(file: Path) -> str:
         if line.endswith("."):
             break
     return " ".join(words)
+
+
+def say_what_runs() -> None:
+    """Print the host, what was adapted in it, and the versions of packages."""
+    from fs_plugins.host import find_host
+
+    host = find_host()
+    print(f"host: {host.name} {host.version} ({host.path})")
+    for adaptation in host.adaptations:
+        print(f"  adapted: {adaptation.name} ({adaptation.why})")
+    print(f"python {sys.version.split()[0]}")
+    for package in ("torch", "transformers", "peft", "safetensors", "numpy"):
+        print(f"{package} {metadata.version(package)}")
+    if host.name == "embedded":
+        print(
+            "FederatedScope itself is not in use; to use it, take the llm "
+            "branch of github.com/alibaba/FederatedScope, then 'pip install "
+            "--no-deps <its folder>' and 'pip install grpcio protobuf pympler'"
+        )

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -186,10 +187,11 @@ class RunFolder:
 
     def check_asked(self) -> None:
         """Refuse a missing or changed file of what was asked for."""
-        if not self.asked.exists():
+        # Unlike Path.exists, this is False in a folder that is another user's.
+        if not os.path.exists(self.asked):
             raise UserError(
                 f"{self.path} holds no run to resume, export or analyze "
-                f"({self.asked} is missing)"
+                f"({self.asked} is missing, or not yours to read)"
             )
         first, _, text = bytes_in(self.asked).partition(b"\n")
         digest = hashlib.sha256(text).hexdigest()

@@ -29,13 +29,13 @@ from fs_plugins.experiment.adapters import Trained, save_adapters
 from fs_plugins.experiment.checkpoint import Checkpoints
 from fs_plugins.experiment.events import LiveRun
 from fs_plugins.experiment.folder import (
-    check_unchanged,
     new_folder,
     old_folder,
     remember,
 )
 from fs_plugins.experiment.progress import progress_for
 from fs_plugins.experiment.recorder import Recorder
+from fs_plugins.experiment.resuming import asked_again, to_resume
 from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.experiment.signals import Stops
 from fs_plugins.experiment.summary import facts_of, stopped_early
@@ -154,9 +154,8 @@ def resume(
     with taking_turns() as turns:
         if not verbose:
             silence()
-        new = _asked_again(folder, experiment, overrides, trust_plugins)
-        old = RunFolder(folder).load_asked(trust_plugins)
-        cfg, asked = _to_resume(folder, old, _adopting(new, scope), force)
+        old, new = asked_again(folder, experiment, overrides, trust_plugins)
+        cfg, asked = to_resume(folder, old, _adopting(new, scope), force)
         with old_folder(folder, verbose):
             if cfg.wandb.use:
                 from federatedscope.core.auxiliaries.logging import init_wandb
@@ -173,59 +172,6 @@ def resume(
                 force,
             )
             return _run(job, scope)
-
-
-def _asked_again(
-    folder: Path,
-    experiment: Experiment,
-    overrides: Overrides,
-    trust_plugins: bool,
-) -> Config:
-    """What a resumed run is asked for, by the user or by its folder.
-
-    Args:
-        folder: the run's folder.
-        experiment: the experiment that the user names, or ``""``.
-        overrides: what the user changes.
-        trust_plugins: whether the plugins that the run's folder names are
-            imported, too.
-
-    """
-    if experiment:
-        return load_config(experiment, overrides)
-    files = RunFolder(folder)
-    files.check_asked()
-    return load_config(files.asked, overrides, trust_plugins)
-
-
-def _to_resume(
-    folder: Path, old: Config, new: Config, force: bool
-) -> tuple[Config, Config]:
-    """The configuration of a resumed run, and what was asked for.
-
-    The two differ in ``outdir``: the run's folder, or the folder above it.
-
-    Args:
-        folder: the run's folder.
-        old: what the run was asked for when it began.
-        new: what it is asked for now.
-        force: whether the two may differ.
-
-    """
-    files = RunFolder(folder)
-    if not force:
-        check_unchanged(old, new)
-        if files.is_finished:
-            raise UserError(
-                f"{folder} has finished; nothing is left to resume"
-            )
-    reason = why_not_resumable(new)
-    if reason:
-        raise UserError(f"a run with {reason} cannot be resumed")
-    new.expname, new.outdir = old.expname, old.outdir
-    cfg = new.clone()
-    cfg.outdir = str(folder)
-    return cfg, new
 
 
 def _adopting(cfg: Config, scope: RunScope | None) -> Config:

@@ -132,31 +132,16 @@ def unpack(packed: Any) -> Any:
     return _FROM_ITEMS[kind]([unpack(item) for item in content])
 
 
-def send(channel: socket.socket, message: Any) -> None:
-    """Send a message.
-
-    Args:
-        channel: the connection of checker and worker.
-        message: a value of JSON.
-
-    Raises:
-        ValueError: the message is too long.
-
-    """
+def _send(channel: socket.socket, message: Any) -> None:
+    """Send a value of JSON; a ValueError if it is too long."""
     data = json.dumps(message).encode()
     if len(data) > _MESSAGE:
         raise ValueError("a value is too large")
     channel.sendall(struct.pack("!I", len(data)) + data)
 
 
-def receive(channel: socket.socket) -> Any:
-    """The next message.
-
-    Raises:
-        EOFError: there is none.
-        ValueError: it is too long, or is no JSON.
-
-    """
+def _receive(channel: socket.socket) -> Any:
+    """The next value of JSON; an EOFError if there is none."""
     (size,) = struct.unpack("!I", _read(channel, 4))
     if size > _MESSAGE:
         raise ValueError("a value is too large")
@@ -173,19 +158,13 @@ def _read(channel: socket.socket, size: int) -> bytes:
     return bytes(data)
 
 
-def work(channel: socket.socket, name: str) -> None:
-    """Run the program, then call its function until nobody asks any more.
-
-    Args:
-        channel: the connection to the checker.
-        name: the name of the function.
-
-    """
+def _work(channel: socket.socket, name: str) -> None:
+    """Run the program, then call its function until nobody asks."""
     file = os.path.abspath(PROGRAM)
     sys.argv[:] = [file]
     function = runpy.run_path(file)[name]
     while True:
-        args, kwargs = unpack(receive(channel))
+        args, kwargs = unpack(_receive(channel))
         reply: list[Any]
         try:
             result = function(*args, **kwargs)
@@ -193,21 +172,15 @@ def work(channel: socket.socket, name: str) -> None:
             reply = ["returned", pack(result), pack(args)]
         except BaseException as error:
             reply = ["raised", type(error).__name__]
-        send(channel, reply)
+        _send(channel, reply)
 
 
-def check(channel: socket.socket, problem: dict[str, str]) -> None:
-    """Run a problem's tests; an exception tells that they fail.
-
-    Args:
-        channel: the connection to the worker.
-        problem: ``prompt``, ``test`` and ``entry_point`` of HumanEval.
-
-    """
+def _check(channel: socket.socket, problem: dict[str, str]) -> None:
+    """Run a problem's tests; an exception tells that they fail."""
 
     def candidate(*args: Any, **kwargs: Any) -> Any:
-        send(channel, pack((args, kwargs)))
-        kind, *content = receive(channel)
+        _send(channel, pack((args, kwargs)))
+        kind, *content = _receive(channel)
         if kind != "returned":
             raise _error(str(content[0]))
         result, changed = map(unpack, content)
@@ -248,14 +221,8 @@ def _become(old: Any, new: Any) -> None:
         old.update(new)
 
 
-def control(option: int, value: int) -> None:
-    """Call ``prctl`` where there is one.
-
-    Args:
-        option: the number of the option.
-        value: its value.
-
-    """
+def _control(option: int, value: int) -> None:
+    """Call ``prctl`` where there is one."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
@@ -271,14 +238,8 @@ def isolate() -> bool:
     return bool(ctypes.CDLL(None).unshare(_NAMESPACES) == 0)
 
 
-def limit(seconds: float, has_few_processes: bool) -> None:
-    """Limit this process and those that it starts.
-
-    Args:
-        seconds: of computing.
-        has_few_processes: whether the number of processes is limited, too.
-
-    """
+def _limit(seconds: float, has_few_processes: bool) -> None:
+    """Limit this process, to some seconds, and those that it starts."""
     limits = [
         (resource.RLIMIT_CPU, int(seconds) + 1),
         (resource.RLIMIT_AS, MEMORY),
@@ -302,7 +263,7 @@ def _threads_of_user() -> Iterator[int]:
                 yield len(os.listdir(f"/proc/{entry.name}/task"))
 
 
-def descendants() -> list[int]:
+def _descendants() -> list[int]:
     """The processes that this one, or one of its descendants, has started.
 
     Empty where there is no ``/proc`` of Linux.
@@ -343,21 +304,15 @@ def _has_many_files() -> bool:
     return False
 
 
-def watch(checker: int, seconds: float) -> bool:
-    """Whether the checker says in time that the tests have passed.
-
-    Args:
-        checker: the number of the checker's process.
-        seconds: the time after which the program has failed.
-
-    """
+def _watch(checker: int, seconds: float) -> bool:
+    """Whether the checker says in time that the tests have passed."""
     end, pause = time.monotonic() + seconds, 0.002
     while time.monotonic() < end:
         for process, status in _ended():
             if process == checker:
                 return os.waitstatus_to_exitcode(status) == PASSED
         if pause >= _LONGEST_PAUSE and (
-            len(descendants()) > _PROCESSES or _has_many_files()
+            len(_descendants()) > _PROCESSES or _has_many_files()
         ):
             return False
         time.sleep(pause)
@@ -375,13 +330,8 @@ def _ended() -> Iterator[tuple[int, int]]:
             yield process, status
 
 
-def end_all(children: Sequence[int]) -> None:
-    """End this process's children and all that they have started.
-
-    Args:
-        children: the children, each the first of its process group.
-
-    """
+def _end_all(children: Sequence[int]) -> None:
+    """End children, each the first of its group, and all below them."""
     for child in children:
         for kill in (os.kill, os.killpg):
             with contextlib.suppress(OSError):
@@ -389,7 +339,7 @@ def end_all(children: Sequence[int]) -> None:
     end = time.monotonic() + _TO_END
     while time.monotonic() < end:
         list(_ended())
-        left = descendants()
+        left = _descendants()
         if not left:
             return
         for process in left:
@@ -405,9 +355,9 @@ def _child(seconds: float, job: Callable[[], None], is_worker: bool) -> int:
         return process
     code = 1
     try:
-        control(_PDEATHSIG, signal.SIGKILL)
+        _control(_PDEATHSIG, signal.SIGKILL)
         os.setsid()
-        limit(seconds, has_few_processes=is_worker)
+        _limit(seconds, has_few_processes=is_worker)
         job()
         code = PASSED
     finally:
@@ -418,24 +368,24 @@ def main() -> None:
     """Supervise; the arguments are on the command line, the tests in stdin."""
     name, seconds, may_isolate = sys.argv[1], float(sys.argv[2]), sys.argv[3]
     # Other processes of the user may not look into these.
-    control(_DUMPABLE, 0)
-    control(_NO_NEW_PRIVILEGES, 1)
-    control(_SUBREAPER, 1)  # Orphans stay descendants.
+    _control(_DUMPABLE, 0)
+    _control(_NO_NEW_PRIVILEGES, 1)
+    _control(_SUBREAPER, 1)  # Orphans stay descendants.
     of_checker, of_worker = socket.socketpair()
 
     def check_it() -> None:
         of_worker.close()
-        check(of_checker, json.loads(sys.stdin.buffer.read()))
+        _check(of_checker, json.loads(sys.stdin.buffer.read()))
 
     checker = _child(seconds, check_it, is_worker=False)
     of_checker.close()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     if may_isolate == "True":
         isolate()
-    worker = _child(seconds, lambda: work(of_worker, name), is_worker=True)
+    worker = _child(seconds, lambda: _work(of_worker, name), is_worker=True)
     of_worker.close()
-    has_passed = watch(checker, seconds)
-    end_all([worker, checker])
+    has_passed = _watch(checker, seconds)
+    _end_all([worker, checker])
     os._exit(PASSED if has_passed else 1)
 
 

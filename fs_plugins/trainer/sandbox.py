@@ -9,6 +9,7 @@ the whole experiment in a container.
 """
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -27,7 +28,8 @@ from fs_plugins.trainer import guard
 logger = logging.getLogger("federatedscope.fs_plugins")
 NAMESPACES = True  # whether namespaces are used where they are allowed
 _GRACE = 15.0  # seconds after which the supervisor itself has failed
-_TO_REMOVE = 10.0  # seconds
+_TO_REMOVE = 60.0  # seconds
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _MARK = "FS_PLUGINS_SANDBOX"
 
 
@@ -94,7 +96,7 @@ def _empty_folder() -> Iterator[Path]:
     """Make a temporary folder, and remove it whatever has become of it."""
     folder = Path(tempfile.mkdtemp())
     # By this number the folder is found even if it is moved.
-    top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    top = os.open(folder, _FOLDER)
     try:
         yield folder
     finally:
@@ -109,41 +111,49 @@ def _empty_folder() -> Iterator[Path]:
 def _clear(top: int) -> None:
     """Remove all that is in a folder, however deep, but never follow a link.
 
-    What is deeper than one folder is moved up first, so that no path is too
-    long.
+    One folder is open at a time, as a path to a deep one would be too long.
 
     Args:
         top: the descriptor of the open folder.
 
+    Raises:
+        OSError: something cannot be removed, or is moved meanwhile.
+
     """
     os.fchmod(top, 0o700)
-    end, before = time.monotonic() + _TO_REMOVE, [""]
-    while (names := os.listdir(top)) != before and time.monotonic() < end:
-        before = names
-        for name in names:
-            with contextlib.suppress(OSError):
-                if not _is_unlinked(name, top):
-                    _flatten(name, top)
-                    os.rmdir(name, dir_fd=top)
-
-
-def _flatten(name: str, top: int) -> None:
-    """Empty a folder: remove its files, and move its folders up.
-
-    Args:
-        name: the name of the folder.
-        top: the descriptor of the folder that it is in.
-
-    """
-    inner = _opened(name, top)
+    end = time.monotonic() + _TO_REMOVE
+    folder, above = os.dup(top), list[tuple[str, tuple[int, int]]]()
     try:
-        for below in os.listdir(inner):
-            if not _is_unlinked(below, inner):
-                os.close(_opened(below, inner))  # to move it, it is changed
-                moved = secrets.token_hex(8)
-                os.rename(below, moved, src_dir_fd=inner, dst_dir_fd=top)
+        while time.monotonic() < end:
+            names = os.listdir(folder)
+            below = next((n for n in names if not _is_unlinked(n, folder)), "")
+            if below:
+                above.append((below, _identity(folder)))
+                folder = _instead(folder, _opened(below, folder))
+                continue
+            if not above:
+                return
+            name, parent = above.pop()
+            folder = _instead(folder, os.open("..", _FOLDER, dir_fd=folder))
+            if _identity(folder) != parent:
+                return
+            try:
+                os.rmdir(name, dir_fd=folder)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise  # else somebody writes still
     finally:
-        os.close(inner)
+        os.close(folder)
+
+
+def _identity(folder: int) -> tuple[int, int]:
+    found = os.fstat(folder)
+    return found.st_dev, found.st_ino
+
+
+def _instead(old: int, new: int) -> int:
+    os.close(old)
+    return new
 
 
 def _is_unlinked(name: str, folder: int) -> bool:
@@ -160,5 +170,4 @@ def _is_unlinked(name: str, folder: int) -> bool:
 def _opened(name: str, folder: int) -> int:
     """The descriptor of a folder, with all permissions for its owner."""
     os.chmod(name, 0o700, dir_fd=folder)
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-    return os.open(name, flags, dir_fd=folder)
+    return os.open(name, _FOLDER, dir_fd=folder)
