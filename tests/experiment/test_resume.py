@@ -390,13 +390,13 @@ def test_what_a_run_depends_on_must_not_have_changed(
     METHODS.pop("mine")
     changed = f"{what} changed.*--force|the data are not those of the run"
     with pytest.raises(UserError, match=changed):
-        resumed(run)
+        resumed(run, trust_plugins=True)
     after = bytes_in(run)
     assert {n: v for n, v in after.items() if "exp_print" not in n} == {
         n: v for n, v in before.items() if "exp_print" not in n
     }
     if change is not a_label:  # with it, clients have other numbers of texts
-        resumed(run, force=True)
+        resumed(run, force=True, trust_plugins=True)
         assert (run / "summary.json").exists()
 
 
