@@ -210,7 +210,7 @@ def test_a_program_that_exits_while_it_is_read_does_not_pass():
 def running(mark: str) -> list[str]:
     """The processes on this machine that have a mark in their command."""
     found = subprocess.run(
-        ["ps", "-A", "-o", "pid=,stat=,command="],
+        ["ps", "-A", "-ww", "-o", "pid=,stat=,command="],
         capture_output=True,
         text=True,
         check=True,
