@@ -11,7 +11,7 @@ from typing import Any
 from fs_plugins.config.load import Experiment
 from fs_plugins.errors import UserError, shown
 from fs_plugins.experiment import runner, runs
-from fs_plugins.listeners import Listener
+from fs_plugins.listeners import Listener, check_hooks
 from fs_plugins.report import comparison
 from fs_plugins.scope import RunScope
 from fs_plugins.terms import GIVEN
@@ -258,6 +258,7 @@ def _handed_over(
                 f"listeners: {shown(listener)} is no object of a subclass of "
                 "Listener"
             )
+        check_hooks(type(listener))
     if data is not None:
         values["data.type"] = f"data@{GIVEN}"
     return RunScope(model=model, tokenizer=tokenizer, data=data), values

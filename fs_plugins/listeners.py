@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from fs_plugins.errors import UserError, shown
+from fs_plugins.errors import UserError, did_you_mean, shown
 from fs_plugins.host.configuration import Config
 from fs_plugins.host.protocols import Message, Server
 
@@ -174,16 +174,40 @@ def register_listener(listener: type[Listener]) -> None:
             function creates one object of the class, without arguments.
 
     Raises:
-        UserError: it is no subclass of ``Listener``.
+        UserError: it is no subclass of ``Listener``, or one of its methods
+            has nearly the name of an event.
 
     """
     if not (isinstance(listener, type) and issubclass(listener, Listener)):
         raise UserError(
             f"register_listener: {shown(listener)} is no subclass of Listener"
         )
+    check_hooks(listener)
     module = sys.modules.get(listener.__module__)
     file = str(getattr(module, "__file__", ""))
     LISTENERS.append((listener, _importing[-1] if _importing else file))
+
+
+def check_hooks(listener: type[Listener]) -> None:
+    """Refuse a listener with a misspelt method, which nobody would call.
+
+    Args:
+        listener: the class.
+
+    Raises:
+        UserError: a public method has nearly the name of an event.
+
+    """
+    events = [name for name in vars(Listener) if not name.startswith("_")]
+    for name in dir(listener):
+        if name.startswith("_") or name in events:
+            continue
+        meant = did_you_mean(name, events, 0.8)
+        if meant and callable(getattr(listener, name, None)):
+            raise UserError(
+                f"{listener.__name__}.{name}: there is no such event{meant}; "
+                "a method that is no event's needs another name"
+            )
 
 
 def listeners_of(plugins: Sequence[str]) -> list[Listener]:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from fs_plugins.errors import RunError
+import fs_plugins
+from fs_plugins.errors import RunError, UserError
 from fs_plugins.experiment.events import LiveRun
-from fs_plugins.listeners import Listener
+from fs_plugins.listeners import Listener, check_hooks, register_listener
 
 PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 
@@ -147,3 +148,20 @@ def test_a_listener_ends_a_run_in_good_order(lab, event):
     )
     assert one["adapters"] == other["adapters"]
     assert one["metrics"] == other["metrics"]
+
+
+@pytest.mark.parametrize("name", ["evaluted", "round_end", "runs_ends"])
+def test_a_misspelt_event_is_refused(lab, name):
+    """Nobody would ever call the method."""
+    wrong = type("Wrong", (Listener,), {name: lambda self: None})
+    with pytest.raises(UserError, match=rf"Wrong\.{name}: .*did you mean"):
+        register_listener(wrong)
+    with pytest.raises(UserError, match="did you mean"):
+        fs_plugins.run(lab.file(), listeners=[wrong()])
+    assert not Path(lab.settings["outdir"]).exists()
+
+
+def test_other_methods_of_a_listener_are_its_own():
+    methods = {n: lambda self: None for n in ("write", "plot", "_evaluted")}
+    check_hooks(type("Right", (Listener,), methods))
+    check_hooks(Notes)
