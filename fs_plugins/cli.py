@@ -1,5 +1,6 @@
 """The command ``fedsa``."""
 
+import io
 import os
 import sys
 import traceback
@@ -8,7 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
-from fs_plugins.errors import Interrupted, RunError, UserError
+from fs_plugins.errors import (
+    Interrupted,
+    RunError,
+    UserError,
+    one_sentence,
+    shown,
+)
 from fs_plugins.notes import show_notes
 
 app = typer.Typer(
@@ -355,7 +362,7 @@ def _seeds(text: str) -> list[int] | None:
         return [int(part) for part in text.split(",")] if text else None
     except ValueError:
         raise UserError(
-            f"--seeds: {text!r} is not numbers with commas between them"
+            f"--seeds: {shown(text)} is not numbers with commas between them"
         ) from None
 
 
@@ -366,6 +373,10 @@ def main(arguments: list[str] | None = None) -> None:
     signal's number after an interruption, and 1 for anything else.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    for stream in (sys.stdout, sys.stderr):
+        # Names of files may hold what the terminal's encoding does not have.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     show_notes()
     try:
         code: Any = app(arguments, prog_name="fedsa", standalone_mode=False)
@@ -391,5 +402,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _fail(sentence: str, code: int) -> None:
-    print(f"fedsa: {sentence}", file=sys.stderr)
+    print(f"fedsa: {one_sentence(sentence)}", file=sys.stderr)
     sys.exit(code)

@@ -1,21 +1,65 @@
 """Errors that the command reports in one sentence."""
 
 import difflib
+import re
+import unicodedata
 from collections.abc import Iterable
+
+
+def printable(text: str) -> str:
+    """The text on one line, with escapes in place of control characters.
+
+    A terminal would obey control characters, and lone surrogates cannot be
+    written at all.  Blanks of other widths become plain ones.
+    """
+    if text.isprintable():
+        return text
+    return "".join(map(_printable, text))
+
+
+def _printable(letter: str) -> str:
+    if letter.isprintable():
+        return letter
+    if unicodedata.category(letter) == "Zs":
+        return " "
+    return letter.encode("unicode_escape").decode()
+
+
+# A word that is too long for a sentence: its beginning, middle and end.
+_LONG_WORD = re.compile(r"(\S{150})\S{50,}(\S{50})")
+
+
+def one_sentence(text: str) -> str:
+    """A text that quotes others' words, fit for the terminal."""
+    return _LONG_WORD.sub(r"\1 ... \2", printable(text))
 
 
 class UserError(ValueError):
     """A mistake in the user's input, described in one plain sentence.
 
     The command prints the sentence and exits with code 2.
+
+    Args:
+        sentence: the sentence, which is made printable.
+
     """
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(one_sentence(sentence))
 
 
 class RunError(RuntimeError):
     """A run cannot continue, for a reason described in one plain sentence.
 
     The command prints the sentence and exits with code 1.
+
+    Args:
+        sentence: the sentence, which is made printable.
+
     """
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(one_sentence(sentence))
 
 
 class Interrupted(Exception):  # noqa: N818  as KeyboardInterrupt

@@ -7,6 +7,8 @@ terminal; the command calls it.
 import logging
 import sys
 
+from fs_plugins.errors import printable
+
 _logger = logging.getLogger("federatedscope.fs_plugins.notes")
 
 
@@ -26,7 +28,7 @@ class _Terminal(logging.Handler):
         host = logging.getLogger("federatedscope").handlers
         if any(type(handler) is logging.StreamHandler for handler in host):
             return
-        print(f"note: {record.getMessage()}", file=sys.stderr)
+        print(f"note: {printable(record.getMessage())}", file=sys.stderr)
 
 
 def show_notes() -> None:

@@ -1,13 +1,16 @@
 """What several tests do with a runner."""
 
+import contextlib
 import json
 import os
+import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import torch
 import trustme
 import yaml
@@ -290,3 +293,31 @@ def finished_run(name: str, weighted: dict[str, float]) -> Run:
         "rejected_updates": 0,
     }
     return Run(name, Path(name), summary)
+
+
+# Tests of generated input draw the same examples each time, and do not
+# shrink them, which would take minutes.  With FEDSA_SEED in the environment
+# they draw others, and FEDSA_TIMES times as many.
+TIMES = int(os.environ.get("FEDSA_TIMES", "1"))
+GENERATED: dict[str, Any] = {
+    "derandomize": "FEDSA_SEED" not in os.environ,
+    "database": None,
+    "suppress_health_check": list(hypothesis.HealthCheck),
+    "phases": [hypothesis.Phase.generate],
+}
+
+
+@contextlib.contextmanager
+def within(seconds: int) -> Iterator[None]:
+    """Fail where something hangs; the time is a guard, and no measurement."""
+
+    def stop(number: int, frame: Any) -> None:
+        raise AssertionError(f"it has taken {seconds} seconds")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)

@@ -21,6 +21,7 @@ from fs_plugins.policy import (
     leading_slices,
     name_in_base,
 )
+from fs_plugins.report.labels import label_of
 from fs_plugins.report.tables import Table
 from fs_plugins.wire import Tensors
 
@@ -225,9 +226,10 @@ def plot_asymmetry(groups: Sequence[Asymmetry], files: Sequence[Path]) -> None:
         for place, cosine in enumerate(COSINES):
             shift = 0.2 * (place - 1)
             _plot_series(axes, shown, cosine, shift, styles[cosine])
-        axes.set_xticks(range(len(shown)), [group.name for group in shown])
+        names = [label_of(group.name) for group in shown]
+        axes.set_xticks(range(len(shown)), names, parse_math=False)
         axes.set_xlim(-0.5, len(shown) - 0.5)
-        axes.set_title(panel)
+        axes.set_title(label_of(panel), parse_math=False)
         axes.grid(axis="y", alpha=0.3)
         axes.axhline(0, color="gray", linewidth=0.8)
     all_axes.flat[0].set_ylabel("cosine similarity of two clients'")

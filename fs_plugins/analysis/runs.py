@@ -20,7 +20,7 @@ from fs_plugins.analysis.asymmetry import (
 from fs_plugins.config.load import load_config
 from fs_plugins.errors import UserError
 from fs_plugins.experiment.checkpoint import Checkpoints
-from fs_plugins.experiment.folder import make_folder
+from fs_plugins.experiment.folder import make_folder, writing_to
 from fs_plugins.experiment.recorder import Recorder
 from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.experiment.runner import build_runner
@@ -209,8 +209,9 @@ def write(groups: Sequence[Asymmetry], out: Path) -> None:
         for group in groups
     ]
     text = json.dumps(content, indent=1) + "\n"
-    write_file(out / "asymmetry.json", text.encode())
-    write_file(out / "asymmetry.md", markdown(table).encode())
-    plot_asymmetry(groups, [out / "asymmetry.png", out / "asymmetry.svg"])
+    with writing_to(out):
+        write_file(out / "asymmetry.json", text.encode())
+        write_file(out / "asymmetry.md", markdown(table).encode())
+        plot_asymmetry(groups, [out / "asymmetry.png", out / "asymmetry.svg"])
     show(table)
     print(f"figure, table and numbers: {out}/asymmetry.{{png,svg,md,json}}")

@@ -1,6 +1,7 @@
 """Run several experiments and set their results side by side."""
 
 import contextlib
+import itertools
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -8,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from fs_plugins.config.load import load_config, name_of
+from fs_plugins.config.options import PATH
 from fs_plugins.errors import Interrupted, UserError
-from fs_plugins.experiment.folder import locked, make_folder
+from fs_plugins.experiment.folder import locked, make_folder, writing_to
 from fs_plugins.experiment.runs import Run, load_run
 from fs_plugins.experiment.signals import handling
 from fs_plugins.notes import note
@@ -46,14 +48,17 @@ def compare(
     """
     files, overrides = _files_and_pairs([str(a) for a in arguments])
     runs = []
-    for file in files:
-        cfg = load_config(file, overrides)  # refuse before running any
+    asked = [["seed", str(seed)] for seed in seeds or ()] or [[]]
+    for file, pair in itertools.product(files, asked):
+        # What is wrong is refused before anything runs.
+        cfg = load_config(file, [*overrides, *pair])
+        _folder_of(file, cfg.seed)
         if cfg.federate.mode.lower() == "distributed":
             raise UserError(
                 f"{file}: federate.mode is 'distributed'; start each "
                 "participant with 'fedsa run' instead"
             )
-        runs += [(file, seed) for seed in seeds or [cfg.seed]]
+        runs.append((file, int(cfg.seed)))
     done: list[Run] = []
     make_folder(out)
     with locked(out):
@@ -95,6 +100,11 @@ def _is_experiment(word: str) -> bool:
     return word.partition("+")[0].endswith((".yaml", ".yml"))
 
 
+def _folder_of(file: str, seed: int) -> str:
+    """The name of the folder of a run."""
+    return PATH.read("expname", f"{name_of(file)}_seed{seed}")
+
+
 def _free_folder(out: Path, name: str) -> Path:
     """A folder that no earlier run has used."""
     folder, number = out / name, 1
@@ -129,7 +139,7 @@ def _run_all(
     """
     names = _names([file for file, _ in runs])
     for file, seed in runs:
-        folder = _free_folder(out, f"{name_of(file)}_seed{seed}")
+        folder = _free_folder(out, _folder_of(file, seed))
         process = _start(file, seed, overrides, folder, quiet)
         with _passing_signals_to(process) as received:
             code = process.wait()
@@ -178,12 +188,8 @@ def report(runs: Sequence[Run], out: Path) -> None:
         UserError: the folder cannot be written to.
 
     """
-    try:
+    with writing_to(out):
         tables = write_comparison(runs, out)
-    except OSError as error:
-        raise UserError(
-            f"{error.filename or out} cannot be written: {error.strerror}"
-        ) from error
     for sentence in caveats(runs):
         note(sentence)
     for table in tables:

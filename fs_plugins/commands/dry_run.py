@@ -4,10 +4,9 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from fs_plugins.commands.listings import action_of
 from fs_plugins.config.load import load_config, tree_of
+from fs_plugins.config.yaml_file import dump
 from fs_plugins.experiment.evaluations import size
 from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.experiment.runner import build_runner, silence
@@ -42,7 +41,7 @@ def dry_run(experiment: str, overrides: Sequence[str]) -> None:
         counts = RunFolder(folder).read_label_counts()
     cfg.defrost()
     cfg.outdir, cfg.wandb.use = outdir, tracked
-    print(yaml.safe_dump(tree_of(cfg), sort_keys=False))
+    print(dump(tree_of(cfg)))
     if counts:
         show(split_table(counts))
     show(parameters_table(runner))

@@ -12,18 +12,28 @@ import yaml
 from fs_plugins.errors import UserError, first_line, unknown
 from fs_plugins.experiment.adapters import save_adapters
 from fs_plugins.experiment.checkpoint import Checkpoints
+from fs_plugins.experiment.folder import writing_to
+from fs_plugins.experiment.reading import check_path
 from fs_plugins.experiment.recorder import Recorder
 from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.experiment.runner import build_runner
 from fs_plugins.experiment.runs import Run, load_run
 from fs_plugins.experiment.saved_models import (
+    check_adapter,
     load_base_of,
     model_section,
-    refuse_modules,
+    with_adapter,
 )
+from fs_plugins.host.configuration import Model
 from fs_plugins.policy import PRIVATE_ADAPTER, Action, Role
+from fs_plugins.report.tables import (
+    markdown_code,
+    markdown_rows,
+    markdown_text,
+)
 from fs_plugins.settings import is_ours, policy_from
 from fs_plugins.state.files import write_file
+from fs_plugins.terms import CAUSAL
 
 
 def export(
@@ -57,6 +67,8 @@ def export(
     run = load_run(folder)
     if not run.config:
         raise UserError(f"{folder} holds no run: it has no {RunFolder.CONFIG}")
+    model = model_section(run.config)
+    check_path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"--out: {out} is there already, and is not empty")
     files = RunFolder(folder)
@@ -65,14 +77,16 @@ def export(
     with tempfile.TemporaryDirectory() as scratch:
         adapters = _adapters_of(files, RunFolder(scratch))
         wanted = _wanted(client, adapters)
-        with _folder_for(out) as part:
+        for name in wanted:
+            check_adapter(adapters[name])
+        with writing_to(out), _folder_for(out) as part:
             for name in wanted:
                 target = part / name if client == "all" else part
                 if merge:
-                    _merge(run, adapters[name], target)
+                    _merge(run, model, adapters[name], target)
                 else:
                     _copy(adapters[name], target)
-                card = _card(run, name, merge)
+                card = _card(run, model, name, merge)
                 write_file(target / "README.md", card.encode())
     said = f"{out}: {', '.join(wanted)}, after {_rounds(run)}"
     if RunFolder.GLOBAL in wanted and _warning(run):
@@ -144,11 +158,12 @@ def _wanted(client: str, adapters: Mapping[str, Path]) -> list[str]:
     return [by_word[client]]
 
 
-def _merge(run: Run, adapter: Path, target: Path) -> None:
+def _merge(run: Run, model: Model, adapter: Path, target: Path) -> None:
     """Write the base model, in the run's precision, with the adapter in it.
 
     Args:
         run: the run.
+        model: the section ``model`` of the run's configuration.
         adapter: the folder of the adapter.
         target: the folder to write.
 
@@ -159,7 +174,6 @@ def _merge(run: Run, adapter: Path, target: Path) -> None:
     """
     import warnings
 
-    import peft
     from transformers import AutoTokenizer
 
     if (adapter / PRIVATE_ADAPTER).is_dir():
@@ -171,12 +185,10 @@ def _merge(run: Run, adapter: Path, target: Path) -> None:
     # To quantize the merged weights again would round them a second time.
     base = load_base_of(run.config, quantized=False)
     ties = _ties(base)
-    refuse_modules(adapter)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
         # PEFT warns of tied embeddings, which _untie takes care of.
         warnings.filterwarnings("ignore", ".*tie_word_embeddings")
-        merged: Any = peft.PeftModel.from_pretrained(base, str(adapter))
+        merged = with_adapter(base, adapter)
         _untie(merged, ties)
         try:
             whole = merged.merge_and_unload()
@@ -185,14 +197,20 @@ def _merge(run: Run, adapter: Path, target: Path) -> None:
                 f"--merge: PEFT cannot merge this adapter: {first_line(error)}"
             ) from error
         whole.save_pretrained(target)
-    model_config = model_section(run.config)
-    name = model_config.type.rpartition("@")[0]
-    tokenizer = AutoTokenizer.from_pretrained(
-        name,
-        cache_dir=model_config.adapter.cache or None,
-        trust_remote_code=False,
-    )
-    pad = model_config.adapter.get("pad", -1)
+    name = model.type.rpartition("@")[0]
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            name,
+            cache_dir=model.adapter.cache or None,
+            trust_remote_code=False,
+        )
+    # Its files may be missing or damaged in as many ways as a model's.
+    except Exception as error:
+        raise UserError(
+            f"--merge: the tokenizer of {name!r} cannot be loaded: "
+            f"{first_line(error)}"
+        ) from error
+    pad = model.adapter.pad
     if pad >= 0:  # what the model's configuration pads with
         tokenizer.pad_token = tokenizer.convert_ids_to_tokens(pad)
     tokenizer.save_pretrained(target)
@@ -269,47 +287,45 @@ def _policy_section(run: Run) -> Any:
         ) from error
 
 
-def _card(run: Run, name: str, is_merged: bool) -> str:
+def _card(run: Run, model: Model, name: str, is_merged: bool) -> str:
     """A model card: the adapter's origin, its results, how to load it."""
-    config = run.config
-    base = config["model"]["type"].rpartition("@")[0]
-    federate = config["federate"]
+    method = run.setting("federate.method", "")
     header = {
-        "base_model": base,
+        "base_model": model.type.rpartition("@")[0],
         "library_name": "transformers" if is_merged else "peft",
-        "tags": ["lora", "federated-learning", federate["method"].lower()],
+        "tags": ["lora", "federated-learning", method.lower()],
     }
     client = RunFolder.client_of(name)
     owner = f"client {client}'s" if client else "what the server knows"
     lines = [
         f"---\n{yaml.safe_dump(header, sort_keys=False)}---",
-        f"# {run.folder.name}: {name}\n",
-        f"Trained with `{federate['method']}` by federated learning of "
-        f"{federate['client_num']} clients on `{config['data']['type']}`; "
-        f"this is {owner}, after {_rounds(run)}.\n",
+        f"# {markdown_text(f'{run.folder.name}: {name}')}\n",
+        f"Trained with {markdown_code(method)} by federated learning of "
+        f"{run.setting('federate.client_num', 0)} clients on "
+        f"{markdown_code(run.setting('data.type', ''))}; this is {owner}, "
+        f"after {_rounds(run)}.\n",
     ]
     if not client and _warning(run):
         lines.append(f"Note: {_warning(run)}.\n")
     lines += _figures(run, client)
-    lines.append(f"```python\n{_call(config, is_merged)}\n```")
+    lines.append(f"```python\n{_call(model, is_merged)}\n```")
     return "\n".join(lines) + "\n"
 
 
-def _call(config: Mapping[str, Any], is_merged: bool) -> str:
+def _call(model: Model, is_merged: bool) -> str:
     """The lines of Python that load what was exported."""
-    model = config["model"]
-    is_causal = model["task"] == "CausalLM"
+    is_causal = model.task == CAUSAL
     task = "CausalLM" if is_causal else "SequenceClassification"
     load = f"transformers.AutoModelFor{task}.from_pretrained"
     if is_merged:
         return f"model = {load}(<this folder>)"
-    base = model["type"].rpartition("@")[0]
+    base = model.type.rpartition("@")[0]
     lines = [f"base_model = {load}(", f"    {base!r},"]
-    classes = model["adapter"].get("classes", [])
+    classes = model.adapter.classes
     if classes:
         lines.append(f"    id2label={dict(enumerate(classes))},")
     elif not is_causal:
-        lines.append(f"    num_labels={model['num_labels']},")
+        lines.append(f"    num_labels={model.num_labels},")
     if not is_causal:  # the base model may have the head of another task
         lines.append("    ignore_mismatched_sizes=True,")
     lines += [
@@ -321,7 +337,7 @@ def _call(config: Mapping[str, Any], is_merged: bool) -> str:
 
 def _rounds(run: Run) -> str:
     """After how many rounds the adapters were written."""
-    total = run.config["federate"]["total_round_num"]
+    total = run.setting("federate.total_round_num", 0)
     if run.is_finished:
         return f"{run.last.get('round', total)} of {total} rounds"
     checkpoints = RunFolder(run.folder).checkpoints()
@@ -335,7 +351,7 @@ def _figures(run: Run, client: int) -> list[str]:
     last = run.last
     if not last["weighted"]:
         return []
-    columns = {}
+    columns: dict[str, Mapping[str, float] | None] = {}
     if client:
         columns[f"client {client}"] = last["clients"].get(str(client))
     columns |= {
@@ -343,19 +359,12 @@ def _figures(run: Run, client: int) -> list[str]:
         "clients, mean": last["mean"],
     }
     shown = {title: results for title, results in columns.items() if results}
-    lines = [
-        f"| after round {last['round']} | {' | '.join(shown)} |",
-        "|---" * (len(shown) + 1) + "|",
+    rows = [
+        (key, *(f"{results[key]:.6g}" for results in shown.values()))
+        for key in last["weighted"]
+        if all(key in results for results in shown.values())
     ]
-    for key in last["weighted"]:
-        values = [
-            f"{results[key]:.6g}"
-            for results in shown.values()
-            if key in results
-        ]
-        if len(values) == len(shown):
-            lines.append(f"| {key} | {' | '.join(values)} |")
-    return [*lines, ""]
+    return [*markdown_rows((f"after round {last['round']}", *shown), rows), ""]
 
 
 def _warning(run: Run) -> str:

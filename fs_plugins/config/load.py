@@ -18,6 +18,14 @@ from fs_plugins.host.configuration import Config
 
 _KINDS = {option.key: option.kind for option in (*OPTIONS, *HOST_OPTIONS)}
 _ADAPTER = "llm.adapter.args"
+# Files and folders that FederatedScope opens, which knows no home folder "~".
+_FILES = (
+    "outdir",
+    "federate.restore_from",
+    "federate.save_to",
+    "llm.cache.model",
+    "fedsa.token_cache",
+)
 
 
 # A YAML file, perhaps with variations, or the content of such a file.
@@ -80,7 +88,8 @@ def load_config(
         refuse_untrusted(plugins, experiment)
     load_plugins(plugins)
     for key, value in chosen.items():
-        _set(cfg, key, value)
+        is_text = key in _FILES and isinstance(value, str)
+        _set(cfg, key, os.path.expanduser(value) if is_text else value)
     cfg.fedsa.plugins = plugins
     if not cfg.expname:
         cfg.expname = f"{cfg.federate.method.lower()}_{name_of(experiment)}"

@@ -19,6 +19,7 @@ from fs_plugins.terms import GENERATION_METRICS, TRACKERS
 
 PATH = Text(is_path=True)
 DTYPES = ("float32", "bfloat16", "float16", "float64")
+QUANTIZED = ("4bit", "8bit")
 _SHARE = Number(least=0, below=1)
 _SECONDS = Number(above=0)
 _ACTION = Choice(
@@ -231,7 +232,7 @@ OPTIONS: Sequence[Option] = (
     Option(
         "fedsa.base.quantize",
         "",
-        Choice(names=("4bit", "8bit"), or_empty=True),
+        Choice(names=QUANTIZED, or_empty=True),
         "The base model is quantized to this precision by bitsandbytes; "
         "empty leaves it as it is.",
     ),

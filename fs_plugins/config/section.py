@@ -20,6 +20,10 @@ _ADAPTER = {
     "pad": -1,
     "eos": -1,
 }
+# The keys below model that describe a run's model; the host has the others.
+MODEL = {"type": "", "task": "", "num_labels": 1} | {
+    f"adapter.{name}": default for name, default in _ADAPTER.items()
+}
 
 
 def extend_fedsa_cfg(cfg: Any) -> None:

@@ -33,8 +33,9 @@ class _Loader(yaml.SafeLoader):
     number.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, most: int) -> None:
         super().__init__(text)
+        self._most = most
         self._depth = self._number = 0
         # The number of values of each node, by its id, with aliases
         # written out.
@@ -54,8 +55,10 @@ class _Loader(yaml.SafeLoader):
             raise _RefusedError("a value contains itself", event)
         if id(node) not in self._sizes:
             self._sizes[id(node)] = self._measured(node)
-        if max(self._number, self._sizes[id(node)]) > _MOST:
-            raise _RefusedError(f"there are more than {_MOST} values", event)
+        if max(self._number, self._sizes[id(node)]) > self._most:
+            raise _RefusedError(
+                f"there are more than {self._most} values", event
+            )
         return node
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:
@@ -94,11 +97,27 @@ _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in known if "timestamp" not in tag]
     for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
-    [*"-+.0123456789"],
-)
+
+
+class _Dumper(yaml.SafeDumper):
+    """A YAML dumper that quotes the texts which we read as numbers."""
+
+
+class _HostsLoader(_Loader):
+    """A loader for what PyYAML has written, where ``1e-3`` is a text."""
+
+
+_HostsLoader.yaml_implicit_resolvers = {
+    first: [*known] for first, known in _Loader.yaml_implicit_resolvers.items()
+}
+
+
+for _kind in (_Loader, _Dumper):
+    _kind.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+        [*"-+.0123456789"],
+    )
 
 
 def read_yaml(file: Path) -> dict[Any, Any]:
@@ -130,10 +149,10 @@ def read_yaml(file: Path) -> dict[Any, Any]:
     try:
         tree = _parse(content.decode("utf-8"))
     except _RefusedError as error:
-        raise UserError(f"{short(file)}, {_reason(error)}") from error
+        raise UserError(f"{short(file)}, {reason_of(error)}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(
-            f"{short(file)} is not YAML: {_reason(error)}"
+            f"{short(file)} is not YAML: {reason_of(error)}"
         ) from error
     if not isinstance(tree, dict):
         raise UserError(f"{short(file)} holds no configuration keys")
@@ -153,15 +172,39 @@ def parse_word(word: str) -> Any:
         return word
 
 
+def dump(tree: Mapping[str, Any]) -> str:
+    """Nested mappings as YAML, which is read as what they are."""
+    text: str = yaml.dump(dict(tree), Dumper=_Dumper, sort_keys=False)
+    return text
+
+
+def parse_of_host(text: str, most: int) -> Any:
+    """Read YAML that the host has written.
+
+    Args:
+        text: the text.
+        most: the largest number of values, with aliases written out.
+
+    Raises:
+        yaml.YAMLError: the text is no YAML, or holds something that a
+            configuration does not contain.
+
+    """
+    return _parsed(_HostsLoader(text, most))
+
+
 def _parse(text: str) -> Any:
-    loader = _Loader(text)
+    return _parsed(_Loader(text, _MOST))
+
+
+def _parsed(loader: _Loader) -> Any:
     try:
         return loader.get_single_data()  # type: ignore[no-untyped-call]
     finally:
         loader.dispose()  # type: ignore[no-untyped-call]
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """The problem and its place in the file, in one line."""
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None)
@@ -174,7 +217,8 @@ def _reason(error: Exception) -> str:
 def short(name: object) -> str:
     """A file's name for an error message: in one line, cut if it is long."""
     text = str(name)
-    text = text if text.isprintable() else repr(text)
+    is_plain = text.isprintable() and text.strip() == text != ""
+    text = text if is_plain else repr(text)
     return text if len(text) <= 200 else f"{text[:100]} ... {text[-50:]}"
 
 

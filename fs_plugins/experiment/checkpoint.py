@@ -13,7 +13,7 @@ import torch
 from fs_plugins.errors import UserError
 from fs_plugins.experiment.digests import digests_of, digests_of_files
 from fs_plugins.experiment.growing import GrowingFile
-from fs_plugins.experiment.reading import digest_of
+from fs_plugins.experiment.reading import digest_of, json_in
 from fs_plugins.experiment.recorder import Recorder
 from fs_plugins.experiment.run_folder import CheckpointFolder, RunFolder
 from fs_plugins.host.protocols import Runner, Worker
@@ -325,16 +325,13 @@ class Checkpoints(Listener):
 
 def _read_state(folder: CheckpointFolder) -> dict[str, Any]:
     file = folder.state
-    try:
-        whole = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{file} cannot be used: {error}") from error
+    whole = json_in(file)
     if not isinstance(whole, dict) or {*whole} != {"sha256", "state"}:
         raise UserError(f"{file} cannot be used: it is of another version")
     state: dict[str, Any] = whole["state"]
     if whole["sha256"] != digest_of(state):
         raise UserError(f"{file} cannot be used: its checksum is wrong")
-    if state["schema"] != _SCHEMA:
+    if not isinstance(state, dict) or state.get("schema") != _SCHEMA:
         raise UserError(f"{file} cannot be used: it is of another version")
     return state
 

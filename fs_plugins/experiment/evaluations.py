@@ -3,8 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fs_plugins.experiment.reading import (
+    are_numbers,
+    is_client_ID,
+    is_count,
+)
+
 Results = dict[str, float]
 ByClient = Mapping[int, Mapping[str, float]]
+# The keys of an evaluation with the bytes that were sent until then.
+BYTES = ("uplink_bytes", "downlink_bytes")
 
 
 def merge(clients: ByClient, weighted: bool) -> Results:
@@ -152,21 +160,18 @@ def worst_of(values: Mapping[str, float], metric: str) -> str | None:
 
 def is_evaluation(value: Any) -> bool:
     """Whether a value read from a file has the form of an evaluation."""
-    if not isinstance(value, dict) or not isinstance(value.get("round"), int):
+    if not isinstance(value, dict) or not is_count(value.get("round")):
         return False
     clients = value.get("clients")
+    sent = [value[key] for key in BYTES if key in value]
     return (
-        _are_numbers(value.get("weighted"))
-        and _are_numbers(value.get("mean"))
+        are_numbers(value.get("weighted"))
+        and are_numbers(value.get("mean"))
         and isinstance(clients, dict)
-        and all(map(str.isdecimal, clients))
-        and all(map(_are_numbers, clients.values()))
-    )
-
-
-def _are_numbers(results: Any) -> bool:
-    return isinstance(results, dict) and all(
-        isinstance(value, (int, float)) for value in results.values()
+        and all(map(is_client_ID, clients))
+        and all(map(are_numbers, clients.values()))
+        and len(sent) in (0, len(BYTES))
+        and all(map(is_count, sent))
     )
 
 

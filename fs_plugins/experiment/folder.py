@@ -12,6 +12,7 @@ from typing import Any
 
 from fs_plugins.config.load import difference, nested
 from fs_plugins.errors import UserError
+from fs_plugins.experiment.reading import check_path
 from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.host.configuration import Config
 
@@ -44,11 +45,29 @@ def make_folder(out: Path) -> None:
         UserError: the folder cannot be made.
 
     """
+    check_path(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
             f"--out: {out} cannot be made: {error.strerror}"
+        ) from error
+
+
+@contextlib.contextmanager
+def writing_to(out: Path) -> Iterator[None]:
+    """Report what cannot be written into the folder that ``--out`` names.
+
+    Raises:
+        UserError: a file could not be written.
+
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or out} cannot be written: "
+            f"{error.strerror or error}"
         ) from error
 
 
@@ -121,6 +140,7 @@ def old_folder(folder: Path, verbose: bool) -> Iterator[Path]:
     """
     log = logging.getLogger("federatedscope")
     RunFolder(folder).check_links()
+    RunFolder(folder).check_kinds()
     with locked(folder):
         handler = logging.FileHandler(RunFolder(folder).log)
         handler.setFormatter(logging.Formatter(_FORMAT))
@@ -146,7 +166,7 @@ def locked(folder: Path) -> Iterator[None]:
         raise UserError(
             f"{folder} cannot be written to: {error.strerror}"
         ) from error
-    with open(descriptor, "a+", encoding="utf-8") as file:
+    with open(descriptor, "a+", encoding="utf-8", errors="replace") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from fs_plugins.errors import printable
 from fs_plugins.experiment.evaluations import leading_metric, size
 from fs_plugins.listeners import Listener, RunInProgress
 
@@ -59,6 +60,7 @@ class Bar(Listener):
     """
 
     def __init__(self, name: str, rounds: int) -> None:
+        from rich.markup import escape
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
@@ -81,7 +83,9 @@ class Bar(Listener):
                 "{task.fields[doing]}", table_column=Column(no_wrap=True)
             ),
         )
-        self._task = self._display.add_task(name, total=rounds, doing="")
+        self._task = self._display.add_task(
+            escape(name), total=rounds, doing=""
+        )
         self._round = 0
         # The number of clients that have trained or evaluated, and the number
         # of those that were asked to.
@@ -142,7 +146,8 @@ def progress_for(name: str, rounds: int, quiet: bool) -> list[Listener]:
     """
     if quiet:
         return []
-    return [(Bar if sys.stdout.isatty() else Lines)(name, rounds)]
+    kind = Bar if sys.stdout.isatty() else Lines
+    return [kind(printable(name), rounds)]
 
 
 def _sent(line: Mapping[str, Any]) -> int:

@@ -9,19 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fs_plugins.config.load import load_config
+from fs_plugins.config.yaml_file import dump
 from fs_plugins.errors import UserError
 from fs_plugins.experiment.evaluations import is_evaluation
 from fs_plugins.experiment.host_results import evaluation_of_host
 from fs_plugins.experiment.reading import (
     bytes_in,
+    check_is_file,
+    check_path,
     configuration_in,
     evaluations_in,
+    is_client_ID,
+    is_count,
     json_in,
 )
-from fs_plugins.experiment.summary import is_summary
+from fs_plugins.experiment.summary import problem_of
 from fs_plugins.host.configuration import Config
 from fs_plugins.state.files import remove_parts, write_file
 
@@ -30,8 +33,7 @@ Counts = dict[str, dict[str, dict[str, int]]]  # client, split, class
 
 _ROUND = "round_"
 _CLIENT = "client_"
-
-
+_REMOVE = "remove it, and what else the run's folder holds is reported"
 _CHECKSUM = "# sha256 "  # the first line of what was asked for begins so
 
 
@@ -90,6 +92,9 @@ class RunFolder:
     Args:
         path: the path of the folder.
 
+    Raises:
+        UserError: no folder can have this path, or it is forbidden.
+
     """
 
     CONFIG = "config.yaml"
@@ -106,17 +111,19 @@ class RunFolder:
     CLIENT_STATE = "state"
     TENSORBOARD = "tensorboard"
     LOCK = "lock"
-    NAMES = (
-        *(SUMMARY, METRICS, CONFIG, ADAPTERS, CHECKPOINTS, CLIENT_STATE),
-        *(TENSORBOARD, LABEL_COUNTS, LOG, LOCK),
+    FILES = (
+        *(SUMMARY, METRICS, CONFIG, LABEL_COUNTS, LOG, LOCK),
         *(HOST_RESULTS, HOST_RAW, HOST_COSTS),
     )
+    FOLDERS = (ADAPTERS, CHECKPOINTS, CLIENT_STATE, TENSORBOARD)
+    NAMES = (*FILES, *FOLDERS)
     # The files from which results can be read, the most complete first.
     RESULTS = (SUMMARY, METRICS, HOST_RESULTS)
     GLOBAL = "global"  # the name of the server's adapter
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        check_path(self.path)
         self.asked = self.path / self.CHECKPOINTS / "experiment.yaml"
         self.adapters = self.path / self.ADAPTERS
         self.lock = self.path / self.LOCK
@@ -152,6 +159,26 @@ class RunFolder:
                         "in its place"
                     )
 
+    def check_kinds(self) -> None:
+        """Refuse a folder in which files and folders are mixed up.
+
+        Called before a run goes on, which writes to all of them.
+
+        Raises:
+            UserError: a folder, a pipe or the like is in the place of a file,
+                or a file in the place of a folder.
+
+        """
+        files = [self.path / name for name in self.FILES]
+        files += [f for f in self.adapters.rglob("*") if f.suffix]
+        for file in files:
+            if os.path.lexists(file):
+                check_is_file(file)
+        for name in self.FOLDERS:
+            folder = self.path / name
+            if os.path.lexists(folder) and not folder.is_dir():
+                raise UserError(f"{folder} cannot be used: it is no folder")
+
     # the configuration
 
     def read_config(self) -> Json:
@@ -165,7 +192,7 @@ class RunFolder:
         A run is resumed with this configuration, which has a checksum in its
         first line.
         """
-        text = yaml.safe_dump(dict(tree), sort_keys=False)
+        text = dump(tree)
         digest = hashlib.sha256(text.encode()).hexdigest()
         data = f"{_CHECKSUM}{digest}\n{text}".encode()
         write_file(self.asked, data, private=True)
@@ -237,9 +264,12 @@ class RunFolder:
         if not self.is_finished:
             return None
         file = self.path / self.SUMMARY
-        summary = json_in(file)
-        if not is_summary(summary):
-            raise UserError(f"{file} is no summary of a run that we know")
+        summary = json_in(file, _REMOVE)
+        problem = problem_of(summary)
+        if problem:
+            raise UserError(
+                f"{file} is no summary of a run that we know: {problem}"
+            )
         read: Json = summary
         return read
 
@@ -260,7 +290,7 @@ class RunFolder:
         """
         for name, parse in (
             (self.METRICS, _evaluation_in),
-            (self.HOST_RESULTS, evaluation_of_host),
+            (self.HOST_RESULTS, _evaluation_of_host),
         ):
             file = self.path / name
             if file.exists():
@@ -282,8 +312,8 @@ class RunFolder:
         file = self.path / self.LABEL_COUNTS
         if not file.exists():
             return None
-        counts = json_in(file)
-        if not _are_counts(counts) or not all(map(str.isdecimal, counts)):
+        counts = json_in(file, _REMOVE)
+        if not _are_counts(counts) or not all(map(is_client_ID, counts)):
             raise UserError(f"{file} holds no numbers of examples")
         read: Counts = counts
         return read
@@ -367,10 +397,17 @@ def _evaluation_in(line: str) -> Json:
     return value
 
 
+def _evaluation_of_host(line: str) -> Json | None:
+    value = evaluation_of_host(line)
+    if value is not None and not is_evaluation(value):
+        raise ValueError("no results")
+    return value
+
+
 def _are_counts(value: Any, depth: int = 2) -> bool:
     """Whether a value holds whole numbers by client, split and class."""
     if not isinstance(value, dict):
         return False
     if depth:
         return all(_are_counts(entry, depth - 1) for entry in value.values())
-    return all(isinstance(number, int) for number in value.values())
+    return all(map(is_count, value.values()))

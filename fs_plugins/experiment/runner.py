@@ -51,14 +51,10 @@ from fs_plugins.notes import note
 from fs_plugins.scope import RunScope, building
 from fs_plugins.settings import command_to_resume, is_client
 
-# The errors of a disk that is full, read-only or forbidden.
+# The errors of a disk that is full or forbidden, and of misplaced folders.
 _NO_ROOM = (
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS),
+    *(errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP),
 )
 
 

@@ -1,18 +1,24 @@
 """Reads runs from their folders."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from numbers import Integral
 from pathlib import Path
 from typing import Any
 
+from fs_plugins.config.kinds import kind_like
 from fs_plugins.config.yaml_file import flatten
-from fs_plugins.errors import UserError
+from fs_plugins.errors import UserError, shown
 from fs_plugins.experiment.evaluations import leading_metric, worst_of
+from fs_plugins.experiment.reading import is_client_ID, is_count
 from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.experiment.saved_models import load_adapted
 from fs_plugins.experiment.summary import summary_so_far
+
+_FEW_CLIENTS = 20  # all of which a sentence lists
+_MOST_CLIENTS = 10**6  # of which a list can be made
 
 
 def as_frame(rows: list[dict[str, Any]]) -> Any:
@@ -66,6 +72,22 @@ class Run:
     def settings(self) -> dict[str, Any]:
         """The configuration's values, by keys such as ``federate.method``."""
         return dict(flatten(self.config))
+
+    def setting(self, key: str, default: Any) -> Any:
+        """A value of the configuration, of the type of another value.
+
+        Args:
+            key: the key, such as ``federate.method``.
+            default: a value of the type that the key has.
+
+        Raises:
+            UserError: the configuration lacks the key, or it has a value of
+                another type.
+
+        """
+        return kind_like(default).read(
+            f"{self.folder / RunFolder.CONFIG}: {key}", self.settings.get(key)
+        )
 
     @property
     def is_finished(self) -> bool:
@@ -156,9 +178,13 @@ class Run:
             for name in RunFolder(self.folder).saved_adapters()
         }
         IDs -= {0}  # the server
-        number = self.summary["clients"]
-        count = number if isinstance(number, int) else 0
-        return sorted(IDs) or list(range(1, count + 1))
+        return sorted(IDs) or list(range(1, (self._count or 0) + 1))
+
+    @property
+    def _count(self) -> int | None:
+        """How many clients the run has; None if it is unknown, or absurd."""
+        number: int | None = self.summary["clients"]
+        return number if number and number <= _MOST_CLIENTS else None
 
     def client(self, ID: int | str) -> "TrainedClient":
         """One of the clients.
@@ -170,12 +196,13 @@ class Run:
             UserError: there is no such client.
 
         """
-        number = int(ID) if isinstance(ID, str) and ID.isdigit() else ID
+        is_text = isinstance(ID, str) and is_client_ID(ID)
+        number = int(ID) if is_text else ID
         is_number = isinstance(number, Integral)
         if isinstance(ID, bool) or not is_number or number not in self.clients:
-            known = ", ".join(map(str, self.clients)) or "none"
             raise UserError(
-                f"{self.folder}: there is no client {ID!r}; known are {known}"
+                f"{self.folder}: there is no client {shown(ID)}; known are "
+                f"{_listed(self.clients)}"
             )
         return TrainedClient(self, int(number))
 
@@ -292,7 +319,7 @@ def load_run(folder: str | Path, name: str = "") -> Run:
         source = RunFolder.SUMMARY
     else:
         summary = summary_so_far(config, curve)
-    if not isinstance(summary["seed"], int):
+    if not is_count(summary["seed"]):
         raise UserError(
             f"{files.path}: its configuration has a seed that is no number"
         )
@@ -305,6 +332,13 @@ def load_run(folder: str | Path, name: str = "") -> Run:
         source,
         config,
     )
+
+
+def _listed(IDs: Sequence[int]) -> str:
+    """The clients' IDs for a sentence, which has room for a few."""
+    if len(IDs) <= _FEW_CLIENTS:
+        return ", ".join(map(str, IDs)) or "none"
+    return f"{len(IDs)} from {IDs[0]} to {IDs[-1]}"
 
 
 def name_without_seed(name: str) -> str:

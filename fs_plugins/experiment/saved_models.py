@@ -1,18 +1,32 @@
 """Loads the models of a run from its folder."""
 
-import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 
+from fs_plugins.config.kinds import (
+    Choice,
+    Items,
+    Kind,
+    Text,
+    Whole,
+    kind_like,
+)
+from fs_plugins.config.load import nested
+from fs_plugins.config.options import DTYPES, QUANTIZED
+from fs_plugins.config.section import MODEL
+from fs_plugins.config.yaml_file import flatten
 from fs_plugins.errors import UserError, first_line
+from fs_plugins.experiment.reading import check_is_file, json_in
+from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.experiment.turns import taking_turns
 from fs_plugins.model.pretrained import load_base
 from fs_plugins.policy import PRIVATE_ADAPTER
-from fs_plugins.terms import GIVEN
+from fs_plugins.terms import GIVEN, TASKS
 
 
 def model_section(config: Mapping[str, Any]) -> Any:
@@ -34,7 +48,37 @@ def model_section(config: Mapping[str, Any]) -> Any:
             "the run's configuration names no base model of this package "
             "(model.type, model.task, model.num_labels and model.adapter)"
         )
-    return CN(section)
+    said = dict(flatten(section))
+    values = {
+        name: kind.read(f"{RunFolder.CONFIG}: model.{name}", said[name])
+        for name, kind in _KINDS.items()
+        if name in said
+    }
+    values |= {
+        name: kind_like(default).read(
+            f"{RunFolder.CONFIG}: model.{name}", said.get(name, default)
+        )
+        for name, default in MODEL.items()
+        if name not in values
+    }
+    number, classes = values["num_labels"], values["adapter.classes"]
+    if classes and number != len(classes):
+        raise UserError(
+            f"{RunFolder.CONFIG}: model.num_labels: {number} is not the "
+            f"number of model.adapter.classes, {len(classes)}"
+        )
+    return CN(nested(values))
+
+
+# The kinds of keys below model that not all values of a type are right for.
+_KINDS: Mapping[str, Kind] = {
+    "task": Choice(names=TASKS),
+    "num_labels": Whole(1, 10**6),
+    "adapter.classes": Items(Text()),
+    "adapter.dtype": Choice(names=DTYPES),
+    "adapter.base.dtype": Choice(names=DTYPES),
+    "adapter.base.quantize": Choice(names=QUANTIZED, or_empty=True),
+}
 
 
 def load_base_of(config: Mapping[str, Any], quantized: bool = True) -> Any:
@@ -104,9 +148,26 @@ def _loaded(config: Mapping[str, Any], adapter: Path, base: Any) -> Any:
             "base: it has an adapter already; hand over a base model that is "
             "loaded anew"
         )
-    base = load_base_of(config) if base is None else base
+    return with_adapter(
+        load_base_of(config) if base is None else base, adapter
+    )
+
+
+def with_adapter(base: Any, adapter: Path) -> Any:
+    """Load an adapter on a base model, by PEFT.
+
+    Args:
+        base: a model of transformers, or one like it.
+        adapter: the folder of the adapter.
+
+    Raises:
+        UserError: the adapter cannot be loaded.
+
+    """
+    import peft
+
+    check_adapter(adapter)
     try:
-        refuse_modules(adapter)
         # PEFT draws an adapter at random before it loads the values.
         with torch.random.fork_rng(), warnings.catch_warnings():
             # The libraries warn of each other's future versions.
@@ -122,30 +183,47 @@ def _loaded(config: Mapping[str, Any], adapter: Path, base: Any) -> Any:
         ) from error
 
 
-def refuse_modules(adapter: Path) -> None:
-    """Refuse an adapter that has PEFT import a module by its name.
+def check_adapter(folder: Path) -> None:
+    """Refuse an adapter's folder that PEFT could not load.
 
     Args:
-        adapter: the folder of the adapter.
+        folder: the folder, with the two files of an adapter, and perhaps a
+            folder with those of a private adapter.
 
     Raises:
-        UserError: the adapter's configuration names such a module.
+        UserError: a file is missing or damaged, or is something else.
 
     """
-    from peft.utils import CONFIG_NAME
+    import peft
 
-    text = (adapter / CONFIG_NAME).read_text(encoding="utf-8")
-    if json.loads(text).get("megatron_config"):
-        raise UserError(
-            f"{adapter} asks for megatron_core, a module that PEFT would "
-            "import; such an adapter is no run's, and is not loaded"
-        )
+    for file in folder.rglob("*"):
+        if file.is_symlink() or not file.is_dir():
+            check_is_file(file)
+    places = [folder, folder / PRIVATE_ADAPTER]
+    for place in places[: 1 + places[1].is_dir()]:
+        file = place / peft.utils.CONFIG_NAME
+        content = json_in(file)
+        if not isinstance(content, dict) or not isinstance(
+            content.get("peft_type"), str
+        ):
+            raise UserError(f"{file} holds no configuration of an adapter")
+        if content.get("megatron_config"):
+            raise UserError(
+                f"{folder} asks for megatron_core, a module that PEFT would "
+                "import; such an adapter is no run's, and is not loaded"
+            )
+        file = place / peft.utils.SAFETENSORS_WEIGHTS_NAME
+        check_is_file(file)
+        try:
+            with safe_open(file, framework="pt") as opened:
+                opened.keys()
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"{file} is damaged ({error})") from error
 
 
 def _check_fit(model: Any, adapter: Path) -> None:
     """Refuse a base model on which PEFT has loaded a part of the adapter."""
     import peft
-    from safetensors import safe_open
 
     file = adapter / peft.utils.SAFETENSORS_WEIGHTS_NAME
     with safe_open(file, framework="pt") as opened:

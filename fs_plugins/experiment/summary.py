@@ -1,13 +1,15 @@
 """The summary of a run, finished or not."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from fs_plugins.errors import shown
 from fs_plugins.experiment.evaluations import (
     better,
     is_evaluation,
     selection_key,
 )
+from fs_plugins.experiment.reading import is_count, is_number
 from fs_plugins.host.configuration import Section
 from fs_plugins.policy import METHODS, variant_of
 
@@ -27,20 +29,22 @@ def facts_of(
 
     """
     federate, model = _section(config, "federate"), _section(config, "model")
-    method = str(federate.get("method", _UNKNOWN))
+    method = _text_in(federate, "method")
     is_ours = method.lower() in METHODS
     return {
         "schema": SCHEMA,
         "method": method.lower() if is_ours else method,
         "aggregator": (
-            _section(config, "fedsa").get("aggregator") if is_ours else None
+            _text_in(_section(config, "fedsa"), "aggregator")
+            if is_ours
+            else None
         ),
         "adapter": _adapter_in(config),
         **(host or {}),
-        "model": model.get("type", _UNKNOWN),
-        "data": _section(config, "data").get("type", _UNKNOWN),
-        "clients": federate.get("client_num"),
-        "rounds": federate.get("total_round_num"),
+        "model": _text_in(model, "type"),
+        "data": _text_in(_section(config, "data"), "type"),
+        "clients": _count_in(federate, "client_num"),
+        "rounds": _count_in(federate, "total_round_num"),
         "seed": config.get("seed", 0),
     }
 
@@ -99,19 +103,52 @@ def stopped_early(summary: Mapping[str, Any]) -> str:
     )
 
 
-def is_summary(value: Any) -> bool:
-    """Whether a value read from a file is a summary of this version."""
+def problem_of(value: Any) -> str:
+    """Why a value read from a file is no summary of this version.
+
+    Returns:
+        The reason, for a sentence; ``""`` if the value is a summary.
+
+    """
     if not isinstance(value, dict) or value.get("schema") != SCHEMA:
-        return False
-    facts = {"data", "model", "clients", "rounds", "seed"} <= {*value}
-    parts = ("results", "communication", "time", "memory")
-    if not facts or not all(isinstance(value.get(p), dict) for p in parts):
-        return False
-    results = value["results"]
-    return {"last", "best"} <= {*results} and all(
-        results[name] is None or is_evaluation(results[name])
+        return f"it has no 'schema' {SCHEMA}"
+    for names, is_right in _FORM:
+        for name in names:
+            if not is_right(value.get(name)):
+                return f"its {name!r} is {shown(value.get(name))}"
+    return ""
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _are_results(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        name in value and (value[name] is None or is_evaluation(value[name]))
         for name in ("last", "best")
     )
+
+
+def _are_costs(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        number is None or is_number(number) for number in value.values()
+    )
+
+
+def _or_none(is_right: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or is_right(value)
+
+
+_FORM: Sequence[tuple[Sequence[str], Callable[[Any], bool]]] = (
+    (("data", "model"), _is_text),
+    (("method", "aggregator", "adapter"), _or_none(_is_text)),
+    (("host", "host_version", "stopped_early"), _or_none(_is_text)),
+    (("seed",), is_count),
+    (("clients", "rounds", "rejected_updates"), _or_none(is_count)),
+    (("results",), _are_results),
+    (("communication", "time", "memory"), _are_costs),
+)
 
 
 def _section(
@@ -120,6 +157,18 @@ def _section(
     """A section of a configuration; empty if there is none."""
     section = config.get(name)
     return section if isinstance(section, Mapping) else {}
+
+
+def _text_in(section: Mapping[str, Any], name: str) -> str:
+    """A text of a section; ``unknown`` if there is none."""
+    value = section.get(name)
+    return value if isinstance(value, str) else _UNKNOWN
+
+
+def _count_in(section: Mapping[str, Any], name: str) -> int | None:
+    """A whole number of a section; None if there is none."""
+    value = section.get(name)
+    return value if is_count(value) else None
 
 
 def _adapter_in(config: Mapping[str, Any] | Section) -> str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fs_plugins.errors import UserError
-from fs_plugins.experiment.folder import make_folder
+from fs_plugins.errors import UserError, printable
+from fs_plugins.experiment.folder import make_folder, writing_to
 from fs_plugins.experiment.runs import Run, as_frame, load_run
 from fs_plugins.report.caveats import caveats, tasks
 from fs_plugins.report.comparison_tables import (
@@ -24,7 +24,7 @@ from fs_plugins.report.plots import (
     labels,
     save_figure,
 )
-from fs_plugins.report.tables import Table, markdown
+from fs_plugins.report.tables import Table, markdown, markdown_text
 from fs_plugins.state.files import write_file
 
 _CAPTIONS = {
@@ -118,12 +118,8 @@ def compare(
     sections = _sections(read)
     if out is not None:
         make_folder(Path(out))
-        try:
+        with writing_to(Path(out)):
             write_comparison(read, Path(out))
-        except OSError as error:
-            raise UserError(
-                f"{error.filename or out} cannot be written: {error.strerror}"
-            ) from error
     return Comparison(read, _titled(sections), list(caveats(read)))
 
 
@@ -196,9 +192,10 @@ def _markdown(
     out: Path,
 ) -> str:
     parts = ["# Comparison\n", f"{_written()}\n"]
-    parts += [f"- {note}" for note in notes] + ([""] if notes else [])
+    parts += [f"- {markdown_text(note)}" for note in notes]
+    parts += [""] if notes else []
     for section in sections:
-        parts.append(f"## {section.task}\n")
+        parts.append(f"## {markdown_text(section.task)}\n")
         parts += [markdown(t) for t in (*section.tables, section.costs)]
         for name, panels in section.figures.items():
             stem = f"{section.stem}{name}"
@@ -218,6 +215,7 @@ def _html(
     environment = Environment(
         loader=PackageLoader("fs_plugins.report", "."),
         autoescape=True,
+        finalize=_shown_on_page,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -246,6 +244,14 @@ def _html(
         sections=shown,
         sources=_sources(runs),
         links=links,
+    )
+
+
+def _shown_on_page(value: Any) -> Any:
+    """A value of the page: texts are printable, HTML stays as it is."""
+    is_html = hasattr(value, "__html__")
+    return (
+        printable(value) if isinstance(value, str) and not is_html else value
     )
 
 
@@ -281,6 +287,5 @@ def _shown(value: Any) -> str:
 
 
 def _host(summary: dict[str, Any]) -> str:
-    if "host" not in summary:
-        return "-"
-    return f"{summary['host']} {summary['host_version']}"
+    parts = [summary.get(name) for name in ("host", "host_version")]
+    return " ".join(part for part in parts if part) or "-"

@@ -1,11 +1,11 @@
 """Tables of several runs' results and costs."""
 
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fs_plugins.experiment.evaluations import size
 from fs_plugins.experiment.runs import Run
+from fs_plugins.report.averages import deviation_of_all
 from fs_plugins.report.runs import union_metric_of
 from fs_plugins.report.tables import Table
 from fs_plugins.terms import GENERATION_METRICS
@@ -133,7 +133,7 @@ def _worst(run: Run) -> str:
 
 def _spread(run: Run) -> str:
     values = run.of_clients().values()
-    return f"{statistics.pstdev(values):.4f}" if len(values) > 1 else "-"
+    return f"{deviation_of_all(values):.4f}" if len(values) > 1 else "-"
 
 
 def _union(run: Run) -> str:
@@ -155,6 +155,7 @@ def _best(run: Run) -> str:
 
 
 def _averages(results: dict[str, Any], key: str) -> str:
-    if key not in results["weighted"]:
+    values = [results[average].get(key) for average in ("weighted", "mean")]
+    if values == [None, None]:
         return "-"
-    return f"{results['weighted'][key]:.4f} | {results['mean'][key]:.4f}"
+    return " | ".join("-" if v is None else f"{v:.4f}" for v in values)

@@ -1,9 +1,10 @@
 """Results over several seeds, and which differences are more than noise."""
 
-import statistics
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 from fs_plugins.experiment.runs import Run
+from fs_plugins.report.averages import deviation, mean
 from fs_plugins.report.runs import union_metric_of
 from fs_plugins.report.tables import Table
 
@@ -94,10 +95,10 @@ def _mean(values: BySeed) -> str:
     """The mean, with the sample's standard deviation if there is one."""
     if not values:
         return "-"
-    mean = f"{statistics.fmean(values.values()):.4f}"
+    shown = f"{mean(values.values()):.4f}"
     if len(values) < 2:
-        return mean
-    return f"{mean} ± {statistics.stdev(values.values()):.4f}"
+        return shown
+    return f"{shown} ± {deviation(values.values()):.4f}"
 
 
 def paired(values: BySeed, first: BySeed) -> tuple[float, float] | None:
@@ -118,9 +119,9 @@ def paired(values: BySeed, first: BySeed) -> tuple[float, float] | None:
     common = [values[seed] - first[seed] for seed in values if seed in first]
     if len(common) < 3:
         return None
-    error = statistics.stdev(common) / len(common) ** 0.5
+    error = deviation(common) / len(common) ** 0.5
     quantile = float(t.ppf(0.975, len(common) - 1))
-    return statistics.fmean(common), quantile * error
+    return mean(common), quantile * error
 
 
 def _verdict(values: BySeed, first: BySeed) -> str:
@@ -129,8 +130,9 @@ def _verdict(values: BySeed, first: BySeed) -> str:
     difference = paired(values, first)
     if difference is None:
         return "too few seeds in common"
-    mean, half = difference
-    is_noise = abs(mean) <= half
-    return (
-        f"{mean:+.4f} ± {half:.4f}: {'within' if is_noise else 'beyond'} noise"
-    )
+    middle, half = difference
+    if not math.isfinite(middle):
+        return "not finite"
+    is_noise = abs(middle) <= half
+    place = "within" if is_noise else "beyond"
+    return f"{middle:+.4f} ± {half:.4f}: {place} noise"

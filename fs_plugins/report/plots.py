@@ -2,8 +2,9 @@
 
 import io
 import itertools
+import math
 import re
-import statistics
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +13,8 @@ from typing import Any
 
 from fs_plugins.experiment.evaluations import is_better, worst_of
 from fs_plugins.experiment.runs import Run
+from fs_plugins.report.averages import deviation, mean
+from fs_plugins.report.labels import PLAIN_TEXT, label_of
 
 # Paul Tol's "bright" colours, which the colour-blind can tell apart, on white
 # and on black.
@@ -28,6 +31,7 @@ _STYLES = ("-", "--", ":", "-.")
 _MANY = 25  # with more clients than this, there is no room for their numbers
 _ROOM = 6  # up to so many names, the legend fits into the axes
 _WORST = "#ee6677"
+_HIGHEST = 1e100  # of the values that are drawn
 _TEXT = "#010203"  # stands for the page's own colour in an inline SVG
 
 
@@ -64,11 +68,10 @@ def curves(runs: Sequence[Run]) -> list[Panel]:
 
 def clients(runs: Sequence[Run]) -> list[Panel]:
     """A bar for each client, a panel for each name, the worst one marked."""
-    highest = max(
-        (v for r in runs for v in r.of_clients().values()), default=0.0
-    )
+    values = [_drawable(v) for r in runs for v in r.of_clients().values()]
+    highest = max(filter(math.isfinite, values), default=0.0)
     return [
-        Panel(name, _drawer_of_bars(of_name, highest))
+        Panel(label_of(name), _drawer_of_bars(of_name, highest))
         for name, of_name in by_name(runs).items()
         if any(run.of_clients() for run in of_name)
     ]
@@ -96,6 +99,11 @@ def by_name(runs: Sequence[Run]) -> dict[str, list[Run]]:
     for run in runs:
         groups.setdefault(run.name, []).append(run)
     return groups
+
+
+def _drawable(value: float) -> float:
+    """A value for which axes have a place; NaN, a gap, for any other."""
+    return value if abs(value) < _HIGHEST else math.nan
 
 
 def _rounds(line: Mapping[str, Any]) -> float | None:
@@ -130,13 +138,13 @@ def _draw_curves(
         points = _points(of_name, metric, against)
         if not points:
             continue
-        xs = [statistics.fmean(x) for x, _ in points]
-        means = [statistics.fmean(y) for _, y in points]
+        xs = [mean(x) for x, _ in points]
+        means = [mean(y) for _, y in points]
         seeds = len(of_name)
-        label = name + (f" ({seeds} seeds)" if seeds > 1 else "")
+        label = label_of(name) + (f" ({seeds} seeds)" if seeds > 1 else "")
         axes.plot(xs, means, style, marker=".", color=color, label=label)
         if seeds > 1:
-            spread = [statistics.stdev(y) for _, y in points]
+            spread = [deviation(y) for _, y in points]
             low = [m - s for m, s in zip(means, spread, strict=True)]
             high = [m + s for m, s in zip(means, spread, strict=True)]
             axes.fill_between(
@@ -146,7 +154,7 @@ def _draw_curves(
     axes.set_xlabel("round" if is_by_round else "sent up and down, MB")
     if is_by_round:
         axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set_ylabel(f"{metric}, weighted over clients")
+    axes.set_ylabel(f"{label_of(metric)}, weighted over clients")
     axes.grid(alpha=0.2)
     if len(axes.get_lines()) <= _ROOM:
         axes.legend(handles=axes.get_lines())
@@ -166,10 +174,11 @@ def _points(
     by_round: dict[int, tuple[list[float], list[float]]] = {}
     for line in itertools.chain.from_iterable(run.curve for run in runs):
         x = against(line)
-        if x is not None and metric in line["weighted"]:
+        y = line["weighted"].get(metric)
+        if x is not None and y is not None:
             xs, ys = by_round.setdefault(line["round"], ([], []))
             xs.append(x)
-            ys.append(line["weighted"][metric])
+            ys.append(_drawable(y))
     return [p for _, p in sorted(by_round.items()) if len(p[0]) == len(runs)]
 
 
@@ -182,9 +191,9 @@ def _drawer_of_bars(
         values: dict[str, list[float]] = {}
         for run in runs:
             for ID, value in run.of_clients().items():
-                values.setdefault(ID, []).append(value)
+                values.setdefault(ID, []).append(_drawable(value))
         IDs = sorted(values, key=int)
-        means = {ID: statistics.fmean(values[ID]) for ID in IDs}
+        means = {ID: mean(values[ID]) for ID in IDs}
         worst = worst_of(means, metric)
         is_many = len(IDs) > _MANY
         if is_many:
@@ -207,7 +216,7 @@ def _drawer_of_bars(
         axes.set_xlabel(
             f"{len(IDs)} clients, from worst to best" if is_many else "client"
         )
-        axes.set_ylabel(metric)
+        axes.set_ylabel(label_of(metric))
         if worst is not None and is_many:
             axes.text(
                 0.02,
@@ -230,7 +239,7 @@ def _drawer_of_bars(
 
 
 def _spread(values: Sequence[float]) -> float:
-    return statistics.stdev(values) if len(values) > 1 else 0.0
+    return deviation(values) if len(values) > 1 else 0.0
 
 
 def _labels_panel(counts: Mapping[str, Any]) -> Panel:
@@ -251,7 +260,7 @@ def _labels_panel(counts: Mapping[str, Any]) -> Panel:
                 left,
                 color=color,
                 alpha=1 - 0.3 * (place // len(COLORS) % 3),
-                label=name,
+                label=label_of(name),
             )
             left = [a + b for a, b in zip(left, numbers, strict=True)]
         axes.set_ylim(len(IDs) - 0.4, -0.6)
@@ -293,20 +302,22 @@ def save_figure(panels: Sequence[Panel], stem: Path) -> list[Path]:
         ``<stem>.png`` and ``<stem>.svg``; nothing if there is no panel.
 
     """
+    import matplotlib
+
     if not panels:
         return []
-    columns = min(len(panels), 3)
-    figure, all_axes = _figure(panels, columns)
-    for panel, axes in itertools.zip_longest(panels, all_axes):
-        if panel is None:
-            axes.set_axis_off()
-        else:
-            panel.draw(axes)
-            axes.set_title(panel.title)
     files = [Path(f"{stem}.{suffix}") for suffix in ("png", "svg")]
-    for file in files:
-        is_svg = file.suffix == ".svg"
-        _save(figure, file, metadata={"Date": None} if is_svg else {})
+    with matplotlib.rc_context(PLAIN_TEXT):
+        figure, all_axes = _figure(panels, min(len(panels), 3))
+        for panel, axes in itertools.zip_longest(panels, all_axes):
+            if panel is None:
+                axes.set_axis_off()
+            else:
+                panel.draw(axes)
+                axes.set_title(panel.title)
+        for file in files:
+            is_svg = file.suffix == ".svg"
+            _save(figure, file, metadata={"Date": None} if is_svg else {})
     return files
 
 
@@ -334,7 +345,12 @@ def inline_svg(panel: Panel, prefix: str) -> str:
     )
     buffer = io.StringIO()
     with matplotlib.rc_context(
-        {**colors, "svg.fonttype": "none", "legend.framealpha": 0.0}
+        {
+            **colors,
+            **PLAIN_TEXT,
+            "svg.fonttype": "none",
+            "legend.framealpha": 0.0,
+        }
     ):
         figure, (axes,) = _figure([panel], 1)
         panel.draw(axes)
@@ -368,5 +384,10 @@ def _save(figure: Any, file: Any, **how: Any) -> None:
     """Save a figure so that the same figure gives the same bytes."""
     import matplotlib
 
-    with matplotlib.rc_context({"svg.hashsalt": "fs_plugins"}):
+    with (
+        matplotlib.rc_context({"svg.hashsalt": "fs_plugins"}),
+        warnings.catch_warnings(),
+    ):
+        # A letter that the font lacks is a box in a picture, and text in SVG.
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
         figure.savefig(file, dpi=200, **how)

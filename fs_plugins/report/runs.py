@@ -22,8 +22,10 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
     """
     by_path: dict[Path, Path] = {}  # a run that is named twice counts once
     for folder in folders:
+        is_here = RunFolder(folder).has_results
         below = sorted(folder.glob("*/")) if folder.is_dir() else []
-        runs = [f for f in (folder, *below) if RunFolder(f).has_results]
+        runs = [folder] if is_here else []
+        runs += [f for f in below if RunFolder(f).has_results]
         if not runs:
             *names, last = RunFolder.RESULTS
             raise UserError(

@@ -222,6 +222,8 @@ def read_tensors(
 
     """
     try:
+        if file.exists() and not file.is_file():
+            raise WireError("it is no file")
         with safe_open(file, framework="pt") as opened:
             metadata: Mapping[str, str] = opened.metadata() or {}
             names = opened.keys()

@@ -8,7 +8,8 @@ import yaml
 from fs_plugins.config.load import load_config
 from fs_plugins.config.yaml_file import read_yaml
 from fs_plugins.errors import UserError
-from fs_plugins.experiment.runner import resume
+from fs_plugins.experiment.run_folder import RunFolder
+from fs_plugins.experiment.runner import resume, run
 
 ENTRY = {
     "adapter_package": "peft",
@@ -194,3 +195,24 @@ def test_a_file_alone_is_merged_with_no_adapter(lab):
     args = [{"adapter_method": "vera", "r": 8}]
     cfg = load_config(lab.file(llm__adapter__args=args))
     assert cfg.llm.adapter.args == args
+
+
+@pytest.mark.parametrize(
+    "key", ["outdir", "fedsa.token_cache", "federate.save_to"]
+)
+def test_a_folder_at_home(lab, tmp_path, monkeypatch, key):
+    """FederatedScope would make a folder of the name ``~``."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    cfg = load_config(lab.file(), [key, "~/x"])
+    node = cfg
+    for part in key.split("."):
+        node = node[part]
+    assert node == str(tmp_path / "home" / "x")
+
+
+def test_a_text_like_a_number_is_the_same_text_later(lab):
+    """In what a run is resumed with, and in what it is reported from."""
+    file = lab.file(federate__total_round_num=1)
+    files = RunFolder(run(file, ["expname", "1e5"], quiet=True)["outdir"])
+    assert files.load_asked().expname == "1e5"
+    assert files.read_config()["expname"] == "1e5"
