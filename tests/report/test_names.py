@@ -14,6 +14,7 @@ from markdown_it import MarkdownIt
 from fs_plugins.analysis.asymmetry import Asymmetry, plot_asymmetry
 from fs_plugins.errors import UserError, printable
 from fs_plugins.experiment.progress import Bar
+from fs_plugins.experiment.runner import silence
 from fs_plugins.notes import note, show_notes
 from fs_plugins.report.comparison import write_comparison
 from fs_plugins.report.tables import (
@@ -137,6 +138,7 @@ def test_a_terminal_shows_any_name(name, capsys, monkeypatch):
 
 
 def test_a_note_is_one_line(capsys):
+    silence()  # FederatedScope's own log would be on the terminal, too.
     show_notes()
     note("a\nb\x1b[31m")
     assert capsys.readouterr().err == "note: a\\nb\\x1b[31m\n"
