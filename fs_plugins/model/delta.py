@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from fs_plugins.policy import is_embedding
-from fs_plugins.wire import Tensors, WireError
+from fs_plugins.wire import Tensors, WireError, told
 
 Pair = tuple[torch.Tensor, torch.Tensor]  # left: out x k, right: k x in
 Pairs = Mapping[str, Pair]  # by layer
@@ -158,7 +158,7 @@ def check_delta(tensors: Tensors, layers: Pairs) -> None:
         layer = name.removeprefix(f"{DELTA}left.")
         left, right = rest.pop(name), rest.pop(f"{DELTA}right.{layer}", None)
         if layer not in layers or right is None:
-            raise WireError(f"{name!r} does not belong in it")
+            raise WireError(f"{told(name)} does not belong in it")
         known_left, known_right = layers[layer]
         out, into = known_left.shape[0], known_right.shape[1]
         rank = left.shape[-1] if left.dim() else -1
@@ -168,15 +168,17 @@ def check_delta(tensors: Tensors, layers: Pairs) -> None:
             or rank > min(out, into)
         ):
             raise WireError(
-                f"{name!r} has shape {tuple(left.shape)} beside "
+                f"{told(name)} has shape {tuple(left.shape)} beside "
                 f"{tuple(right.shape)}, expected ({out}, k) and (k, {into}), "
                 f"k at most {min(out, into)}"
             )
         for factor, like in ((left, known_left), (right, known_right)):
             if factor.dtype != like.dtype or not factor.isfinite().all():
-                raise WireError(f"{name!r} is not finite, or not {like.dtype}")
+                raise WireError(
+                    f"{told(name)} is not finite, or not {like.dtype}"
+                )
     if rest:
-        raise WireError(f"{min(rest)!r} does not belong in it")
+        raise WireError(f"{told(min(rest))} does not belong in it")
 
 
 def most_bytes(layers: Pairs) -> int:

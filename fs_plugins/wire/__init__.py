@@ -8,6 +8,7 @@ from fs_plugins.wire.codec import (
     decode,
     encode,
     spec_of,
+    told,
 )
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "decode",
     "encode",
     "spec_of",
+    "told",
 ]

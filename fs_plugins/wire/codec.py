@@ -11,12 +11,36 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from fs_plugins.errors import first_line, shown
+
 Tensors = Mapping[str, torch.Tensor]
 Spec = Mapping[str, tuple[torch.Size, torch.dtype]]
+_LONGEST = 100  # characters of what has arrived in a sentence
+
+
+# What safetensors raises at a damaged payload.
+_DAMAGE = (
+    SafetensorError,
+    ValueError,
+    KeyError,
+    RuntimeError,
+    TypeError,
+    OverflowError,
+)
 
 
 class WireError(ValueError):
     """A payload is not what the receiver expects; the message says why."""
+
+
+def told(value: object) -> str:
+    """What has arrived, as a short text in ASCII for a log or a sentence."""
+    if isinstance(value, (dict, list, tuple)):
+        return f"a {type(value).__name__} of {len(value)}"
+    if isinstance(value, (str, bytes)):
+        value = value[:_LONGEST]
+    text = shown(value).encode("ascii", "backslashreplace").decode()
+    return text[:_LONGEST]
 
 
 def spec_of(tensors: Tensors) -> dict[str, tuple[torch.Size, torch.dtype]]:
@@ -60,8 +84,9 @@ def decode(
         raise WireError(f"it has {len(payload)} bytes, at most {limit} fit")
     try:
         tensors = load(payload)
-    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
-        raise WireError(f"it is not safetensors: {error}") from None
+    except _DAMAGE as error:
+        why = told(first_line(error))
+        raise WireError(f"it is not safetensors: {why}") from None
     bound = {
         name: tensor
         for name, tensor in tensors.items()
@@ -107,9 +132,9 @@ def check_tensors(tensors: Tensors, spec: Spec) -> None:
     """
     missing, extra = spec.keys() - tensors.keys(), tensors.keys() - spec.keys()
     if missing:
-        raise WireError(f"{min(missing)!r} is missing")
+        raise WireError(f"{told(min(missing))} is missing")
     if extra:
-        raise WireError(f"{min(extra)!r} does not belong in it")
+        raise WireError(f"{told(min(extra))} does not belong in it")
     for name, tensor in tensors.items():
         shape, dtype = spec[name]
         if tensor.shape != shape:

@@ -23,15 +23,31 @@ in a message, counts from 0: it is r while round r + 1 trains.  ``round_of``
 and ``state_of`` convert the one to the other.
 """
 
+import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from numbers import Real
+from typing import Any
 
-from fs_plugins.errors import shown
-from fs_plugins.wire.codec import WireError, check_bytes
+from fs_plugins.wire.codec import WireError, check_bytes, told
 
 _RUN = re.compile("[0-9a-f]{16}")
+# A name or an IPv4 address, or an IPv6 address with or without brackets.  No
+# other scheme of gRPC's (unix:, xds:, ...) has this form.
+_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|\[?[0-9A-Fa-f:.]{2,45}\]?")
+_KEY = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+# The names of results: ``<split>_<metric>``, in ASCII.  FederatedScope's log
+# evaluates the numbers in a name, and fails at digits of other scripts.
+_RESULT = re.compile(r"[a-z]+_[A-Za-z0-9_@-]{1,60}")
+_MOST_REASON = 300  # characters
+_MOST_SETTINGS = 256  # keys
+_MOST_VALUE = 80  # characters of a setting
+_MOST_RESULTS = 256  # values of a client's evaluation
+# The largest size of a result.  Sums, squares and products with a number of
+# examples stay finite.
+_LARGEST = 1e100
+MOST_EXAMPLES = 2**31 - 1
 
 
 def round_of(state: int) -> int:
@@ -51,51 +67,88 @@ class Joining:
     Attributes:
         host: the name or the address of the client's machine.
         port: the port that the client listens on.
+        settings: the values of those keys of the configuration in which all
+            participants must agree, as texts; see ``config.agreement``.
+            Empty for FederatedScope's own clients.
 
     """
 
     host: str
     port: int
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def address(self) -> str:
         """``host:port``."""
         return f"{self.host}:{self.port}"
 
-    def to_content(self) -> dict[str, str | int]:
+    def to_content(self) -> dict[str, Any]:
         """The content to send."""
-        return {"host": self.host, "port": self.port}
+        content: dict[str, Any] = {"host": self.host, "port": self.port}
+        if self.settings:
+            content["settings"] = dict(self.settings)
+        return content
 
     @classmethod
     def from_content(cls, content: object) -> "Joining":
         """The message that has arrived.
 
         Raises:
-            WireError: the content is of another kind.
+            WireError: the content is of another kind, or holds no address
+                or no settings.
 
         """
-        if isinstance(content, dict):
-            host, port = content.get("host"), content.get("port")
-            if isinstance(host, str) and isinstance(port, int):
-                return cls(host, port)
-        raise WireError("it does not say where it listens")
+        if not isinstance(content, dict):
+            raise WireError("it does not say where it listens")
+        host, port = content.get("host"), content.get("port")
+        if not isinstance(host, str) or type(port) is not int:
+            raise WireError("it does not say where it listens")
+        if not _HOST.fullmatch(host):
+            raise WireError(f"{told(host)} is not the address of a machine")
+        if not 1 <= port <= 65535:
+            raise WireError(f"{told(port)} is not the number of a port")
+        settings = content.get("settings", {})
+        if not _are_settings(settings):
+            raise WireError("its settings are not texts by key")
+        return cls(host, port, settings)
+
+
+def _are_settings(value: object) -> bool:
+    """Whether a value holds short texts by the keys of a configuration."""
+    return (
+        isinstance(value, dict)
+        and len(value) <= _MOST_SETTINGS
+        and all(
+            isinstance(key, str)
+            and _KEY.fullmatch(key)
+            and isinstance(text, str)
+            and len(text) <= _MOST_VALUE
+            and text.isascii()
+            and text.isprintable()
+            for key, text in value.items()
+        )
+    )
 
 
 @dataclass(frozen=True)
 class Admission:
-    """The server admits a client to the run.
+    """The server admits a client to the run, or says why it does not.
 
     Attributes:
         run: the run's name, of 16 hexadecimal digits, by which a client that
-            is started again recognizes the run.
+            is started again recognizes the run; empty if the client is
+            refused.
+        refusal: why the client is refused, as a clause; empty if it is
+            admitted.
 
     """
 
     run: str
+    refusal: str = ""
 
     def to_content(self) -> dict[str, str]:
         """The content to send."""
-        return {"run": self.run}
+        return {"refusal": self.refusal} if self.refusal else {"run": self.run}
 
     @classmethod
     def from_content(cls, content: object) -> "Admission":
@@ -106,10 +159,19 @@ class Admission:
                 of 16 hexadecimal digits.
 
         """
-        run = content.get("run") if isinstance(content, dict) else None
+        content = content if isinstance(content, dict) else {}
+        run, refusal = content.get("run"), content.get("refusal")
+        if isinstance(refusal, str) and refusal and run is None:
+            return cls("", _plain(refusal))
         if not isinstance(run, str) or not _RUN.fullmatch(run):
-            raise WireError(f"the server's run {shown(run)} has no valid name")
+            raise WireError(f"the server's run {told(run)} has no valid name")
         return cls(run)
+
+
+def _plain(text: str) -> str:
+    """A text that has arrived, on one line in ASCII; a long one is cut."""
+    text = text[:_MOST_REASON].encode("ascii", "backslashreplace").decode()
+    return "".join(c if c.isprintable() else "?" for c in text)[:_MOST_REASON]
 
 
 @dataclass(frozen=True)
@@ -165,7 +227,8 @@ class NoUpdate:
     """A client has no update to share, as its training has diverged.
 
     Attributes:
-        reason: why there is no update, in words.
+        reason: why there is no update, in words; at most 300 characters are
+            sent.
 
     """
 
@@ -173,7 +236,7 @@ class NoUpdate:
 
     def to_content(self) -> tuple[int, str]:
         """The content to send."""
-        return 0, self.reason
+        return 0, self.reason[:_MOST_REASON]
 
 
 def answer_from(content: object, most_samples: int) -> Update | NoUpdate:
@@ -193,10 +256,12 @@ def answer_from(content: object, most_samples: int) -> Update | NoUpdate:
     samples, payload = content
     is_number = type(samples) is int
     if is_number and samples == 0 and isinstance(payload, str):
+        if len(payload) > _MOST_REASON:
+            raise WireError(f"its reason has {len(payload)} characters")
         return NoUpdate(payload)
     if not is_number or not 0 < samples <= most_samples:
         raise WireError(
-            f"it claims {shown(samples)} samples; from 1 to {most_samples} "
+            f"it claims {told(samples)} samples; from 1 to {most_samples} "
             "are possible (fedsa.max_samples)"
         )
     return Update(samples, check_bytes(payload))
@@ -207,7 +272,8 @@ class Metrics:
     """A client's evaluation results.
 
     Attributes:
-        results: the values by name; names are ``<split>_<metric>``.
+        results: the values by name; names are ``<split>_<metric>``.  A value
+            that is not finite is nan: the client has no such result.
 
     """
 
@@ -217,13 +283,23 @@ class Metrics:
         """The content to send."""
         return dict(self.results)
 
+    @property
+    def defined(self) -> dict[str, float]:
+        """The results that are finite."""
+        return {k: v for k, v in self.results.items() if math.isfinite(v)}
+
+    @property
+    def undefined(self) -> list[str]:
+        """The names of the results that are not finite."""
+        return [k for k, v in self.results.items() if not math.isfinite(v)]
+
     @classmethod
-    def from_content(cls, content: object, splits: Sequence[str]) -> "Metrics":
+    def from_content(cls, content: object, known: "Known") -> "Metrics":
         """The message that has arrived.
 
         Args:
             content: the content that has arrived.
-            splits: the splits that are evaluated (``eval.split``).
+            known: the results that a client can have.
 
         Raises:
             WireError: the content is of another kind, or a value cannot be
@@ -232,16 +308,51 @@ class Metrics:
         """
         if not isinstance(content, dict):
             raise WireError(f"they are a {type(content).__name__}")
+        if len(content) > _MOST_RESULTS:
+            raise WireError(f"they are {len(content)}, too many")
+        results = {}
         for name, value in content.items():
-            if not isinstance(name, str) or split_of(name) not in splits:
-                raise WireError(f"{shown(name)} is no result")
-            if not _is_number(value):
-                raise WireError(f"{name} is {shown(value)}")
+            if not isinstance(name, str) or not known.has(name):
+                raise WireError(f"{told(name)} is no result")
+            number = _as_number(value)
+            if number is None:
+                raise WireError(f"{name} is {told(value)}")
+            results[name] = value if math.isfinite(number) else math.nan
         for split in {split_of(name) for name in content}:
-            total = content.get(f"{split}_total", 0)
-            if not 0 < total < float("inf"):
-                raise WireError(f"{split}_total is {shown(total)}")
-        return cls(content)
+            name = f"{split}_total"
+            total = results.get(name, 0)
+            most = known.totals.get(split, MOST_EXAMPLES)
+            if not 0 < total <= most or total != int(total):
+                raise WireError(
+                    f"{name} is {told(content.get(name, 0))}; from 1 "
+                    f"to {most} are possible"
+                )
+        return cls(results)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a server knows of the results that a client can have.
+
+    Attributes:
+        splits: the splits that are evaluated (``eval.split``).
+        metrics: the names of the metrics that the clients' trainer computes;
+            None if the trainer is not the plugins' own, and may compute any.
+        totals: by split, the most examples that the client can have; a split
+            of which nothing is known is missing.
+
+    """
+
+    splits: Collection[str]
+    metrics: Collection[str] | None = None
+    totals: Mapping[str, int] = field(default_factory=dict)
+
+    def has(self, name: str) -> bool:
+        """Whether a client can have a result of this name."""
+        split, _, metric = name.partition("_")
+        if split not in self.splits or not _RESULT.fullmatch(name):
+            return False
+        return self.metrics is None or metric in self.metrics
 
 
 def split_of(name: str) -> str:
@@ -249,12 +360,13 @@ def split_of(name: str) -> str:
     return name.partition("_")[0]
 
 
-def _is_number(value: object) -> bool:
-    """Whether a value is a number that can be averaged."""
+def _as_number(value: object) -> float | None:
+    """A value as a number, perhaps infinite or nan; None if it is none."""
     if isinstance(value, bool) or not isinstance(value, Real):
-        return False
+        return None
     try:
-        float(value)
+        number = float(value)
     except OverflowError:
-        return False
-    return True
+        return None
+    is_too_large = math.isfinite(number) and abs(number) > _LARGEST
+    return None if is_too_large else number

@@ -1,6 +1,6 @@
 """What travels is what is read from it; anything else is refused."""
 
-import sys
+import math
 
 import pytest
 import torch
@@ -13,6 +13,7 @@ from fs_plugins.wire.messages import (
     Admission,
     GlobalParameters,
     Joining,
+    Known,
     Metrics,
     NoUpdate,
     Update,
@@ -22,15 +23,15 @@ from fs_plugins.wire.messages import (
 )
 
 MOST = 64
-SPLITS = ["val", "test"]
-values = st.floats(allow_nan=False) | st.integers(0, 2**40)
+KNOWN = Known(["val", "test"], ["acc", "loss", "total"], {"test": 50})
+values = st.floats(-1e100, 1e100) | st.integers(0, 2**40)
 metrics = st.builds(
     lambda by_name, totals: Metrics(by_name | totals),
     st.dictionaries(
         st.sampled_from(["val_acc", "val_loss", "test_acc"]), values
     ),
     st.fixed_dictionaries(
-        {f"{split}_total": st.integers(1, 2**40) for split in SPLITS}
+        {f"{split}_total": st.integers(1, 50) for split in KNOWN.splits}
     ),
 )
 # the kind, how it is read, and its message with a content that is good
@@ -39,16 +40,24 @@ READ = {
     "admission": Admission.from_content,
     "parameters": GlobalParameters.from_content,
     "answer": lambda content: answer_from(content, MOST),
-    "metrics": lambda content: Metrics.from_content(content, SPLITS),
+    "metrics": lambda content: Metrics.from_content(content, KNOWN),
 }
 MESSAGES = {
-    "joining": st.builds(Joining, st.text(), st.integers(0, 65535)),
+    "joining": st.builds(
+        Joining,
+        st.sampled_from(["10.0.0.1", "a-1.example", "localhost", "[::1]"]),
+        st.integers(1, 65535),
+        st.dictionaries(
+            st.sampled_from(["seed", "fedsa.ranks"]),
+            st.text("abc 123[]", max_size=80),
+        ),
+    ),
     "admission": st.builds(
         Admission, st.text("0123456789abcdef", min_size=16, max_size=16)
     ),
     "parameters": st.builds(GlobalParameters, st.binary()),
     "answer": st.builds(Update, st.integers(1, MOST), st.binary())
-    | st.builds(NoUpdate, st.text()),
+    | st.builds(NoUpdate, st.text(max_size=300)),
     "metrics": metrics,
 }
 FIELDS = {"msg_type": "m", "serial": 1, "sender": 1, "state": 0}
@@ -72,10 +81,16 @@ def test_what_is_sent_arrives(kind, data):
     "message, content",
     [
         (Joining("127.0.0.1", 5000), {"host": "127.0.0.1", "port": 5000}),
+        (
+            Joining("a", 1, {"seed": "1"}),
+            {"host": "a", "port": 1, "settings": {"seed": "1"}},
+        ),
         (Admission("0" * 16), {"run": "0" * 16}),
+        (Admission("", "seed differs"), {"refusal": "seed differs"}),
         (GlobalParameters(b"A"), b"A"),
         (Update(8, b"A"), (8, b"A")),
         (NoUpdate("its loss is not finite"), (0, "its loss is not finite")),
+        (NoUpdate("a" * 301), (0, "a" * 300)),
         (Metrics({"val_total": 2}), {"val_total": 2}),
     ],
     ids=lambda each: type(each).__name__,
@@ -95,14 +110,14 @@ scalars = (
     | st.binary(max_size=20)
     | st.sampled_from([torch.zeros(2), torch.tensor(0), 10**400])
 )
+NAMES = ["host", "port", "run", "settings", "refusal", "val_acc", "val_total"]
 anything = st.recursive(
-    scalars | st.sampled_from(["host", "port", "run", "val_acc", "val_total"]),
+    scalars | st.sampled_from(NAMES),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.tuples(inner, inner)
         | st.dictionaries(
-            st.sampled_from(["host", "port", "run", "val_acc", "val_total"])
-            | st.integers(),
+            st.sampled_from(NAMES) | st.integers(),
             inner,
             max_size=3,
         )
@@ -124,8 +139,11 @@ def test_whatever_arrives_is_well_formed_or_refused(kind, content):
 
 def is_well_formed(message):
     match message:
-        case Joining(host, port):
-            return isinstance(host, str) and isinstance(port, int)
+        case Joining(host, port, settings):
+            texts = [host, *settings, *settings.values()]
+            return 1 <= port <= 65535 and all(map(str.isascii, texts))
+        case Admission("", refusal):
+            return 0 < len(refusal) <= 300 and refusal.isascii()
         case Admission(run):
             return len(run) == 16 and set(run) <= set("0123456789abcdef")
         case GlobalParameters(payload):
@@ -134,11 +152,12 @@ def is_well_formed(message):
             is_number = type(samples) is int and 0 < samples <= MOST
             return is_number and type(payload) is bytes
         case NoUpdate(reason):
-            return type(reason) is str
+            return type(reason) is str and len(reason) <= 300
         case Metrics(results):
             totals = [v for k, v in results.items() if k.endswith("_total")]
-            return all(0 < t <= sys.float_info.max for t in totals) and all(
-                isinstance(float(value), float) for value in results.values()
+            return all(0 < t < 2**31 for t in totals) and all(
+                math.isnan(value) or abs(value) <= 1e100
+                for value in results.values()
             )
     return False
 
@@ -148,6 +167,19 @@ def is_well_formed(message):
     [
         ("joining", {"host": "127.0.0.1"}, "where it listens"),
         ("joining", "127.0.0.1:5000", "where it listens"),
+        ("joining", {"host": "a", "port": True}, "where it listens"),
+        ("joining", {"host": "a", "port": 0}, "0 is not the number of a port"),
+        ("joining", {"host": "a", "port": 65536}, "65536 is not the number"),
+        ("joining", {"host": "", "port": 1}, "'' is not the address"),
+        ("joining", {"host": "unix:/tmp/x", "port": 1}, "is not the address"),
+        ("joining", {"host": "a\0", "port": 1}, "is not the address"),
+        ("joining", {"host": "a" * 254, "port": 1}, "is not the address"),
+        ("joining", {"host": "a", "port": 1, "settings": 5}, "settings"),
+        (
+            "joining",
+            {"host": "a", "port": 1, "settings": {"seed": "1" * 81}},
+            "settings",
+        ),
         ("admission", {"run": "../../etc"}, "'../../etc' has no valid name"),
         ("admission", {"run": "0" * 16 + "\n"}, "no valid name"),
         ("admission", "0" * 16, "no valid name"),
@@ -162,12 +194,19 @@ def is_well_formed(message):
         ("answer", (torch.zeros(2), "no"), "it claims tensor"),
         ("answer", (10**400, b"A"), "it claims 1000"),
         ("answer", (8, "A"), "it is a str, not bytes"),
+        ("answer", (0, "a" * 301), "its reason has 301 characters"),
         ("metrics", "fine", "they are a str"),
         ("metrics", {"f1_val": 1.0}, "'f1_val' is no result"),
         ("metrics", {1: 1.0}, "1 is no result"),
         ("metrics", {"val_acc": "high"}, "val_acc is 'high'"),
         ("metrics", {"val_acc": True}, "val_acc is True"),
         ("metrics", {"val_acc": 10**400}, "val_acc is 1000"),
+        ("metrics", {"val_acc": 1e101}, r"val_acc is 1e\+101"),
+        ("metrics", {"val_f1": 1.0}, "'val_f1' is no result"),
+        ("metrics", {"val_\u0663.\u0665": 1.0}, r"u0663.* is no result"),
+        ("metrics", {"test_total": 51}, "is 51; from 1 to 50 are possible"),
+        ("metrics", {"val_total": 2.5}, "val_total is 2.5"),
+        ("metrics", {f"val_{i}": 1.0 for i in range(300)}, "300, too many"),
         ("metrics", {"val_acc": 1.0}, "val_total is 0"),
         ("metrics", {"val_total": float("nan")}, "val_total is nan"),
         ("metrics", {"val_total": float("inf")}, "val_total is inf"),
@@ -176,6 +215,16 @@ def is_well_formed(message):
 def test_the_reason_is_given(kind, content, words):
     with pytest.raises(WireError, match=words):
         READ[kind](content)
+
+
+def test_a_result_that_is_not_finite_is_one_that_the_client_lacks():
+    """A correlation of constant values has none; the others are as good."""
+    for value in (math.nan, math.inf, -math.inf):
+        found = READ["metrics"](
+            {"val_total": 2, "val_acc": value, "val_loss": 0.5}
+        )
+        assert found.undefined == ["val_acc"]
+        assert found.defined == {"val_total": 2, "val_loss": 0.5}
 
 
 @given(st.integers(1, 10**6))
