@@ -45,6 +45,11 @@ CLASSES: dict[str, dict[str, Any]] = {
         f"aggregator {n}": {**SHARED, "fedsa__aggregator": n}
         for n in AGGREGATORS
     },
+    "aggregator trimmed_mean": {
+        **SHARED,
+        "fedsa__aggregator": "trimmed_mean",
+        "fedsa__aggregator_args": {"trim": 0.34},
+    },
     "adapter rslora": adapter(adapter_method="rslora"),
     "adapter dora": adapter(adapter_method="dora"),
     "adapter pissa": adapter(adapter_method="pissa"),

@@ -1,5 +1,6 @@
 """Checks of what a federated method or an aggregator needs."""
 
+import math
 from typing import Any
 
 from fs_plugins.aggregator import AGGREGATORS
@@ -7,7 +8,7 @@ from fs_plugins.errors import UserError
 from fs_plugins.host.configuration import Config
 from fs_plugins.model.arguments import check_arguments
 from fs_plugins.policy import Action, Policy, Role, canonical, variant_of
-from fs_plugins.settings import adapter_args
+from fs_plugins.settings import adapter_args, clients_of_a_round
 
 
 def check_lora(cfg: Config, policy: Policy) -> None:
@@ -25,6 +26,7 @@ def check_lora(cfg: Config, policy: Policy) -> None:
 
     """
     check_arguments(cfg)
+    _check_trim(cfg)
     aggregator = AGGREGATORS[cfg.fedsa.aggregator]
     name = f"fedsa.aggregator: {cfg.fedsa.aggregator}"
     rounds = [policy.in_round(rnd) for rnd in (1, 2)]
@@ -55,6 +57,28 @@ def check_lora(cfg: Config, policy: Policy) -> None:
         _check_fresh_start(cfg, name)
     if ranks:
         _check_ranks(cfg, ranks, has_private or policy.sequential)
+
+
+def _check_trim(cfg: Config) -> None:
+    """Refuse a trimmed mean that would trim nothing.
+
+    The number of clients may be unknown until the data are loaded.
+    """
+    clients = clients_of_a_round(cfg)
+    trim = float(cfg.fedsa.aggregator_args["trim"])
+    if cfg.fedsa.aggregator != "trimmed_mean" or clients < 1:
+        return
+    if not int(trim * clients):
+        need = (
+            f"at least {math.ceil(1000 / clients) / 1000:g} is needed"
+            if clients > 2
+            else "at least three clients are needed"
+        )
+        raise UserError(
+            f"fedsa.aggregator_args.trim: {trim:g} of the {clients} clients "
+            f"of a round is less than one client, so that trimmed_mean would "
+            f"be the mean of all; {need}"
+        )
 
 
 def _shared_roles(rounds: list[Policy]) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from fs_plugins.config.kinds import (
     Arguments,
     Choice,
+    Flag,
     Items,
     Kind,
     Number,
@@ -47,6 +48,11 @@ def _row(key: str, kind: Kind, meaning: str) -> Option:
     return Option(key, None, kind, meaning)
 
 
+def _agreed(key: str, kind: Kind, meaning: str) -> Option:
+    """The row of a key in which all participants must agree."""
+    return Option(key, None, kind, meaning, is_agreed=True)
+
+
 _WORDS = Items(Text())
 _INFO = Choice(names=("num_sample", "client_resource"))
 _PORT = Whole(1, 65535)
@@ -54,7 +60,7 @@ _MODES = Choice(names=("batch", "epoch"))
 _SPLITS = Choice(names=("train", "val", "test", "union"))
 
 HOST_OPTIONS: Sequence[Option] = (
-    _row(
+    _agreed(
         "seed",
         Whole(0, 2**32 - 1),
         "All that is drawn at random depends on it.",
@@ -74,7 +80,7 @@ HOST_OPTIONS: Sequence[Option] = (
         Whole(-1, 1023),
         "With use_gpu the GPU of this number is used; -1 stands for any.",
     ),
-    _row(
+    _agreed(
         "federate.method",
         Choice(
             names=_methods,
@@ -89,13 +95,13 @@ HOST_OPTIONS: Sequence[Option] = (
         "All participants are in one process (standalone), or each in "
         "its own (distributed).",
     ),
-    _row(
+    _agreed(
         "federate.client_num",
         Whole(0),
         "There is this number of clients; 0 leaves the number to data that "
         "are split over clients already.",
     ),
-    _row(
+    _agreed(
         "federate.sample_client_num",
         Whole(-1),
         "This number of clients takes part in a round; -1 and 0 stand "
@@ -112,7 +118,7 @@ HOST_OPTIONS: Sequence[Option] = (
         Whole(0),
         "Only the client of this number takes part; 0 stands for all.",
     ),
-    _row(
+    _agreed(
         "federate.total_round_num",
         Whole(1),
         "The run ends after this number of rounds.",
@@ -139,28 +145,39 @@ HOST_OPTIONS: Sequence[Option] = (
         "Clients tell the server this as they join.",
     ),
     _row("data.root", PATH, "The data are read from this folder."),
-    _row("data.type", PATH, "The data are given as 'name@family'."),
+    _agreed("data.type", PATH, "The data are given as 'name@family'."),
     _row(
         "data.args",
         Items(Arguments()),
         "FederatedScope's own data are loaded with these arguments.",
     ),
-    _row(
+    _agreed(
+        "data.splitter",
+        Text(),
+        "The examples are split over the clients in this way.",
+    ),
+    _agreed(
+        "data.consistent_label_distribution",
+        Flag(),
+        "A client's validation and test examples have the distribution of "
+        "its training examples.",
+    ),
+    _agreed(
         "data.splitter_args",
         Items(Arguments(), at_most=1),
         "The splitter has these arguments, one mapping in a list.",
     ),
-    _row(
+    _agreed(
         "data.splits",
         Items(Number(least=0, most=1)),
         "Training, validation and test have these shares of the examples.",
     ),
-    _row(
+    _agreed(
         "data.subsample",
         Number(above=0, most=1),
         "This share of the examples is used.",
     ),
-    _row(
+    _agreed(
         "dataloader.batch_size",
         Whole(1),
         "A batch has this number of examples.",
@@ -170,32 +187,32 @@ HOST_OPTIONS: Sequence[Option] = (
         Whole(0, 1024),
         "This number of processes loads examples.",
     ),
-    _row(
+    _agreed(
         "model.type",
         PATH,
         "The base model is given as 'name@hub' or 'folder@hub'.",
     ),
-    _row(
+    _agreed(
         "train.local_update_steps",
         Whole(1),
         "A client trains this number of steps, or epochs, in a round.",
     ),
-    _row(
+    _agreed(
         "train.batch_or_epoch",
         _MODES,
         "This is what train.local_update_steps counts.",
     ),
-    _row(
+    _agreed(
         "train.optimizer.type",
         Choice(names=_optimizers, described="an optimizer of torch.optim"),
         "The clients train with this optimizer.",
     ),
-    _row(
+    _agreed(
         "train.optimizer.lr",
         Number(above=0),
         "The clients train at this learning rate.",
     ),
-    _row(
+    _agreed(
         "train.scheduler.warmup_ratio",
         Number(least=0, most=1),
         "The learning rate rises in this share of the steps.",
@@ -211,7 +228,12 @@ HOST_OPTIONS: Sequence[Option] = (
         _MODES,
         "This is what finetune.local_update_steps counts.",
     ),
-    _row(
+    _agreed(
+        "grad.grad_clip",
+        Number(),
+        "Gradients are scaled down to this norm; -1 leaves them as they are.",
+    ),
+    _agreed(
         "grad.grad_accum_count",
         Whole(1),
         "The gradients of this number of batches make a step.",
@@ -228,24 +250,24 @@ HOST_OPTIONS: Sequence[Option] = (
         "A result is an improvement if it is better than the best one so "
         "far, or than the mean of the last ones.",
     ),
-    _row(
+    _agreed(
         "personalization.local_param",
         _WORDS,
         "FederatedScope's own methods keep parameters at the clients "
         "whose names contain one of these.",
     ),
-    _row(
+    _agreed(
         "eval.freq",
         Whole(1),
         "Results are taken after every round whose number is a "
         "multiple of this.",
     ),
-    _row("eval.metrics", _WORDS, "These are measured besides the loss."),
-    _row("eval.split", Items(_SPLITS), "These splits are evaluated."),
+    _agreed("eval.metrics", _WORDS, "These are measured besides the loss."),
+    _agreed("eval.split", Items(_SPLITS), "These splits are evaluated."),
     _row(
         "eval.report", _WORDS, "FederatedScope reports results in these ways."
     ),
-    _row(
+    _agreed(
         "llm.tok_len",
         Whole(1),
         "A text is cut off after this number of tokens.",
@@ -253,7 +275,7 @@ HOST_OPTIONS: Sequence[Option] = (
     _row(
         "llm.cache.model", PATH, "Models from the hub are kept in this folder."
     ),
-    _row(
+    _agreed(
         "llm.adapter.args",
         Items(Arguments()),
         "The adapter is made from this mapping in a list: "

@@ -40,6 +40,8 @@ class Option:
         kind: the values that are allowed.
         meaning: what the option does, in a full sentence.
         since: the version of the plugins that introduced the option.
+        is_agreed: whether all participants of a distributed run must have
+            the same value.
 
     """
 
@@ -48,6 +50,7 @@ class Option:
     kind: Kind
     meaning: str
     since: str = "0.1.0"
+    is_agreed: bool = False
 
 
 def _policy(prefix: str, rounds: str) -> list[Option]:
@@ -59,6 +62,7 @@ def _policy(prefix: str, rounds: str) -> list[Option]:
             f"The role {role.value} is shared, kept or frozen in {rounds}, "
             "whatever the method does with it; empty leaves it to the "
             "method.",
+            is_agreed=True,
         )
         for role in Role
     ]
@@ -87,6 +91,7 @@ OPTIONS: Sequence[Option] = (
         "weighted_average",
         Choice(names=lambda: AGGREGATORS),
         "This aggregator combines the parameters that the clients share.",
+        is_agreed=True,
     ),
     _argument(
         "lr",
@@ -125,6 +130,7 @@ OPTIONS: Sequence[Option] = (
         "The clients have these ranks, one each, and again from the "
         "first if there are more clients; none may exceed the "
         "adapter's r, whose scale all clients have.",
+        is_agreed=True,
     ),
     Option(
         "fedsa.scale_by_clients",
@@ -133,6 +139,7 @@ OPTIONS: Sequence[Option] = (
         "The adapter's lora_alpha is multiplied by the square root of "
         "the clients of a round; with use_rslora this is SFed-LoRA's "
         "scale, alpha * sqrt(N / r).",
+        is_agreed=True,
     ),
     Option(
         "fedsa.private.weight",
@@ -140,6 +147,7 @@ OPTIONS: Sequence[Option] = (
         Number(least=0, most=1),
         "A private adapter (feddpa) has this share while it is "
         "trained, and at most this share in evaluation.",
+        is_agreed=True,
     ),
     Option(
         "fedsa.private.references",
@@ -149,12 +157,22 @@ OPTIONS: Sequence[Option] = (
         "training examples to decide the share of the private "
         "adapter; with 0 the share is fedsa.private.weight for all "
         "inputs.",
+        is_agreed=True,
     ),
     Option(
         "fedsa.min_received",
         1,
         Whole(1),
         "A round with fewer updates than this is repeated.",
+    ),
+    Option(
+        "fedsa.max_norm",
+        10.0,
+        Number(least=0),
+        "An update is refused if its distance from the round's start is more "
+        "than this number of times the median of the round's updates, and "
+        "than this number of hundredths of the norm of what is shared; with "
+        "0 there is no such bound.",
     ),
     Option(
         "fedsa.max_samples",
@@ -219,6 +237,7 @@ OPTIONS: Sequence[Option] = (
             Number(least=0),
             f"The role {role.value} is trained at this learning rate; 0 "
             "stands for train.optimizer.lr.",
+            is_agreed=True,
         )
         for role in Role
     ),
@@ -247,6 +266,7 @@ OPTIONS: Sequence[Option] = (
         "float32",
         Choice(names=DTYPES),
         "The parameters that are trained and sent are of this type.",
+        is_agreed=True,
     ),
     Option(
         "fedsa.half",
@@ -261,6 +281,7 @@ OPTIONS: Sequence[Option] = (
         "Each client answers this number of test examples in an "
         "evaluation by generation (fedsa_llm); 0 stands for none, -1 "
         "for all.",
+        is_agreed=True,
     ),
     Option(
         "fedsa.eval.generate.every",
@@ -268,24 +289,28 @@ OPTIONS: Sequence[Option] = (
         Whole(1),
         "Answers are generated after every round whose number is a "
         "multiple of this, and after the last.",
+        is_agreed=True,
     ),
     Option(
         "fedsa.eval.generate.metric",
         "",
         Choice(names=GENERATION_METRICS, or_empty=True),
         "Answers are scored by this metric; empty leaves it to the data.",
+        is_agreed=True,
     ),
     Option(
         "fedsa.eval.generate.shots",
         0,
         Whole(0),
         "This number of worked examples comes before each question.",
+        is_agreed=True,
     ),
     Option(
         "fedsa.eval.generate.max_new_tokens",
         256,
         Whole(1),
         "An answer has at most this number of tokens.",
+        is_agreed=True,
     ),
     Option(
         "fedsa.eval.generate.batch_size",
@@ -299,6 +324,7 @@ OPTIONS: Sequence[Option] = (
         Number(least=0),
         "Tokens are sampled at this temperature; at 0 the likeliest "
         "one is taken.",
+        is_agreed=True,
     ),
     Option(
         "fedsa.eval.generate.top_p",
@@ -306,12 +332,14 @@ OPTIONS: Sequence[Option] = (
         Number(above=0, most=1),
         "Tokens are sampled from the likeliest ones that have this "
         "probability together.",
+        is_agreed=True,
     ),
     Option(
         "fedsa.eval.generate.samples",
         1,
         Whole(1),
         "This number of answers is generated for each example.",
+        is_agreed=True,
     ),
     Option(
         "fedsa.eval.generate.problems",
@@ -358,6 +386,7 @@ OPTIONS: Sequence[Option] = (
         Flag(),
         "Each client's optimizer keeps its state from round to round, "
         "in place of beginning each round with a fresh one.",
+        is_agreed=True,
     ),
     Option(
         "fedsa.checkpoint.every",

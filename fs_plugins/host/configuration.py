@@ -39,6 +39,7 @@ class Federate(Protocol):
     client_idx_for_local_train: int
     client_num: int
     ignore_weight: bool
+    join_in_info: list[str]
     make_global_eval: bool
     method: str
     mode: str
@@ -262,6 +263,7 @@ class FedSA(Protocol):
     eval: OwnEvaluation
     half: str
     lr: Section
+    max_norm: float
     max_samples: int
     min_received: int
     plugins: list[str]

@@ -76,6 +76,34 @@ MISTAKES = {
         {"fedsa__aggregator": "mean"},
         ["fedsa.aggregator", "'mean'", "weighted_average"],
     ),
+    "a trimmed mean that trims nothing": (
+        {"fedsa__aggregator": "trimmed_mean"},
+        ["fedsa.aggregator_args.trim", "0.1 of the 3 clients", "0.334"],
+    ),
+    "a trimmed mean that trims nothing of those sampled": (
+        {
+            "federate__client_num": 20,
+            "federate__sample_client_num": 9,
+            "fedsa__aggregator": "trimmed_mean",
+        },
+        ["fedsa.aggregator_args.trim", "0.1 of the 9 clients", "0.112"],
+    ),
+    "a trimmed mean of two": (
+        {
+            "federate__client_num": 2,
+            "fedsa__aggregator": "trimmed_mean",
+            "fedsa__aggregator_args": {"trim": 0.49},
+        },
+        ["fedsa.aggregator_args.trim", "at least three clients"],
+    ),
+    "a trimmed mean that trims all": (
+        {"fedsa__aggregator_args": {"trim": 0.5}},
+        ["fedsa.aggregator_args.trim", "below 0.5"],
+    ),
+    "a negative bound of the norm": (
+        {"fedsa__max_norm": -1},
+        ["fedsa.max_norm", "at least 0"],
+    ),
     "an aggregator of products without B": (
         {"fedsa__aggregator": "flora"},
         ["fedsa.aggregator", "flora", "B", "fedsa", "A alone", "fedit"],
