@@ -107,6 +107,24 @@ def _own_transport() -> bool:
     return True
 
 
+def _guarded_server() -> bool:
+    """Check what reaches FederatedScope's own server in distributed mode."""
+    from federatedscope.core import fed_runner
+
+    runner: Any = fed_runner.DistributedRunner
+    set_up = runner._set_up
+
+    def with_guard(self: Any) -> None:
+        set_up(self)
+        if self.cfg.distribute.role == "server":
+            from fs_plugins.host.host_server import guard
+
+            guard(self.server)
+
+    runner._set_up = with_guard
+    return True
+
+
 def _use_transport(options: Callable[[], Any]) -> None:
     def manager(**kwargs: Any) -> Any:
         try:
@@ -288,6 +306,11 @@ ON_ANY_HOST = (
         "FederatedScope's takes messages from anyone, spins while it waits, "
         "and sends tensors at 1.34 times their size",
         _own_transport,
+    ),
+    Adaptation(
+        "messages are checked before FederatedScope's own server handles them",
+        "a message of an unknown kind or content would end the server",
+        _guarded_server,
     ),
 )
 AFTER_IMPORT = (

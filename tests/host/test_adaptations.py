@@ -20,10 +20,14 @@ def test_only_what_is_needed_is_applied():
     assert adapt((needed, not_needed)) == (needed,)
 
 
-def test_the_embedded_host_needs_a_transport_only():
+def test_the_embedded_host_needs_the_distributed_mode_only():
     names = [each.name for each in find_host().adaptations]
     if find_host().name == "embedded":
-        assert names == ["messages over a transport of our own"]
+        assert names == [
+            "messages over a transport of our own",
+            "messages are checked before FederatedScope's own server handles "
+            "them",
+        ]
     else:
         assert len(names) > 3
 
