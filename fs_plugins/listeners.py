@@ -86,6 +86,9 @@ class Listener:
     def message_passes(self, message: Message, receivers: int) -> None:
         """A message with parameters passes between the server and clients.
 
+        Messages that the server refuses for their form, their round or their
+        sender are not told of.
+
         Args:
             message: a message of FederatedScope, whose ``state`` is the
                 round minus 1.

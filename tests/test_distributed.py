@@ -285,7 +285,7 @@ def test_a_failed_start_is_one_sentence(
         "127.0.0.1",
         ports["server"],
         Security.load(**security),
-        1000,
+        10_000,
         got.append,
         lambda session: True,
     )

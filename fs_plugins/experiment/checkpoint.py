@@ -226,6 +226,8 @@ class Checkpoints(Listener):
         server.state = state["round"]
         if is_our_server(server):
             server.rejected_updates = state["rejected_updates"]
+            server.rejected_messages = state.get("rejected_messages", 0)
+            server.suspects = set(state.get("suspects", ()))
             server.known_rounds = {
                 int(ID): rounds for ID, rounds in state["known_rounds"].items()
             }
@@ -267,6 +269,8 @@ class Checkpoints(Listener):
             "schema": _SCHEMA,
             "round": server.state,
             "rejected_updates": ours.rejected_updates if ours else 0,
+            "rejected_messages": ours.rejected_messages if ours else 0,
+            "suspects": sorted(ours.suspects) if ours else [],
             "known_rounds": ours.known_rounds if ours else {},
             "workers": {
                 ID: _state_of_worker(w) for ID, w in self._workers().items()

@@ -143,6 +143,8 @@ class LiveRun:
 
     def _see(self, message: Message, receivers: int) -> None:
         kind = message.msg_type
+        if message.sender != 0 and not self._is_good(message):
+            return  # listeners are told of nothing that is refused
         if kind in ("model_para", "evaluate", "finish"):
             self.tell("message_passes", message, receivers)
         if kind == "model_para" and message.sender == 0:
@@ -154,15 +156,28 @@ class LiveRun:
         elif kind == "metrics":
             self.tell("client_evaluated", message.sender)
 
+    def _is_good(self, message: Message) -> bool:
+        """Whether the server will take a client's message.
+
+        What reaches FederatedScope's own server has been checked before.
+        """
+        server = self.server
+        return not is_our_server(server) or server.can_take(message)
+
     def _watch_merging(self, server: Server) -> None:
         merge = server.merge_eval_results_from_all_clients
 
         def watched() -> Any:
             merged = merge()
             state = max(server.msg_buffer["eval"])
-            results = server.msg_buffer["eval"][state]
+            results = (
+                server.results
+                if is_our_server(server)
+                else server.msg_buffer["eval"][state]
+            )
             clients = {ID: dict(r) for ID, r in results.items() if r}
-            self.tell("evaluated", round_of(state), clients)
+            if clients:
+                self.tell("evaluated", round_of(state), clients)
             return merged
 
         server.merge_eval_results_from_all_clients = watched

@@ -1,30 +1,37 @@
 """Which clients take part, and whose answers are awaited."""
 
 import logging
-import secrets
 import time
 from collections.abc import Callable, Set
 from functools import partial
 from typing import Any
 
 from federatedscope.core.message import Message
-from federatedscope.core.workers import Server
 
 from fs_plugins.errors import RunError
-from fs_plugins.host.configuration import Config
-from fs_plugins.wire.messages import (
-    Admission,
-    FromServer,
-    round_of,
-    state_of,
-)
+from fs_plugins.wire import WireError, told
+from fs_plugins.worker.admission import AdmittingServer
 
 logger = logging.getLogger("federatedscope.fs_plugins")
 MAX_REPEATS = 10  # of one round; FederatedScope has the same limit
 _HANDLED = ("join_in", "join_in_info", "model_para", "metrics")
 
 
-class AttendingServer(Server):  # type: ignore[misc]
+class UnsoundRoundError(Exception):
+    """A round's updates cannot become new global parameters.
+
+    Args:
+        is_new: whether a client was found out that spoils the round, and the
+            others can do it without that client.
+
+    """
+
+    def __init__(self, is_new: bool) -> None:
+        super().__init__()
+        self.is_new = is_new
+
+
+class AttendingServer(AdmittingServer):
     """A server that knows which clients' answers it awaits.
 
     A round of training, or an evaluation, lasts until every client that was
@@ -38,8 +45,6 @@ class AttendingServer(Server):  # type: ignore[misc]
 
     """
 
-    _cfg: Config
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.absent: set[int] = set()
@@ -48,11 +53,11 @@ class AttendingServer(Server):  # type: ignore[misc]
         self._evaluating: set[int] = set()
         # whether the next round waits for the evaluation before it to end
         self._round_waits = False
+        # the host's state of the evaluation that was asked for last
+        self._evaluated_state = -1
         self._repeats = 0
-        self._has_started = False
         self._asked_at = time.monotonic()
         self._ask_again: Callable[[], None] = lambda: None
-        self._run = secrets.token_hex(8)
 
     def _choose(
         self,
@@ -100,38 +105,6 @@ class AttendingServer(Server):  # type: ignore[misc]
         return receivers
 
     @property
-    def round(self) -> int:
-        """The round that trains now or next, counted from 1."""
-        return round_of(self.state)
-
-    def _post(
-        self,
-        msg_type: str,
-        receivers: list[int],
-        message: FromServer,
-        rnd: int,
-    ) -> None:
-        """Send a message to clients.
-
-        Args:
-            msg_type: FederatedScope's name for the kind of message.
-            receivers: the IDs of the clients.
-            message: the message.
-            rnd: the round that the message belongs to, counted from 1.
-
-        """
-        self.comm_manager.send(
-            Message(
-                msg_type=msg_type,
-                sender=self.ID,
-                receiver=receivers,
-                state=state_of(rnd),
-                timestamp=self.cur_timestamp,
-                content=message.to_content(),
-            )
-        )
-
-    @property
     def is_evaluating(self) -> bool:
         """Whether the server awaits evaluation results of clients."""
         return bool(self._evaluating)
@@ -157,8 +130,7 @@ class AttendingServer(Server):  # type: ignore[misc]
 
         """
         if check_eval_result:
-            results = self.msg_buffer["eval"].get(self.state - 1)
-            return bool(results) and not self._evaluating
+            return not self._evaluating
         answers = self.msg_buffer["train"].setdefault(self.state, {})
         enough = len(answers) >= self._cfg.fedsa.min_received
         return enough and not self._training
@@ -179,10 +151,20 @@ class AttendingServer(Server):  # type: ignore[misc]
         """
         if self._evaluating if check_eval_result else self._training:
             return False
-        if not check_eval_result and not self.check_buffer(self.state, 0):
+        if check_eval_result:
+            results = self.msg_buffer["eval"].setdefault(self.state - 1, {})
+            if not results and not self._present:
+                return False  # the first client to come back is asked again
+        elif not self.check_buffer(self.state, 0):
             self._repeat_round()
             return False
-        has_moved = super().check_and_move_on(check_eval_result)
+        try:
+            has_moved = super().check_and_move_on(check_eval_result)
+        except UnsoundRoundError as error:
+            # There are not more such repetitions than clients.
+            self._repeats -= error.is_new
+            self._repeat_round()
+            return False
         if self._round_waits and not self._evaluating and not self.is_finish:
             self._start_new_training_round()
         return has_moved
@@ -224,27 +206,17 @@ class AttendingServer(Server):  # type: ignore[misc]
         try:
             while not self.is_finish:
                 message = self.comm_manager.receive(timeout=1.0)
-                if message is not None and message.msg_type in _HANDLED:
-                    self.msg_handlers[message.msg_type](message)
+                if message is not None:
+                    self._handle(message)
                 self._look_after_clients()
         finally:
             self.comm_manager.close()
 
-    def callback_funcs_for_join_in(self, message: Message) -> None:
-        """Admit a client that joins or comes back; begin with the last one."""
-        if self.mode == "standalone" or message.msg_type != "join_in":
-            super().callback_funcs_for_join_in(message)
-            return
-        client = message.sender
-        is_known = client in self.comm_manager.neighbors
-        self.comm_manager.add_neighbors(client, message.content)
-        admission = Admission(self._run)
-        self._post("assign_client_id", [client], admission, self.round)
-        if not is_known:
-            super().callback_funcs_for_join_in(message)
-        elif self._has_started:
-            self._give_up({client}, "has started again")
-            self._welcome({client})
+    def _handle(self, message: Message) -> None:
+        """Handle a message of a client; refuse one of an unknown kind."""
+        kind = self.checked(message, "a message", _kind_of)
+        if kind is not None:
+            self.msg_handlers[kind](message)
 
     def _look_after_clients(self) -> None:
         """Give up clients that are gone or too slow.
@@ -304,3 +276,11 @@ class AttendingServer(Server):  # type: ignore[misc]
     def _waited_for(self, seconds: float) -> bool:
         """Whether the last message to clients is older than ``seconds``."""
         return time.monotonic() - self._asked_at > seconds
+
+
+def _kind_of(message: Message) -> str:
+    """The kind of a client's message, if there is such a kind."""
+    kind = message.msg_type
+    if not isinstance(kind, str) or kind not in _HANDLED:
+        raise WireError(f"there are no messages of the kind {told(kind)}")
+    return kind

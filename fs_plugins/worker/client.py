@@ -9,13 +9,15 @@ from typing import Any
 from federatedscope.core.message import Message
 from federatedscope.core.workers import Client
 
-from fs_plugins.errors import RunError
+from fs_plugins.config.agreement import agreed
+from fs_plugins.errors import RunError, UserError
 from fs_plugins.host.configuration import Config
 from fs_plugins.state import StateOnDisk
 from fs_plugins.wire import WireError, encode
 from fs_plugins.wire.messages import (
     Admission,
     GlobalParameters,
+    Joining,
     NoUpdate,
     Update,
     round_of,
@@ -136,6 +138,16 @@ class FedSAClient(Client):  # type: ignore[misc]
         )
         return answer
 
+    def join_in(self) -> None:
+        """Join the run; a process of its own says how it is configured."""
+        if self.mode == "distributed":
+            self.local_address = Joining(
+                self.comm_manager.host,
+                self.comm_manager.port,
+                agreed(self._cfg),
+            ).to_content()
+        super().join_in()
+
     def callback_funcs_for_model_para(self, message: Message) -> None:
         """Train for a round, and send the server the answer."""
         answer = self.train_with(
@@ -172,14 +184,19 @@ class FedSAClient(Client):  # type: ignore[misc]
 
         Raises:
             RunError: the message does not name the run.
-            UserError: the file of this client cannot be used.
+            UserError: the server refuses this client, or the file of this
+                client cannot be used.
 
         """
         try:
-            run = Admission.from_content(message.content).run
+            admission = Admission.from_content(message.content)
         except WireError as error:
             raise RunError(str(error)) from error
-        kept = self.parameters.kept_by(self.ID, run)
+        if admission.refusal:
+            raise UserError(
+                f"the server refuses client {self.ID}: {admission.refusal}"
+            )
+        kept = self.parameters.kept_by(self.ID, admission.run)
         if isinstance(kept, StateOnDisk):
             kept.find()
         self.kept = kept

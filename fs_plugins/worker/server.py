@@ -1,30 +1,39 @@
 """The server: broadcasts, checks and aggregates shared parameters."""
 
 import logging
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from itertools import groupby
 from typing import Any
 
+import torch
 from federatedscope.core.message import Message
+from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
+from fs_plugins.aggregator.distances import (
+    Distances,
+    are_finite,
+    copied,
+    distance,
+)
 from fs_plugins.host.configuration import Config
+from fs_plugins.host.protocols import Message as HostMessage
 from fs_plugins.settings import rank_of
-from fs_plugins.wire import WireError, decode, spec_of
+from fs_plugins.wire import Tensors, WireError, decode, spec_of, told
 from fs_plugins.wire.messages import (
     GlobalParameters,
-    Metrics,
     NoUpdate,
     answer_from,
     round_of,
+    state_of,
 )
-from fs_plugins.worker.attendance import AttendingServer
-from fs_plugins.worker.client_results import in_agreement
+from fs_plugins.worker.attendance import UnsoundRoundError
+from fs_plugins.worker.evaluation import EvaluatingServer
 from fs_plugins.worker.parameters import parameters_of
 
 logger = logging.getLogger("federatedscope.fs_plugins")
 
 
-class FedSAServer(AttendingServer):
+class FedSAServer(EvaluatingServer):
     """The server of FedSA-LoRA, or of a method with any other policy.
 
     The server knows the shared parameters only.  In FedSA-LoRA these are the
@@ -35,9 +44,11 @@ class FedSAServer(AttendingServer):
         parameters: the model's parameters, by what the policy does to them.
         aggregator: the aggregator; ``aggregator.shared`` are the global
             parameters.
-        rejected_updates: the number of updates that the server has refused.
         known_rounds: for each client, how many additions to the base model
             it has received.
+        suspects: the IDs of clients that have spoilt a round.  Their updates
+            are held until all of a round are there, so that they can be
+            refused without repeating it.
 
     """
 
@@ -48,8 +59,13 @@ class FedSAServer(AttendingServer):
         self.parameters = parameters_of(self.model, self._cfg)
         self.aggregator = self.parameters.aggregator()
         self.aggregators = [self.aggregator]
-        self.rejected_updates = 0
         self.known_rounds: dict[int, int] = {}
+        self.suspects: set[int] = set()
+        self._left_out: set[int] = set()  # of the present round
+        self._held: dict[int, tuple[Tensors, int]] = {}
+        self._distances = Distances(self._cfg.fedsa.max_norm)
+        # what the clients have started the present round from, once needed
+        self._start: dict[str, torch.Tensor] | None = None
 
     def broadcast_model_para(
         self,
@@ -75,6 +91,8 @@ class FedSAServer(AttendingServer):
         rnd = self.round - 1 if msg_type == "evaluate" else self.round
         # FederatedScope counts far ahead when it stops a run early.
         rnd = min(rnd, self.total_round_num + 1)
+        if msg_type == "evaluate":
+            self._evaluated_state = state_of(rnd)
         messages: dict[Any, GlobalParameters] = {}
         for kind, group in groupby(receivers, self._kind_of):
             clients = list(group)
@@ -104,71 +122,149 @@ class FedSAServer(AttendingServer):
         """
         return rank_of(self._cfg, client), self.known_rounds.get(client, 0)
 
+    def can_take(self, message: HostMessage) -> bool:
+        """Whether a client's message is awaited, and of the right form.
+
+        Nobody but the server sees any other message.  The values in it may
+        still be refused.
+        """
+        if message.msg_type != "model_para":
+            return super().can_take(message)
+        try:
+            self._check_awaited(message.sender, message.state)
+            answer_from(message.content, _most_samples(self._cfg))
+        except Exception:  # callback_funcs_model_para says why
+            return False
+        return True
+
+    def _check_awaited(self, client: int, state: int) -> None:
+        """Refuse an update that is of another round, or was not asked for."""
+        if state != self.state:
+            raise WireError(f"it is of round {told(round_of(state))}")
+        if client not in self._training:
+            raise WireError("no update is awaited from this client")
+
     def callback_funcs_model_para(self, message: Message) -> Any:
         """Check and add a client's update; once all have come, go on."""
         if self.is_finish:
             return "finish"
+        was_awaited = message.sender in [*self._training]
+        read = self.checked(message, "the update", self._update_in)
+        if read is not None:
+            self._take(message.sender, *read)
+        return was_awaited and self.check_and_move_on()
+
+    def _update_in(self, message: Message) -> tuple[Tensors, int]:
+        """The update in a message, and its samples."""
         client = message.sender
-        self.cur_timestamp = message.timestamp
+        self._note_time(message)
         if client in self._present:
             self.sampler.change_state(client, "idle")
-        is_awaited = client in self._training
-        try:
-            rnd = round_of(message.state)
-            if rnd != self.round:
-                raise WireError(f"it is of round {rnd}")
-            if not is_awaited:
-                raise WireError("no update is awaited from this client")
-            self._training.discard(client)
-            answer = answer_from(message.content, _most_samples(self._cfg))
-            if isinstance(answer, NoUpdate):
-                raise WireError(f"there is none: {answer.reason[:100]!r}")
-            sent = self.parameters.sent_by(client, rnd)
-            update = decode(answer.payload, spec_of(sent))
-        except WireError as error:
-            self.rejected_updates += 1
-            logger.warning(
-                "round %d: the update of client %s is refused: %s",
-                self.round,
-                client,
-                error,
-            )
-        else:
-            self.aggregator.add(update, answer.samples)
-            answers = self.msg_buffer["train"].setdefault(self.state, {})
-            answers[client] = answer.samples
-        return is_awaited and self.check_and_move_on()
+        self._check_awaited(message.sender, message.state)
+        self._training.discard(client)
+        answer = answer_from(message.content, _most_samples(self._cfg))
+        if isinstance(answer, NoUpdate):
+            raise WireError(f"there is none: {told(answer.reason)}")
+        if client in self._left_out:
+            raise WireError("it has spoilt the average of this round before")
+        sent = self.parameters.sent_by(client, self.round)
+        return decode(answer.payload, spec_of(sent)), answer.samples
 
-    def callback_funcs_for_metrics(self, message: Message) -> Any:
-        """Check and collect a client's results; once all have come, go on."""
-        client = message.sender
-        if client not in self._evaluating:
-            logger.warning("the results of client %s come too late", client)
-            return False
-        self._evaluating.discard(client)
-        results = self.msg_buffer["eval"].setdefault(self.state - 1, {})
-        try:
-            metrics = Metrics.from_content(
-                message.content, self._cfg.eval.split
-            )
-        except WireError as error:
-            logger.warning(
-                "client %s's results are refused: %s", client, error
-            )
+    def _take(self, client: int, update: Tensors, samples: int) -> None:
+        """Add a good update to the round."""
+        if self._start is None:
+            drawn = self.parameters.drawn_in(self.round)
+            self._start = {**self.aggregator.shared, **drawn}
+        self._distances.add(client, distance(update, self._start))
+        if client in self.suspects:
+            self._held[client] = (update, samples)
         else:
-            results[client] = metrics.results
-        return self.check_and_move_on(check_eval_result=True)
-
-    def merge_eval_results_from_all_clients(self) -> Any:
-        """Average and log the results that can be averaged over clients."""
-        results = self.msg_buffer["eval"]
-        results[self.state - 1] = in_agreement(results[self.state - 1])
-        return super().merge_eval_results_from_all_clients()
+            self.aggregator.add(update, samples)
+        self.msg_buffer["train"].setdefault(self.state, {})[client] = samples
 
     def _perform_federated_aggregation(self) -> int:
-        """Compute the new global parameters; return the number of updates."""
-        self.aggregator.finish()
-        return len(self.msg_buffer["train"][self.state])
+        """Compute the new global parameters; return the number of updates.
+
+        Raises:
+            UnsoundRoundError: the round has to be repeated, from the same
+                global parameters as before.
+
+        """
+        answers = self.msg_buffer["train"][self.state]
+        self._leave_out(self._distances.too_far())
+        if len(answers) < self._cfg.fedsa.min_received:
+            raise UnsoundRoundError(is_new=False)
+        for update, samples in self._held.values():
+            self.aggregator.add(update, samples)
+        before = copied(self.aggregator.state())
+        try:
+            self.aggregator.finish()
+            is_sound = are_finite(
+                self.aggregator.state(), self.aggregator.delta
+            )
+        except LinAlgError:  # of values beyond all bounds
+            is_sound = False
+        if not is_sound:
+            self._go_back(before)
+        self._begin_anew()
+        self._left_out = set()
+        return len(answers)
+
+    def _leave_out(self, spoilers: Mapping[int, str]) -> None:
+        """Refuse the updates that spoil a round.
+
+        Args:
+            spoilers: why, by client.
+
+        Raises:
+            UnsoundRoundError: one of the updates has been added already, so
+                that the others have to be added anew.
+
+        """
+        for client, why in spoilers.items():
+            self.refuse(client, "the update", why)
+            self._distances.remove(client)
+            del self.msg_buffer["train"][self.state][client]
+        are_added = spoilers.keys() - self._held.keys()
+        for client in spoilers:
+            self._held.pop(client, None)
+        self.suspects |= spoilers.keys()
+        if are_added:
+            raise UnsoundRoundError(is_new=True)
+
+    def _go_back(self, before: Mapping[str, Tensors]) -> None:
+        """Go back to the start of a round whose average is not finite.
+
+        Args:
+            before: the aggregator's state before the average.
+
+        Raises:
+            UnsoundRoundError: always.
+
+        """
+        self.aggregator.restore(before)
+        spoilers = self._distances.to_blame()
+        logger.warning(
+            "round %d: the aggregated parameters are not finite: %s",
+            self.round,
+            "it cannot be told which update is to blame"
+            if not spoilers
+            else "the round begins again without the updates to blame",
+        )
+        self._held = {}
+        self._left_out |= spoilers.keys()
+        self._leave_out(spoilers)
+        raise UnsoundRoundError(is_new=False)
+
+    def _repeat_round(self) -> None:
+        """Ask clients to train again from the same global parameters."""
+        self._begin_anew()
+        super()._repeat_round()
+
+    def _begin_anew(self) -> None:
+        """Forget what is known of the updates of a round."""
+        self._distances.clear()
+        self._held, self._start = {}, None
 
     def eval(self) -> None:
         """Evaluate at the clients, or here if clients keep nothing."""

@@ -20,6 +20,8 @@ from helpers import (
 from safetensors.torch import load_file, save_file
 
 from fs_plugins.errors import UserError
+from fs_plugins.wire import decode, encode, spec_of
+from fs_plugins.wire.messages import Update
 
 ADAM = {"type": "AdamW", "lr": 0.05}
 CASES = {
@@ -448,3 +450,29 @@ def test_a_client_that_was_away_comes_back_to_its_own_b(lab):
     assert any(left[name].abs().sum() for name in left if "lora_B" in name)
     assert all(torch.equal(given[name], shared[3][name]) for name in given)
     assert any(not torch.equal(shared[0][n], shared[3][n]) for n in given)
+
+
+def test_who_has_spoilt_a_round_is_known_after_a_resumption(lab, monkeypatch):
+    """A client sends values beyond all bounds in every round."""
+    from fs_plugins.worker.client import FedSAClient
+
+    train = FedSAClient.train_with
+
+    def spoilt(self, sent, rnd):
+        answer = train(self, sent, rnd)
+        if self.ID != 3:
+            return answer
+        spec = spec_of(self.parameters.sent_by(self.ID, rnd))
+        tensors = decode(answer.payload, spec)
+        far = {name: torch.full_like(t, 1e30) for name, t in tensors.items()}
+        return Update(answer.samples, encode(far))
+
+    monkeypatch.setattr(FedSAClient, "train_with", spoilt)
+    expected = everything_of(Path(lab.run(expname="whole")["outdir"]))
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_in_round(patch, 2)
+        lab.run(expname="part")
+    folder = resumed(Path(lab.settings["outdir"]) / "part")
+    assert everything_of(folder) == expected
+    # in round 1 twice, as it is repeated, and then in each round once
+    assert expected["summary"]["rejected_updates"] == 2 + 1 + 1

@@ -13,9 +13,11 @@ import torch
 from federatedscope.core.message import Message
 from helpers import free_port, wait_for
 
+from fs_plugins.config.agreement import agreed
 from fs_plugins.errors import RunError
 from fs_plugins.host.comm_manager import CommManager
 from fs_plugins.wire import decode, encode, spec_of
+from fs_plugins.wire.messages import Joining
 
 RESULTS = {"val_loss": 1.0, "val_total": 2, "val_avg_loss": 0.5, "val_acc": 1}
 
@@ -28,10 +30,15 @@ class Played:
         port: the server's.
         train: message -> what to answer to ``model_para``; None: nothing.
         evaluate: message -> what to answer to ``evaluate``; None: nothing.
+        settings: what it says of its configuration as it joins.
     """
 
-    def __init__(self, ID, port, train, evaluate=lambda m: RESULTS):
+    def __init__(
+        self, ID, port, train, evaluate=lambda m: RESULTS, settings=None
+    ):
         self.ID = ID
+        self.settings = settings or {}
+        self.refusal = ""
         self.answers = {"model_para": train, "evaluate": evaluate}
         self.seen = []
         self.run = None
@@ -63,8 +70,8 @@ class Played:
         self.manager.close()
 
     def _take_part(self):
-        address = {"host": "127.0.0.1", "port": self.manager.port}
-        self._say("join_in", address, 0)
+        joining = Joining("127.0.0.1", self.manager.port, self.settings)
+        self._say("join_in", joining.to_content(), 0)
         while not self.manager._closed.is_set():
             message = self.manager.receive(timeout=0.1)
             if message is None:
@@ -73,7 +80,10 @@ class Played:
             if message.msg_type == "finish":
                 break
             if message.msg_type == "assign_client_id":
-                self.run = message.content["run"]
+                self.run = message.content.get("run")
+                self.refusal = message.content.get("refusal", "")
+                if self.refusal:
+                    break
                 continue
             answer = self.answers[message.msg_type](message)
             if answer is not None:
@@ -319,6 +329,30 @@ def test_without_all_clients_it_does_not_begin(server):
     play(at, plus(1), plus(1))
     ended(at)
     assert str(at.error) == "2 of 3 clients have joined in 3 seconds"
+
+
+def test_who_is_set_up_otherwise_is_told_so_and_may_come_again(server):
+    at = server()
+    right = agreed(at.server._cfg)
+    clients = play(at, plus(1), plus(3), settings=right)
+    wrong = Played(3, at.port, plus(9), settings=right | {"seed": "2"})
+    wait_for(lambda: wrong.refusal)
+    assert "seed is 2 and not 1" in wrong.refusal
+    again = Played(3, at.port, plus(2), settings=right)
+    ended(at, [*clients, again])
+    assert at.error is None and moved(at) == pytest.approx(3 * 2)
+
+
+def test_who_evaluates_alone_without_an_example_ends_nothing(server):
+    """It has none of the split that the best round is chosen by."""
+    at, clients = server(federate__total_round_num=2), []
+    clients += play(at, plus(1), plus(3), plus(2))
+    without = {k: v for k, v in RESULTS.items() if not k.startswith("val")}
+    clients[0].answers["evaluate"] = lambda m: without
+    clients[1].answers["evaluate"] = dies(clients, 1)
+    clients[2].answers["evaluate"] = dies(clients, 2)
+    ended(at, clients[:1])
+    assert at.error is None and at.server.is_finish
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,11 @@ METHODS = (
         if not rule.sequential
     }
     | {
-        name: {"federate__method": "fedit", "fedsa__aggregator": name}
+        name: {
+            "federate__method": "fedit",
+            "fedsa__aggregator": name,
+            "fedsa__aggregator_args": {"trim": 0.34},
+        }
         for name in AGGREGATORS
     }
     | {
