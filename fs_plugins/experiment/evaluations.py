@@ -1,5 +1,6 @@
 """Evaluations: the clients' results, merged and compared."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,10 +14,13 @@ Results = dict[str, float]
 ByClient = Mapping[int, Mapping[str, float]]
 # The keys of an evaluation with the bytes that were sent until then.
 BYTES = ("uplink_bytes", "downlink_bytes")
+_NAN = math.nan
 
 
 def merge(clients: ByClient, weighted: bool) -> Results:
     """Average every metric over the clients that have it.
+
+    A client whose value is not finite does not have the metric.
 
     Args:
         clients: each client's results by ``<split>_<metric>``, with a
@@ -27,7 +31,7 @@ def merge(clients: ByClient, weighted: bool) -> Results:
     Returns:
         The averages by ``<split>_<metric>``.  ``<split>_total``,
         ``<split>_correct`` and ``<split>_loss`` are summed, as they are sums
-        over a client's examples.
+        over a client's examples.  A metric that no client has is nan.
 
     """
     keys: dict[str, None] = {}
@@ -36,8 +40,11 @@ def merge(clients: ByClient, weighted: bool) -> Results:
     merged = {}
     for key in keys:
         split, _, metric = key.partition("_")
-        have = [r for r in clients.values() if key in r]
+        have = [r for r in clients.values() if math.isfinite(r.get(key, _NAN))]
         values = [float(r[key]) for r in have]
+        if not values:
+            merged[key] = _NAN
+            continue
         if metric in ("total", "correct", "loss"):
             merged[key] = sum(values)
             continue
@@ -63,6 +70,7 @@ def evaluation(
     Returns:
         ``round``, ``weighted`` and ``mean`` (the results averaged with and
         without weights), and ``clients`` (the results by the client's ID).
+        A result that is not finite is nan, and null in a file.
 
     """
     in_order = {
@@ -132,7 +140,7 @@ def better(
 
     """
     value = new["weighted"].get(key)
-    if value is None:
+    if value is None or not math.isfinite(value):
         return old
     if old is None or is_better(key, value, old["weighted"][key]):
         return new
@@ -156,6 +164,37 @@ def worst_of(values: Mapping[str, float], metric: str) -> str | None:
         if worst is None or is_better(metric, values[worst], value):
             worst = ID
     return worst
+
+
+def as_json(value: Any) -> Any:
+    """A value as JSON can hold it: a number that is not finite is None."""
+    if isinstance(value, Mapping):
+        return {key: as_json(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_json(entry) for entry in value]
+    is_number = isinstance(value, float) and not math.isfinite(value)
+    return None if is_number else value
+
+
+def as_read(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """An evaluation from a file, without the results that are null there."""
+    return {
+        **evaluation,
+        "weighted": _present(evaluation["weighted"]),
+        "mean": _present(evaluation["mean"]),
+        "clients": {
+            ID: _present(results)
+            for ID, results in evaluation["clients"].items()
+        },
+    }
+
+
+def _present(results: Mapping[str, Any]) -> Results:
+    return {
+        name: value
+        for name, value in results.items()
+        if value is not None and math.isfinite(value)
+    }
 
 
 def is_evaluation(value: Any) -> bool:

@@ -110,7 +110,7 @@ class Bar(Listener):
         done, of = self._trained
         self._trained = (done + 1, of)
         self._show(f"training {done + 1}/{of}  ")
-        share = (done + 1) / of
+        share = min(1.0, (done + 1) / max(1, of))
         self._display.update(self._task, completed=self._round - 1 + share)
 
     def evaluation_begins(self, clients: int) -> None:

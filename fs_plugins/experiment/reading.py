@@ -162,9 +162,12 @@ def is_number(value: Any) -> TypeGuard[float]:
 
 
 def are_numbers(values: Any) -> bool:
-    """Whether a value read from a file holds numbers by name."""
+    """Whether a value read from a file holds numbers by name.
+
+    A number that was not finite is null there.
+    """
     return isinstance(values, dict) and all(
-        isinstance(name, str) and is_number(number)
+        isinstance(name, str) and (number is None or is_number(number))
         for name, number in values.items()
     )
 

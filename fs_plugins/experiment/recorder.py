@@ -168,6 +168,9 @@ class Recorder(Listener):
                 server.rejected_updates if is_our_server(server) else 0
             ),
         }
+        rejected = server.rejected_messages if is_our_server(server) else 0
+        if rejected:
+            summary["rejected_messages"] = rejected
         reason = self._stopped_early()
         if reason:
             summary["stopped_early"] = reason

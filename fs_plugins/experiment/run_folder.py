@@ -12,7 +12,11 @@ from typing import Any
 from fs_plugins.config.load import load_config
 from fs_plugins.config.yaml_file import dump
 from fs_plugins.errors import UserError
-from fs_plugins.experiment.evaluations import is_evaluation
+from fs_plugins.experiment.evaluations import (
+    as_json,
+    as_read,
+    is_evaluation,
+)
 from fs_plugins.experiment.host_results import evaluation_of_host
 from fs_plugins.experiment.reading import (
     bytes_in,
@@ -270,12 +274,13 @@ class RunFolder:
             raise UserError(
                 f"{file} is no summary of a run that we know: {problem}"
             )
-        read: Json = summary
-        return read
+        results = summary["results"]
+        read = {name: as_read(e) for name, e in results.items() if e}
+        return {**summary, "results": {**results, **read}}
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write the summary of a run that has ended."""
-        text = json.dumps(summary, indent=1) + "\n"
+        text = json.dumps(as_json(summary), indent=1, allow_nan=False) + "\n"
         write_file(self.path / self.SUMMARY, text.encode())
 
     def remove_summary(self) -> None:
@@ -300,7 +305,7 @@ class RunFolder:
     def append_evaluation(self, line: Mapping[str, Any]) -> None:
         """Add a line to the evaluations."""
         with open(self.path / self.METRICS, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(json.dumps(as_json(line), allow_nan=False) + "\n")
 
     # the data
 
@@ -394,7 +399,7 @@ def _evaluation_in(line: str) -> Json:
     value: Json = json.loads(line)
     if not is_evaluation(value):
         raise ValueError("no results")
-    return value
+    return as_read(value)
 
 
 def _evaluation_of_host(line: str) -> Json | None:

@@ -16,6 +16,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from fs_plugins.errors import UserError
+from fs_plugins.experiment.evaluations import better, evaluation
 from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.experiment.runs import load_run
 from fs_plugins.report.caveats import caveats
@@ -431,3 +432,52 @@ def test_what_was_trained_is_never_deleted(lab, backend, rnd):
     assert folder.path.exists() == (rnd == 2)
     if rnd == 2:
         assert folder.checkpoints()
+
+
+def test_a_result_that_is_not_finite_is_null(tmp_path):
+    """The files stay JSON; who reads them finds the others' results."""
+    nan = float("nan")
+    clients = {
+        1: {"val_total": 2, "val_acc": 0.5, "val_loss": nan},
+        2: {"val_total": 6, "val_acc": nan, "val_loss": nan},
+    }
+    files = RunFolder(tmp_path)
+    line = evaluation(1, clients) | {"uplink_bytes": 1, "downlink_bytes": 2}
+    files.append_evaluation(line)
+    (text,) = (tmp_path / RunFolder.METRICS).read_text().splitlines()
+    written = json.loads(text, parse_constant=pytest.fail)
+    assert written["weighted"] == {
+        "val_acc": 0.5,
+        "val_loss": None,
+        "val_total": 8,
+    }
+    assert written["clients"]["2"]["val_acc"] is None
+    (found,), _ = files.read_evaluations()
+    assert found["weighted"] == {"val_acc": 0.5, "val_total": 8}
+    assert found["clients"]["2"] == {"val_total": 6}
+    assert load_run(tmp_path).last["mean"] == {"val_acc": 0.5, "val_total": 8}
+
+
+def test_files_with_nan_of_an_earlier_version_are_read(folder):
+    """They held what is no JSON."""
+    for name in (RunFolder.SUMMARY, RunFolder.METRICS):
+        file = folder / name
+        text = re.sub(r'("val_loss": )[\d.e-]+', r"\1NaN", file.read_text())
+        assert "NaN" in text
+        file.write_text(text)
+    run = load_run(folder)
+    for results in (run.last, run.best, *run.curve):
+        assert "val_loss" not in results["weighted"]
+        assert "val_acc" in results["weighted"]
+    assert "val_loss" not in run.metrics.columns
+
+
+def test_a_round_without_the_deciding_result_is_never_the_best():
+    """Nothing is better than nan, which would stay the best for ever."""
+    nan, good = (
+        evaluation(1, {1: {"val_total": 1, "val_acc": value}})
+        for value in (float("nan"), 0.5)
+    )
+    assert better("val_acc", nan, None) is None
+    assert better("val_acc", good, better("val_acc", nan, None)) is good
+    assert better("val_acc", nan, good) is good
