@@ -16,7 +16,8 @@ from fs_plugins.config.kinds import (
     Text,
     Whole,
 )
-from fs_plugins.config.options import PATH, Option
+from fs_plugins.config.option import Option
+from fs_plugins.config.options import PATH
 from fs_plugins.policy import METHODS
 
 

@@ -1,8 +1,6 @@
 """The options under ``fedsa:`` in a YAML file: one row for each key."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from fs_plugins.aggregator import AGGREGATOR_ARGS, AGGREGATORS
 from fs_plugins.config.kinds import (
@@ -14,6 +12,7 @@ from fs_plugins.config.kinds import (
     Text,
     Whole,
 )
+from fs_plugins.config.option import Option
 from fs_plugins.policy import Action, Role
 from fs_plugins.terms import GENERATION_METRICS, TRACKERS
 
@@ -27,30 +26,6 @@ _ACTION = Choice(
     or_empty=True,
     in_any_case=True,
 )
-
-
-@dataclass(frozen=True)
-class Option:
-    """A key of the configuration.
-
-    Attributes:
-        key: the key, with dots between its parts.
-        default: the value unless a YAML file says otherwise.  None for a
-            key of FederatedScope, which defines the default itself.
-        kind: the values that are allowed.
-        meaning: what the option does, in a full sentence.
-        since: the version of the plugins that introduced the option.
-        is_agreed: whether all participants of a distributed run must have
-            the same value.
-
-    """
-
-    key: str
-    default: Any
-    kind: Kind
-    meaning: str
-    since: str = "0.1.0"
-    is_agreed: bool = False
 
 
 def _policy(prefix: str, rounds: str) -> list[Option]:

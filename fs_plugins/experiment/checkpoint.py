@@ -225,9 +225,7 @@ class Checkpoints(Listener):
             log.cut(state["logs"][log.path.name])
         server.state = state["round"]
         if is_our_server(server):
-            server.rejected_updates = state["rejected_updates"]
-            server.rejected_messages = state.get("rejected_messages", 0)
-            server.suspects = set(state.get("suspects", ()))
+            server.refusals = state["refusals"]
             server.known_rounds = {
                 int(ID): rounds for ID, rounds in state["known_rounds"].items()
             }
@@ -268,9 +266,7 @@ class Checkpoints(Listener):
         return {
             "schema": _SCHEMA,
             "round": server.state,
-            "rejected_updates": ours.rejected_updates if ours else 0,
-            "rejected_messages": ours.rejected_messages if ours else 0,
-            "suspects": sorted(ours.suspects) if ours else [],
+            "refusals": ours.refusals if ours else {},
             "known_rounds": ours.known_rounds if ours else {},
             "workers": {
                 ID: _state_of_worker(w) for ID, w in self._workers().items()

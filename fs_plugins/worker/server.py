@@ -67,6 +67,21 @@ class FedSAServer(EvaluatingServer):
         # what the clients have started the present round from, once needed
         self._start: dict[str, torch.Tensor] | None = None
 
+    @property
+    def refusals(self) -> dict[str, Any]:
+        """What a checkpoint holds of what the server has refused, as JSON."""
+        return {
+            "updates": self.rejected_updates,
+            "messages": self.rejected_messages,
+            "suspects": sorted(self.suspects),
+        }
+
+    @refusals.setter
+    def refusals(self, known: Mapping[str, Any]) -> None:
+        self.rejected_updates = known["updates"]
+        self.rejected_messages = known["messages"]
+        self.suspects = set(known["suspects"])
+
     def broadcast_model_para(
         self,
         msg_type: str = "model_para",
