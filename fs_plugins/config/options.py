@@ -57,9 +57,8 @@ OPTIONS: Sequence[Option] = (
         "fedsa.plugins",
         [],
         Items(PATH),
-        "These Python files of your own are imported first; they "
-        "register methods, aggregators, or anything else that has a "
-        "registry.",
+        "These Python files of your own are imported first; they register "
+        "methods, aggregators, or anything else that has a registry.",
     ),
     Option(
         "fedsa.aggregator",
@@ -128,10 +127,9 @@ OPTIONS: Sequence[Option] = (
         "fedsa.private.references",
         5,
         Whole(0),
-        "An input is compared with this number of the client's "
-        "training examples to decide the share of the private "
-        "adapter; with 0 the share is fedsa.private.weight for all "
-        "inputs.",
+        "An input is compared with this number of the client's training "
+        "examples to decide the share of the private adapter; with 0 the "
+        "share is fedsa.private.weight for all inputs.",
         is_agreed=True,
     ),
     Option(
@@ -153,10 +151,9 @@ OPTIONS: Sequence[Option] = (
         "fedsa.max_samples",
         0,
         Whole(0),
-        "A client that claims to have trained on more samples than "
-        "this in a round is refused; 0 stands for local_update_steps "
-        "* batch_size * grad_accum_count or, with batch_or_epoch: "
-        "epoch, for 2^31 - 1.",
+        "A client that claims to have trained on more samples than this in "
+        "a round is refused; 0 stands for local_update_steps * batch_size * "
+        "grad_accum_count or, with batch_or_epoch: epoch, for 2^31 - 1.",
     ),
     Option(
         "fedsa.round_timeout",
@@ -194,9 +191,8 @@ OPTIONS: Sequence[Option] = (
         "fedsa.transport.wait",
         300.0,
         _SECONDS,
-        "Participants wait this number of seconds for each other at "
-        "the start, and a client for its server later (distributed "
-        "mode).",
+        "Participants wait this number of seconds for each other at the "
+        "start, and a client for its server later (distributed mode).",
     ),
     Option(
         "fedsa.transport.lost_after",
@@ -253,9 +249,8 @@ OPTIONS: Sequence[Option] = (
         "fedsa.eval.generate.examples",
         0,
         Whole(-1),
-        "Each client answers this number of test examples in an "
-        "evaluation by generation (fedsa_llm); 0 stands for none, -1 "
-        "for all.",
+        "Each client answers this number of test examples in an evaluation "
+        "by generation (fedsa_llm); 0 stands for none, -1 for all.",
         is_agreed=True,
     ),
     Option(
