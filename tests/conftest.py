@@ -400,3 +400,21 @@ def lab(settings, tmp_path) -> Lab:
 def make_lab(toy_model, toy_glue):
     """Makes a ``Lab`` in a folder, for fixtures that outlive a test."""
     return lambda folder: Lab(settings_of(toy_model, toy_glue, folder), folder)
+
+
+@pytest.fixture
+def federation(lab):
+    """Makes a ``Federation``, whose processes end with the test."""
+    from federations import Federation
+
+    started = []
+
+    def call(**changes: Any) -> Federation:
+        started.append(Federation(lab, **changes))
+        return started[-1]
+
+    yield call
+    for each in started:
+        for process in each.processes.values():
+            process.kill()
+            process.communicate()

@@ -5,10 +5,10 @@ import signal
 import sys
 from pathlib import Path
 
-import processes
 import pytest
 import torch
 from federatedscope.core.message import Message
+from federations import CLIENTS
 from helpers import (
     assert_close,
     free_port,
@@ -19,69 +19,9 @@ from helpers import (
 from safetensors.torch import load_file
 
 from fs_plugins.errors import RunError, UserError
-from fs_plugins.state import StateInMemory
+from fs_plugins.state import StateInMemory, StateOfProcess
 from fs_plugins.state.files import write_file, write_tensors
 from fs_plugins.wire.channel import Listener, Security
-
-CLIENTS = (1, 2, 3)
-
-
-class Federation:
-    """A server and its clients, on ports of their own."""
-
-    def __init__(self, lab, **changes):
-        self.lab = lab
-        self.changes = changes
-        self.ports = {ID: free_port() for ID in (0, *CLIENTS)}
-        self.processes = {}
-
-    def folder(self, ID):
-        return self.lab.folder / "exp" / f"participant_{ID}"
-
-    def start(self, ID, **changes):
-        own = {
-            "expname": f"participant_{ID}",
-            "federate__mode": "distributed",
-            "federate__share_local_model": False,
-            "distribute__use": True,
-            "distribute__role": "client" if ID else "server",
-            "distribute__server_host": "127.0.0.1",
-            "distribute__server_port": self.ports[0],
-            "distribute__client_host": "127.0.0.1",
-            "distribute__client_port": self.ports[ID],
-            "distribute__data_idx": ID or -1,
-        }
-        file = self.lab.file(**own | self.changes | changes)
-        self.processes[ID] = processes.fedsa("run", "--cfg", file)
-        return self.processes[ID]
-
-    def end(self, ID):
-        """(exit code, what it printed, what it complained)."""
-        process = self.processes[ID]
-        out, err = process.communicate(timeout=120)
-        return process.returncode, out, err
-
-    def evaluated(self):
-        """Who has taken part in each evaluation that the server wrote."""
-        file = self.folder(0) / "metrics.jsonl"
-        text = file.read_text() if file.exists() else ""
-        whole = text.rpartition("\n")[0].splitlines()
-        return [set(json.loads(line)["clients"]) for line in whole]
-
-
-@pytest.fixture
-def federation(lab):
-    started = []
-
-    def call(**changes):
-        started.append(Federation(lab, **changes))
-        return started[-1]
-
-    yield call
-    for each in started:
-        for process in each.processes.values():
-            process.kill()
-            process.communicate()
 
 
 @pytest.fixture
@@ -205,7 +145,10 @@ def client(lab):
 
 
 def assign(client, run):
-    """The server admits the client to a run."""
+    """The server admits the client, which has just started, to a run."""
+    if isinstance(client.kept, StateOfProcess):
+        client.kept.close()
+    client._run = ""
     content = {"run": run}
     client.callback_funcs_for_assign_id(Message(content=content))
 
@@ -225,6 +168,20 @@ def test_b_is_found_in_its_own_run_only(client):
         assert torch.equal(value, start[name])
     assign(client, RUN)
     assert all((t == 0.25).all() for t in client.kept.values.values())
+
+
+def test_a_process_takes_part_in_one_run(client):
+    """It would have a fresh B in another one, without a word."""
+    message = Message(content={"run": RUN})
+    client.callback_funcs_for_assign_id(message)
+    client._keep()
+    kept = client.kept
+    client.callback_funcs_for_assign_id(message)  # the server started again
+    assert client.kept is kept
+    other = Message(content={"run": OTHER_RUN})
+    with pytest.raises(RunError, match="has begun another run"):
+        client.callback_funcs_for_assign_id(other)
+    assert client.kept is kept and kept.file.exists()
 
 
 @pytest.mark.parametrize("how", ["truncated", "not finite", "other rank"])

@@ -1,10 +1,8 @@
 """Makes, locks and reopens the folder of a run, and directs its log."""
 
 import contextlib
-import fcntl
 import io
 import logging
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +13,7 @@ from fs_plugins.errors import UserError
 from fs_plugins.experiment.reading import check_path
 from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.host.configuration import Config
+from fs_plugins.state.locks import LockedError, lock_file
 
 _FORMAT = "%(asctime)s (%(module)s:%(lineno)d) %(levelname)s: %(message)s"
 # The keys that a resumed run may change without --force, as the results do
@@ -35,6 +34,14 @@ _FREE = (
     "fedsa.state.backend",
     "fedsa.state.folder",
     "fedsa.state.cache",
+    "fedsa.transport.certificate",
+    "fedsa.transport.key",
+    "fedsa.transport.ca",
+    "fedsa.transport.token_file",
+    "fedsa.transport.wait",
+    "fedsa.transport.lost_after",
+    "distribute.server_host",
+    "distribute.server_port",
 )
 
 
@@ -160,24 +167,17 @@ def locked(folder: Path) -> Iterator[None]:
 
     """
     try:
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-        descriptor = os.open(RunFolder(folder).lock, flags, 0o666)
+        file = lock_file(RunFolder(folder).lock)
     except OSError as error:
         raise UserError(
             f"{folder} cannot be written to: {error.strerror}"
         ) from error
-    with open(descriptor, "a+", encoding="utf-8", errors="replace") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            raise UserError(
-                f"{folder} is in use by process {file.read().strip()}; wait "
-                "for it to end, or choose another folder"
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+    except LockedError as error:
+        raise UserError(
+            f"{folder} is in use by process {error.process}; wait for it to "
+            "end, or choose another folder"
+        ) from None
+    with file:
         yield
 
 

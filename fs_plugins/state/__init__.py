@@ -1,17 +1,25 @@
 """What a client keeps between rounds, and files that are written whole."""
 
+from fs_plugins.state.choice import (
+    cache_for,
+    client_state_for,
+    remember_run,
+    state_of_last_run,
+)
 from fs_plugins.state.client_state import (
     ClientState,
     StateInMemory,
     StateOnDisk,
-    cache_for,
-    client_state_for,
 )
+from fs_plugins.state.process_state import StateOfProcess
 
 __all__ = [
     "ClientState",
     "StateInMemory",
+    "StateOfProcess",
     "StateOnDisk",
     "cache_for",
     "client_state_for",
+    "remember_run",
+    "state_of_last_run",
 ]

@@ -1,7 +1,6 @@
 """What one client keeps between rounds, in memory or on disk."""
 
 import abc
-import hashlib
 import mmap
 from collections import OrderedDict
 from pathlib import Path
@@ -9,7 +8,6 @@ from pathlib import Path
 import torch
 
 from fs_plugins.errors import UserError
-from fs_plugins.host.configuration import Config
 from fs_plugins.state.files import (
     belongs_to_others,
     ensure_private,
@@ -258,47 +256,6 @@ class Cache:
     def drop(self, file: Path) -> None:
         """Remove the tensors of a file from the cache."""
         self.size -= _size(self._files.pop(file, {}))
-
-
-def cache_for(cfg: Config) -> Cache:
-    """An empty cache of ``fedsa.state.cache`` megabytes, for all clients."""
-    return Cache(int(cfg.fedsa.state.cache * 1e6))
-
-
-def client_state_for(
-    client: int, initial: Tensors, cfg: Config, cache: Cache, run: str = ""
-) -> ClientState:
-    """The state of a client, in memory or on disk as ``fedsa.state`` says.
-
-    Args:
-        client: the client's ID.
-        initial: the values that every client starts from.
-        cfg: the configuration.
-        cache: the cache of files, which all clients share.
-        run: the server's name for a distributed run, or ``""``.  The clients
-            of a distributed run are processes that may be started again, so
-            that their state is always on disk.
-
-    """
-    if cfg.fedsa.state.backend == "memory" and not run:
-        return StateInMemory(initial)
-    file = _folder(cfg, run) / f"client_{client}.safetensors"
-    return StateOnDisk(initial, file, cache)
-
-
-def _folder(cfg: Config, run: str) -> Path:
-    """The folder of the clients' files in a run."""
-    outdir = Path(cfg.outdir)
-    if run and outdir.name.startswith("sub_exp"):
-        # FederatedScope gives a client that is started again a new folder
-        # below the folder of the run.
-        outdir = outdir.parent
-    if not cfg.fedsa.state.folder:
-        return outdir / "state" / run
-    path = str(outdir.absolute())
-    digest = hashlib.sha256(path.encode()).hexdigest()[:8]
-    name = run or f"{outdir.name}_{digest}"
-    return Path(cfg.fedsa.state.folder).expanduser() / name
 
 
 def _size(tensors: Tensors) -> int:

@@ -5,6 +5,7 @@ can enter.
 """
 
 import contextlib
+import json
 import os
 import secrets
 import stat
@@ -188,12 +189,15 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_tensors(file: Path, tensors: Tensors) -> None:
+def write_tensors(
+    file: Path, tensors: Tensors, facts: Mapping[str, str] | None = None
+) -> None:
     """Write a private safetensors file with a checksum.
 
     Args:
         file: the file.
         tensors: the tensors to write, by name.
+        facts: what the file says about the tensors, by name.
 
     Raises:
         OSError: there is no space, or no permission; the old file stays.
@@ -202,7 +206,27 @@ def write_tensors(file: Path, tensors: Tensors) -> None:
     """
     ensure_private(file.parent)
     plain = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}
-    write_file(file, save(plain, {_CHECKSUM: _checksum(plain)}), private=True)
+    facts = dict(facts or {})
+    metadata = {**facts, _CHECKSUM: _checksum(plain, facts)}
+    write_file(file, save(plain, metadata), private=True)
+
+
+def read_facts(file: Path) -> dict[str, str]:
+    """What a file of ``write_tensors`` says about its tensors.
+
+    The tensors are not read, and so the checksum is not checked.
+
+    Raises:
+        UserError: the file is missing, or no file of tensors.
+
+    """
+    try:
+        with safe_open(file, framework="pt") as opened:
+            facts: dict[str, str] = dict(opened.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{file} cannot be used: {error}") from error
+    facts.pop(_CHECKSUM, None)
+    return facts
 
 
 def read_tensors(
@@ -225,10 +249,10 @@ def read_tensors(
         if file.exists() and not file.is_file():
             raise WireError("it is no file")
         with safe_open(file, framework="pt") as opened:
-            metadata: Mapping[str, str] = opened.metadata() or {}
+            facts: dict[str, str] = dict(opened.metadata() or {})
             names = opened.keys()
             tensors = {name: opened.get_tensor(name) for name in names}
-        if metadata.get(_CHECKSUM) != _checksum(tensors):
+        if facts.pop(_CHECKSUM, None) != _checksum(tensors, facts):
             raise WireError("its checksum is wrong")
         if spec is not None:
             bound = {
@@ -242,8 +266,10 @@ def read_tensors(
     return tensors
 
 
-def _checksum(tensors: Tensors) -> str:
+def _checksum(tensors: Tensors, facts: Mapping[str, str]) -> str:
     total = 0
+    if facts:
+        total = zlib.crc32(json.dumps(facts, sort_keys=True).encode())
     for name in sorted(tensors):
         total = zlib.crc32(name.encode(), total)
         flat = tensors[name].reshape(-1).view(torch.uint8)

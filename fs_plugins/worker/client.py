@@ -1,5 +1,6 @@
 """The client: trains, shares some parameters and keeps the others."""
 
+import hashlib
 import logging
 import math
 from collections.abc import Iterator
@@ -10,10 +11,10 @@ from federatedscope.core.message import Message
 from federatedscope.core.workers import Client
 
 from fs_plugins.config.agreement import agreed
-from fs_plugins.errors import RunError, UserError
+from fs_plugins.errors import RunError, UnknownParticipantError, UserError
 from fs_plugins.host.configuration import Config
-from fs_plugins.state import StateOnDisk
-from fs_plugins.wire import WireError, encode
+from fs_plugins.state import StateOfProcess, remember_run
+from fs_plugins.wire import Tensors, WireError, encode
 from fs_plugins.wire.messages import (
     Admission,
     GlobalParameters,
@@ -36,13 +37,16 @@ class FedSAClient(Client):  # type: ignore[misc]
     next round, and sends A.  (Guo et al., arXiv 2410.01463, section 4)
 
     In distributed mode, the client also writes B and the head to a file after
-    each round, and reads the file if it is started again in the same run.
+    each round, and reads the file if it is started again in the same run.  If
+    the server was started again, the client joins again by itself.
 
     Attributes:
         parameters: the model's parameters, by what the policy does to them.
         kept: the state of B and the head, or of whatever the policy keeps.
         final: the global parameters that the server has sent at the end of
             the run; None before.
+        is_leaving: whether the client leaves the run once it has answered
+            the message that it is working on.
 
     """
 
@@ -59,6 +63,11 @@ class FedSAClient(Client):  # type: ignore[misc]
         self.parameters = parameters_of(self.model, self._cfg)
         self.kept = self.parameters.kept_by(self.ID)
         self.final: GlobalParameters | None = None
+        self.is_leaving = False
+        self._run = ""  # the server's name for the run, once it has told it
+        self._written = (
+            b""  # a digest of the parameters that were written last
+        )
 
     @contextmanager
     def _model_with(self, sent: GlobalParameters, rnd: int) -> Iterator[None]:
@@ -74,8 +83,29 @@ class FedSAClient(Client):  # type: ignore[misc]
         """
         with self._refusing(rnd):
             shared = self.parameters.received(self.ID, sent.payload, rnd)
+        self._write(sent, shared)
         with self.parameters.loaded(shared, self.kept.values, client=self.ID):
             yield
+
+    def _write(self, sent: GlobalParameters, shared: Tensors) -> None:
+        """Write the server's parameters, so that an export finds them.
+
+        Without them, a client that is away when the run ends would have no
+        adapter.
+
+        Args:
+            sent: the parameters as they have arrived.
+            shared: the same parameters, decoded.
+
+        """
+        if not isinstance(self.kept, StateOfProcess):
+            return
+        digest = hashlib.sha256(sent.payload).digest()
+        if digest != self._written:
+            delta = self.parameters.delta
+            changes = delta.since(0) if delta.rounds else {}
+            self.kept.receive({**shared, **changes})
+            self._written = digest
 
     def _sent_in(self, message: Message) -> GlobalParameters:
         """The parameters that the server has sent in a message."""
@@ -113,6 +143,8 @@ class FedSAClient(Client):  # type: ignore[misc]
 
         """
         self.state = state_of(rnd)
+        if isinstance(self.kept, StateOfProcess):
+            self.kept.begin(rnd)
         answer: Update | NoUpdate
         with (
             self._model_with(sent, rnd),
@@ -183,9 +215,11 @@ class FedSAClient(Client):  # type: ignore[misc]
         """Learn which run this is, and read what was kept in it before.
 
         Raises:
-            RunError: the message does not name the run.
-            UserError: the server refuses this client, or the file of this
-                client cannot be used.
+            RunError: the message does not name the run, or names another
+                run than before.
+            UserError: the server refuses this client, the file of this
+                client cannot be used, or another process of this client is
+                at work.
 
         """
         try:
@@ -196,10 +230,19 @@ class FedSAClient(Client):  # type: ignore[misc]
             raise UserError(
                 f"the server refuses client {self.ID}: {admission.refusal}"
             )
-        kept = self.parameters.kept_by(self.ID, admission.run)
-        if isinstance(kept, StateOnDisk):
-            kept.find()
-        self.kept = kept
+        run = admission.run
+        if self._run not in ("", run):
+            raise RunError(
+                "the server has begun another run; what this client keeps of "
+                "the earlier one stays where it is"
+            )
+        if self._run:
+            return
+        kept = self.parameters.kept_by(self.ID, run)
+        if isinstance(kept, StateOfProcess):
+            kept.open()
+            remember_run(self._cfg, run)
+        self.kept, self._run = kept, run
 
     def run(self) -> None:
         """Take part in a distributed run until its end.
@@ -210,9 +253,35 @@ class FedSAClient(Client):  # type: ignore[misc]
 
         """
         try:
-            super().run()
+            while self.final is None and not self.is_leaving:
+                try:
+                    message = self.comm_manager.receive(timeout=1.0)
+                except UnknownParticipantError:
+                    self._join_again()
+                    continue
+                if message is not None and (
+                    message.msg_type == "finish" or self.state <= message.state
+                ):
+                    self.msg_handlers[message.msg_type](message)
         finally:
             self.comm_manager.close()
+            if isinstance(self.kept, StateOfProcess):
+                self.kept.close()
+
+    def leave(self) -> None:
+        """Leave the run, once the message at hand is answered."""
+        self.is_leaving = True
+
+    def _join_again(self) -> None:
+        """Join a server that was started again.
+
+        It may repeat the last round, and it sends all changes of the base
+        model.
+        """
+        logger.warning("the server was started again; this client joins it")
+        self.state = -1
+        self.parameters.delta.restore({})
+        self.join_in()
 
     def _divergence(self, results: Any) -> str:
         """Why a round's training has diverged; empty if it has not."""
