@@ -138,12 +138,18 @@ class Listener:
     def round_ends(self, rnd: int) -> None:
         """A round has ended, and no message is under way.
 
-        The run could stop here and continue later.  The event occurs in
-        standalone runs, after every round but the last.
+        The run could stop here and continue later.  The event occurs after
+        every round but the last.
 
         Args:
             rnd: the round that has ended.
 
+        """
+
+    def clients_leave(self) -> None:
+        """The last round is over, and the clients are about to be told.
+
+        The event occurs in distributed runs.
         """
 
     def run_ends(self) -> None:

@@ -266,22 +266,22 @@ def notes_on(cfg: Config) -> list[str]:
 def why_not_resumable(cfg: Config) -> str:
     """The setting that keeps a run from being checkpointed and resumed.
 
-    Runs with a method of this package and with the host's own FedAvg can be
-    resumed.  Other methods of the host carry state from round to round that
-    nobody else can read.
+    Runs with a method of this package can be resumed, and standalone runs
+    with the host's own FedAvg.  Other methods of the host carry state from
+    round to round that nobody else can read.
 
     Returns:
         The key and its value, for a sentence; '' if nothing prevents it.
 
     """
-    if cfg.federate.mode.lower() == "distributed":
-        return "federate.mode 'distributed'"
     if cfg.federate.sampler == "group":
         return "federate.sampler 'group'"
     if is_ours(cfg):
         return ""
-    if cfg.federate.method.lower() != "fedavg":
-        return f"federate.method {cfg.federate.method}"
+    is_distributed = cfg.federate.mode.lower() == "distributed"
+    if is_distributed or cfg.federate.method.lower() != "fedavg":
+        where = " in distributed mode" if is_distributed else ""
+        return f"federate.method {cfg.federate.method}{where}"
     for key, off in _NOT_WITH_OURS:
         value = _get(cfg, key, off)
         if value != off:

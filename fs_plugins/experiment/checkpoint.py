@@ -1,4 +1,4 @@
-"""Checkpoints: the whole state of a standalone run between two rounds."""
+"""Checkpoints: the whole state of a run between two rounds."""
 
 import contextlib
 import json
@@ -11,11 +11,21 @@ from typing import Any
 import torch
 
 from fs_plugins.errors import UserError
-from fs_plugins.experiment.digests import digests_of, digests_of_files
+from fs_plugins.experiment.digests import (
+    data_of,
+    digests_of,
+    digests_of_files,
+)
 from fs_plugins.experiment.growing import GrowingFile
 from fs_plugins.experiment.reading import digest_of, json_in
 from fs_plugins.experiment.recorder import Recorder
 from fs_plugins.experiment.run_folder import CheckpointFolder, RunFolder
+from fs_plugins.experiment.states import (
+    joined,
+    restore_worker,
+    split,
+    state_of_worker,
+)
 from fs_plugins.host.protocols import Runner, Worker
 from fs_plugins.listeners import Listener
 from fs_plugins.seeds import random_states, restore_random_states
@@ -28,22 +38,10 @@ from fs_plugins.state.files import (
     write_file,
     write_tensors,
 )
-from fs_plugins.wire import Tensors, WireError, check_tensors, spec_of
-from fs_plugins.worker.ours import is_our_server, our_clients
+from fs_plugins.wire import WireError, check_tensors, spec_of
+from fs_plugins.worker.ours import clients_of, is_our_server, our_clients
 
 _SCHEMA = 2  # the version of state.json
-# The counters of a worker's monitor, on either host.
-_COUNTERS = (
-    "total_model_size",
-    "total_flops",
-    "flop_count",
-    "flops_per_sample",
-    "total_upload_bytes",
-    "total_download_bytes",
-    "global_convergence_round",
-    "local_convergence_round",
-)
-_STOPPER = ("counter_no_improve", "best_metric", "early_stopped")
 
 
 class Checkpoints(Listener):
@@ -58,8 +56,14 @@ class Checkpoints(Listener):
     A checkpoint appears under its name only when it is complete.  A file that
     has not changed since the previous checkpoint is a link to it.
 
+    In distributed mode the checkpoints are those of the server, which knows
+    the run's name and not what clients keep.  There is one more of them
+    before the first round, so that the name is never lost, and one after the
+    last round, before the clients are told that it was the last.
+
     Args:
-        runner: a standalone runner of either host that has not run yet.
+        runner: a runner of either host that has not run yet and has a
+            server.
         recorder: the recorder of the run.
 
     """
@@ -116,6 +120,13 @@ class Checkpoints(Listener):
         """Write a checkpoint after every ``fedsa.checkpoint.every`` rounds."""
         every = self._runner.cfg.fedsa.checkpoint.every
         if every and rnd % every == 0:
+            self.write()
+
+    def clients_leave(self) -> None:
+        """Write a checkpoint, as no client is there to repeat the round."""
+        cfg = self._runner.cfg
+        is_last = self._runner.server.state == cfg.federate.total_round_num
+        if cfg.fedsa.checkpoint.every and is_last:
             self.write()
 
     def _write_clients(self, part: CheckpointFolder) -> dict[int, int]:
@@ -193,7 +204,7 @@ class Checkpoints(Listener):
         return True
 
     def _check_sizes(self, known: Mapping[str, Any]) -> None:
-        for ID, size in _sizes_of(self._runner.data).items():
+        for ID, size in _sizes_of(data_of(self._runner)).items():
             had = known.get(str(ID))
             if had != size:
                 raise UserError(
@@ -226,8 +237,12 @@ class Checkpoints(Listener):
         server.state = state["round"]
         if is_our_server(server):
             server.refusals = state["refusals"]
+            server.go_on_as(state.get("run", server.run_name))
+            # Clients of their own processes may know less by now.
             server.known_rounds = {
-                int(ID): rounds for ID, rounds in state["known_rounds"].items()
+                int(ID): rounds
+                for ID, rounds in state["known_rounds"].items()
+                if int(ID) in self._kept()
             }
         self._recorder.restore(state["recorder"])
         self._newest = folder
@@ -238,9 +253,12 @@ class Checkpoints(Listener):
 
     def clients_joined(self) -> None:
         """Restore the counters that joining has changed."""
-        if self._waiting is not None:
+        if self._waiting is None:
+            if self._is_distributed:
+                self.round_ends(0)
+        else:
             for ID, worker in self._workers().items():
-                _restore_worker(worker, self._waiting["workers"][str(ID)])
+                restore_worker(worker, self._waiting["workers"][str(ID)])
             restore_random_states(self._waiting["random"])
             self._waiting = None
 
@@ -267,18 +285,23 @@ class Checkpoints(Listener):
             "schema": _SCHEMA,
             "round": server.state,
             "refusals": ours.refusals if ours else {},
+            "run": ours.run_name if ours else "",
             "known_rounds": ours.known_rounds if ours else {},
             "workers": {
-                ID: _state_of_worker(w) for ID, w in self._workers().items()
+                ID: state_of_worker(w) for ID, w in self._workers().items()
             },
-            "data": _sizes_of(self._runner.data),
+            "data": _sizes_of(data_of(self._runner)),
             "digests": self._digests,
             "random": random_states(),
             "recorder": self._recorder.state(),
         }
 
     def _workers(self) -> dict[int, Worker]:
-        return {0: self._runner.server, **self._runner.client}
+        return {0: self._runner.server, **clients_of(self._runner)}
+
+    @property
+    def _is_distributed(self) -> bool:
+        return self._runner.mode == "distributed"
 
     def _kept(self) -> dict[int, ClientState]:
         """What each client keeps; empty with the host's own workers."""
@@ -292,8 +315,8 @@ class Checkpoints(Listener):
         """
         server = self._runner.server
         if is_our_server(server):
-            return _joined(server.aggregator.state())
-        return _joined(
+            return joined(server.aggregator.state())
+        return joined(
             {str(ID): model.state_dict() for ID, model in self._models()}
         )
 
@@ -315,7 +338,7 @@ class Checkpoints(Listener):
         except WireError as error:
             raise UserError(f"{file} is of another run: {error}") from error
         server = self._runner.server
-        groups = _split(tensors)
+        groups = split(tensors)
         if is_our_server(server):
             server.aggregator.restore(groups)
             return
@@ -334,54 +357,6 @@ def _read_state(folder: CheckpointFolder) -> dict[str, Any]:
     if not isinstance(state, dict) or state.get("schema") != _SCHEMA:
         raise UserError(f"{file} cannot be used: it is of another version")
     return state
-
-
-def _joined(groups: Mapping[str, Tensors]) -> dict[str, torch.Tensor]:
-    return {
-        f"{group}/{name}": tensor
-        for group, tensors in groups.items()
-        for name, tensor in tensors.items()
-    }
-
-
-def _split(tensors: Tensors) -> dict[str, dict[str, torch.Tensor]]:
-    groups: dict[str, dict[str, torch.Tensor]] = {}
-    for joined, tensor in tensors.items():
-        group, _, name = joined.partition("/")
-        # The file may be replaced while the tensor is in use, so it is copied.
-        groups.setdefault(group, {})[name] = tensor.clone()
-    return groups
-
-
-def _state_of_worker(worker: Worker) -> dict[str, Any]:
-    stopper = worker.early_stopper
-    # The server's history is needed in any case, a client's only if the client
-    # can stop early.
-    remembers = worker.ID == 0 or stopper.patience > 0
-    return {
-        "state": worker.state,
-        "best": worker.best_results,
-        "history": worker.history_results if remembers else {},
-        "stopper": _present(stopper, _STOPPER),
-        "counters": _present(worker._monitor, _COUNTERS),
-    }
-
-
-def _restore_worker(worker: Worker, state: Mapping[str, Any]) -> None:
-    worker.state = state["state"]
-    worker.best_results = state["best"]
-    worker.history_results = state["history"]
-    for owner, values in (
-        (worker.early_stopper, state["stopper"]),
-        (worker._monitor, state["counters"]),
-    ):
-        for name, value in values.items():
-            setattr(owner, name, value)
-
-
-def _present(owner: Any, names: Iterable[str]) -> dict[str, Any]:
-    """The attributes that an object has, by name."""
-    return {n: getattr(owner, n) for n in names if hasattr(owner, n)}
 
 
 def _sizes_of(data: Any) -> dict[int, list[int]]:

@@ -33,10 +33,18 @@ def digests_of(runner: Runner) -> dict[str, str]:
         # decides what the adapter and the head begin with.
         given = {"the given model's adapter and head": _initial(model)}
     return given | {
-        "the texts and labels": _data(runner.data),
+        "the texts and labels": _data(data_of(runner)),
         "the base model's weights": _frozen(runner.server.model),
         "the base model's configuration": _configuration(runner.server.model),
     }
+
+
+def data_of(runner: Runner) -> dict[int, Any]:
+    """The data in this process, by participant; 0 stands for the server."""
+    if runner.mode == "distributed":
+        return {0: runner.data}
+    data: dict[int, Any] = runner.data
+    return data
 
 
 def digests_of_files(plugins: Sequence[str]) -> dict[str, str]:

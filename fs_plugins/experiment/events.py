@@ -17,7 +17,7 @@ from fs_plugins.host.protocols import (
 )
 from fs_plugins.listeners import Listener, StopRun
 from fs_plugins.wire.messages import round_of
-from fs_plugins.worker.ours import is_our_server
+from fs_plugins.worker.ours import clients_of, is_our_server
 
 
 class LiveRun:
@@ -84,8 +84,8 @@ class LiveRun:
             self._watch_merging(server)
         if not self.times_clients:
             self._watch_receiving(server.comm_manager)
-            return
-        for client in self._runner.client.values():
+            self._watch_ending(server)
+        for client in clients_of(self._runner).values():
             self._watch_sending(client.comm_manager)
             self._time(client.trainer, "train", "train")
             self._time(client.trainer, "evaluate", "eval")
@@ -119,6 +119,15 @@ class LiveRun:
             return broadcast(*args, **kwargs)
 
         server.broadcast_model_para = first
+
+    def _watch_ending(self, server: Server) -> None:
+        terminate = server.terminate
+
+        def ending(*args: Any, **kwargs: Any) -> None:
+            self.tell("clients_leave")
+            terminate(*args, **kwargs)
+
+        server.terminate = ending
 
     def _watch_sending(self, manager: Communication) -> None:
         send = manager.send

@@ -5,9 +5,11 @@ from pathlib import Path
 from fs_plugins.config.checks import why_not_resumable
 from fs_plugins.config.load import Experiment, Overrides, load_config
 from fs_plugins.errors import UserError
+from fs_plugins.experiment.ending import how_to_go_on
 from fs_plugins.experiment.folder import check_unchanged
 from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.host.configuration import Config
+from fs_plugins.settings import is_client
 
 
 def asked_again(
@@ -60,6 +62,11 @@ def to_resume(
         UserError: they differ, or such a run cannot be resumed.
 
     """
+    if is_client(old):
+        raise UserError(
+            f"{folder} is that of a client in a distributed run; "
+            f"{how_to_go_on(old)}"
+        )
     if not force:
         check_unchanged(old, new)
         if RunFolder(folder).is_finished:

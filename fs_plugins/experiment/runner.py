@@ -1,7 +1,6 @@
 """Runs and resumes an experiment, and writes the results to its folder."""
 
 import contextlib
-import errno
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -11,28 +10,29 @@ from typing import Any, cast
 
 import torch
 
-from fs_plugins.config.checks import (
-    check_metrics,
-    notes_on,
-    why_not_resumable,
-)
+from fs_plugins.config.checks import notes_on, why_not_resumable
 from fs_plugins.config.load import (
     Experiment,
     Overrides,
     load_config,
     name_of,
     one_line,
-    update,
 )
 from fs_plugins.errors import RunError, UserError
 from fs_plugins.experiment.adapters import Trained, save_adapters
 from fs_plugins.experiment.checkpoint import Checkpoints
+from fs_plugins.experiment.ending import (
+    disk_errors_explained,
+    how_to_go_on,
+    take_part,
+)
 from fs_plugins.experiment.events import LiveRun
 from fs_plugins.experiment.folder import (
     new_folder,
     old_folder,
     remember,
 )
+from fs_plugins.experiment.loading import load_data
 from fs_plugins.experiment.progress import progress_for
 from fs_plugins.experiment.recorder import Recorder
 from fs_plugins.experiment.resuming import asked_again, to_resume
@@ -49,13 +49,7 @@ from fs_plugins.listeners import Listener, listeners_of
 from fs_plugins.model.given import args_of, is_adapted
 from fs_plugins.notes import note
 from fs_plugins.scope import RunScope, building
-from fs_plugins.settings import command_to_resume, is_client
-
-# The errors of a disk that is full or forbidden, and of misplaced folders.
-_NO_ROOM = (
-    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS),
-    *(errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP),
-)
+from fs_plugins.settings import is_client
 
 
 def run(
@@ -115,9 +109,10 @@ def resume(
     scope: RunScope | None = None,
     trust_plugins: bool = False,
 ) -> dict[str, Any]:
-    """Resume a standalone run from its newest checkpoint.
+    """Resume a run from its newest checkpoint.
 
-    The results are bit for bit those of a run that was never interrupted.
+    The results are bit for bit those of a run that was never interrupted.  A
+    distributed run is resumed by its server; its clients join again.
 
     Args:
         folder: the run's folder.
@@ -152,6 +147,8 @@ def resume(
             silence()
         old, new = asked_again(folder, experiment, overrides, trust_plugins)
         cfg, asked = to_resume(folder, old, _adopting(new, scope), force)
+        if cfg.federate.mode.lower() == "distributed":
+            turns.end()  # Its participants wait for each other.
         with old_folder(folder, verbose):
             if cfg.wandb.use:
                 from federatedscope.core.auxiliaries.logging import init_wandb
@@ -219,10 +216,10 @@ def _run(job: _Job, scope: RunScope | None) -> dict[str, Any]:
         note(sentence)
     files, host = RunFolder(folder), find_host()
     facts = facts_of(cfg, {"host": host.name, "host_version": host.version})
-    try:
+    with disk_errors_explained(cfg):
         runner = build_runner(cfg, scope)
         if is_client(cfg):
-            runner.run()
+            take_part(runner)
             save_adapters(runner, files.adapters)
             problem = check_saved(runner, files.adapters)
             if problem:
@@ -267,13 +264,6 @@ def _run(job: _Job, scope: RunScope | None) -> dict[str, Any]:
             note(stopped_early(summary))
         if problem:
             raise RunError(problem)
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
-            raise
-        raise RunError(
-            f"{error.filename or folder} cannot be written: {error.strerror}; "
-            f"once it can, '{command_to_resume(cfg)}' goes on"
-        ) from error
     return summary | {"outdir": str(folder)}
 
 
@@ -288,10 +278,11 @@ def _run_rounds(
         with stops.listening():
             run.run()
     except RunError as error:
-        checkpoints.write()
-        raise RunError(
-            f"{error}; '{command_to_resume(run.cfg)}' goes on from there"
-        ) from error
+        if run.times_clients:
+            # A distributed server may be in the middle of a round, and has
+            # written a checkpoint after the last one.
+            checkpoints.write()
+        raise RunError(f"{error}; {how_to_go_on(run.cfg)}") from error
 
 
 @contextlib.contextmanager
@@ -328,28 +319,18 @@ def build_runner(cfg: Config, scope: RunScope | None = None) -> Runner:
         UserError: the input is wrong.
 
     """
-    from federatedscope.core.auxiliaries.data_builder import get_data
     from federatedscope.core.auxiliaries.runner_builder import get_runner
-    from federatedscope.core.auxiliaries.utils import setup_seed
     from federatedscope.core.auxiliaries.worker_builder import (
         get_client_cls,
         get_server_cls,
     )
 
-    setup_seed(cfg.seed)
     # With an explicit number MKL always uses that many threads.  Otherwise it
     # may use fewer for a product, which changes the rounding.
     torch.set_num_threads(torch.get_num_threads())
     try:
         with building(scope or RunScope()):
-            data, modified = get_data(config=cfg.clone(), client_cfgs=None)
-            update(cfg, modified)
-            check_metrics(cfg)
-            only_client = cfg.federate.client_idx_for_local_train
-            if only_client:
-                cfg.federate.client_num = 1
-                data = {0: data.get(0), 1: data[only_client]}
-            cfg.freeze()
+            data = load_data(cfg)
             runner = cast(
                 Runner,
                 get_runner(

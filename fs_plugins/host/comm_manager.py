@@ -17,7 +17,11 @@ from typing import Any
 
 from federatedscope.core.message import Message
 
-from fs_plugins.errors import RunError, UserError
+from fs_plugins.errors import (
+    RunError,
+    UnknownParticipantError,
+    UserError,
+)
 from fs_plugins.host.configuration import Distribute, Transport
 from fs_plugins.host.protocols import Message as HostMessage
 from fs_plugins.wire import WireError
@@ -36,6 +40,8 @@ from fs_plugins.wire.messages import Joining
 logger = logging.getLogger("federatedscope.fs_plugins")
 # How many messages of one sender may wait; in a round a client sends two.
 _WAITING = 16
+# So ends a refusal by a server that does not know the session.
+_UNKNOWN = ("has not joined", "session is unknown")
 
 
 class CommManager:
@@ -98,6 +104,7 @@ class CommManager:
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._waiting: Counter[int] = Counter()
         self._lock = threading.Lock()
+        self._has_joined = self._is_unknown = False  # as the server has said
         self._closed = threading.Event()
         self._listener = Listener(
             host,
@@ -186,6 +193,7 @@ class CommManager:
 
         Raises:
             UserError: the server refuses this client.
+            UnknownParticipantError: the server does not know this client.
             RunError: the server is gone.
 
         """
@@ -193,6 +201,10 @@ class CommManager:
             item = self._inbox.get(timeout=timeout)
         except queue.Empty:
             return None
+        if isinstance(item, UnknownParticipantError):
+            # A new session, in which the new server counts from the start.
+            self._own_session = secrets.token_hex(16)
+            self.add_neighbors(0, self.neighbors[0])
         if isinstance(item, Exception):
             raise item
         fields, session = item
@@ -234,6 +246,7 @@ class CommManager:
             raise RefusedError(f"participant {sender} has not joined")
         else:
             self._seen(sender)
+            self._has_joined, self._is_unknown = not self._is_server, False
         with self._lock:
             if fields["serial"] <= self._newest.get(session, 0):
                 return  # a repetition, sent because our answer was lost
@@ -325,12 +338,22 @@ class CommManager:
         if self._is_server:
             logger.warning("client %d does not get a message: %s", ID, reason)
             self.lost.add(ID)
+        elif self._has_joined and reason.endswith(_UNKNOWN):
+            self._tell_unknown()
         elif kind is UserError:
             self._inbox.put(kind(f"the server {peer.address}: {reason}"))
         else:
             self._inbox.put(
                 kind(f"no server for {self._wait:g} seconds: {reason}")
             )
+
+    def _tell_unknown(self) -> None:
+        """Let ``receive`` say, once, that the server does not know us."""
+        with self._lock:
+            was_told, self._is_unknown = self._is_unknown, True
+        if not was_told:
+            reason = "the server was started again; start this client again"
+            self._inbox.put(UnknownParticipantError(reason))
 
     # A thread of its own watches which participants still answer.
 
@@ -359,9 +382,12 @@ class CommManager:
                 self._seen(ID)
 
     def _missed(self, ID: int, peer: Peer, reason: str) -> None:
-        gone = time.monotonic() - self._last_seen[ID]
         if self._peers.get(ID) is not peer or ID in self.lost:
             return
+        if self._has_joined and reason.endswith(_UNKNOWN):
+            self._tell_unknown()
+            return
+        gone = time.monotonic() - self._last_seen[ID]
         if self._is_server and gone > self._lost_after:
             logger.warning("client %d is gone: %s", ID, reason)
             self.lost.add(ID)

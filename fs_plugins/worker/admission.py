@@ -49,6 +49,9 @@ class AdmittingServer(Server):  # type: ignore[misc]
         rejected_updates: the number of updates that the server has refused.
         rejected_messages: the number of other messages that the server has
             refused, such as results.
+        run_name: the name of a distributed run, by which clients find what
+            they keep of it.
+        is_resumed: whether the run goes on from a checkpoint.
 
     """
 
@@ -60,7 +63,17 @@ class AdmittingServer(Server):  # type: ignore[misc]
         self.rejected_messages = 0
         self._lines: Counter[object] = Counter()  # by round and client
         self._has_started = False
-        self._run = secrets.token_hex(8)
+        self.run_name = secrets.token_hex(8)
+        self.is_resumed = False
+
+    def go_on_as(self, run: str) -> None:
+        """Go on with a run that was begun by an earlier process.
+
+        Args:
+            run: the name of the run.
+
+        """
+        self.run_name, self.is_resumed = run, True
 
     @property
     def round(self) -> int:
@@ -166,17 +179,17 @@ class AdmittingServer(Server):  # type: ignore[misc]
         if self.mode != "standalone":
             self.comm_manager.add_neighbors(client, message.content)
             refusal = disagreement(agreed(self._cfg), joining.settings)
-            admission = Admission("" if refusal else self._run, refusal)
+            admission = Admission("" if refusal else self.run_name, refusal)
             self._post("assign_client_id", [client], admission, self.round)
         if refusal:
             self.refuse(client, "the joining", refusal)
             if not is_known:
                 del self.comm_manager.neighbors[client]
-        elif not is_known:
-            super().callback_funcs_for_join_in(message)
         elif self._has_started:
             self._give_up({client}, "has started again")
             self._welcome({client})
+        elif not is_known:
+            super().callback_funcs_for_join_in(message)
 
     def _joining_in(self, message: Message) -> Joining:
         """How a client joins; in this process it has no address."""

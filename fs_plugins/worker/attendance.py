@@ -58,6 +58,7 @@ class AttendingServer(AdmittingServer):
         self._repeats = 0
         self._asked_at = time.monotonic()
         self._ask_again: Callable[[], None] = lambda: None
+        self._waits_for_all = True  # before the run begins
 
     def _choose(
         self,
@@ -226,10 +227,7 @@ class AttendingServer(AdmittingServer):
         patience = self._cfg.fedsa.transport.wait
         if not self._has_started:
             if self._waited_for(patience):
-                raise RunError(
-                    f"{len(self._present)} of {self.client_num} clients have "
-                    f"joined in {patience:g} seconds"
-                )
+                self._begin_without_all(patience)
             return
         lost = self.comm_manager.lost & self.comm_manager.neighbors.keys()
         self._welcome(self.absent - lost)
@@ -249,6 +247,44 @@ class AttendingServer(AdmittingServer):
             raise RunError(
                 f"no client has been there for {patience:g} seconds"
             )
+
+    def check_client_join_in(self) -> bool:
+        """Whether the run can begin."""
+        return not self._waits_for_all or bool(super().check_client_join_in())
+
+    def trigger_for_start(self) -> None:
+        """Begin once all clients are there; after the last round, end."""
+        if self.state >= self.total_round_num and self.check_client_join_in():
+            self.terminate()
+        else:
+            super().trigger_for_start()
+
+    def _begin_without_all(self, patience: float) -> None:
+        """Go on with a resumed run, without the clients that stay away.
+
+        Args:
+            patience: for how many seconds they were waited for.
+
+        Raises:
+            RunError: the run is a new one, or no client is there.
+
+        """
+        is_over = self.state >= self.total_round_num
+        if not self.is_resumed or not (self._present or is_over):
+            raise RunError(
+                f"{len(self._present)} of {self.client_num} clients have "
+                f"joined in {patience:g} seconds"
+            )
+        away = {*range(1, self.client_num + 1)} - self._present
+        logger.warning(
+            "round %d begins without %s, who have not come back",
+            self.round,
+            ", ".join(f"client {ID}" for ID in sorted(away)),
+        )
+        # the sampler does not choose clients that are working
+        self.sampler.change_state(sorted(away), "working")
+        self._waits_for_all = False
+        self.trigger_for_start()
 
     def _welcome(self, clients: set[int]) -> None:
         """Count clients as present, so that they are sampled again."""

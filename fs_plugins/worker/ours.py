@@ -25,15 +25,21 @@ def is_our_client(worker: Worker) -> TypeGuard["FedSAClient"]:
 
 
 def our_clients(runner: Runner) -> "dict[int, FedSAClient]":
-    """The plugins' clients of a standalone run, by ID.
+    """The plugins' clients in a server's process, by ID.
 
-    The result is empty if the clients are FederatedScope's own.
+    The result is empty if the clients are FederatedScope's own, or processes
+    of their own.
     """
     return {
         ID: client
-        for ID, client in runner.client.items()
+        for ID, client in clients_of(runner).items()
         if is_our_client(client)
     }
+
+
+def clients_of(runner: Runner) -> dict[int, Client]:
+    """The clients in a server's process, by ID; none in distributed mode."""
+    return {} if runner.mode == "distributed" else runner.client
 
 
 def parameters_in(worker: Worker) -> "AdapterParameters | None":

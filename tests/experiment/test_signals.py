@@ -8,7 +8,9 @@ import processes
 import pytest
 from helpers import everything_of, folder_of, resumed, wait_for, whole_of
 
+from fs_plugins.config.load import load_config
 from fs_plugins.errors import Interrupted
+from fs_plugins.experiment.signals import Stops
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -38,6 +40,21 @@ def test_a_signal_ends_the_round_and_says_how_to_go_on(
     assert (folder / "checkpoints/round_2").is_dir()
     assert (folder / "adapters/client_3").is_dir()
     assert everything_of(resumed(folder)) == whole
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_server_that_waits_for_its_clients_has_no_round_to_end(lab, number):
+    cfg = load_config(lab.file())
+    cfg.federate.mode = "distributed"
+    stops = Stops(cfg, None)
+    with stops.listening(), pytest.raises(Interrupted) as stopped:
+        os.kill(os.getpid(), number)
+    assert stopped.value.signal == number
+    assert "before all clients had joined" in str(stopped.value)
+    stops = Stops(cfg, None)
+    stops.clients_joined()
+    with stops.listening():
+        os.kill(os.getpid(), number)  # the round ends first
 
 
 @pytest.mark.slow

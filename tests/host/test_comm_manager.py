@@ -7,7 +7,11 @@ import pytest
 from federatedscope.core.message import Message
 from helpers import free_port, wait_for
 
-from fs_plugins.errors import RunError, UserError
+from fs_plugins.errors import (
+    RunError,
+    UnknownParticipantError,
+    UserError,
+)
 from fs_plugins.host.comm_manager import CommManager
 from fs_plugins.wire.channel import Peer, RefusedError, Security
 from fs_plugins.wire.envelope import pack
@@ -251,6 +255,26 @@ def test_a_server_that_goes_away(start):
     server.close()
     with pytest.raises(RunError, match="no server for 2 seconds"):
         client.receive(timeout=10)
+
+
+def test_a_server_that_starts_again_can_be_joined_again(start):
+    """It knows nobody: the client is told so once, whatever it does."""
+    server = start("server")
+    client = start("client", server)
+    join(server, client, 2)
+    say(server, 0, "model_para", b"x", [2])
+    assert client.receive(timeout=5).content == b"x"
+    server.close()
+    again = start("server", port=server.port)
+    say(client, 2, "metrics", b"for the earlier one")
+    with pytest.raises(UnknownParticipantError):
+        client.receive(timeout=5)
+    assert client.receive(timeout=0.5) is None
+    join(again, client, 2)
+    say(again, 0, "model_para", b"y", [2])  # its first message, too
+    assert client.receive(timeout=5).content == b"y"
+    say(client, 2, "metrics", b"z")
+    assert again.receive(timeout=5).content == b"z"
 
 
 def test_a_pause_is_no_loss(start):

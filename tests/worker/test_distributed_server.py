@@ -355,6 +355,45 @@ def test_who_evaluates_alone_without_an_example_ends_nothing(server):
     assert at.error is None and at.server.is_finish
 
 
+def test_a_resumed_run_goes_on_without_who_stays_away(server):
+    """Who comes late takes part from then on; a new run waits for all."""
+    at, clients = server(federate__total_round_num=6), []
+    at.server.go_on_as("0123456789abcdef")
+    at.server.state = 2
+
+    def first(message):
+        if message.state == 4:
+            wait_for(lambda: len(clients) == 3 and clients[2].run)
+        return plus(1)(message)
+
+    clients += play(at, first, plus(3))
+    wait_for(lambda: ("model_para", 2) in clients[0].seen)
+    clients.append(Played(3, at.port, plus(2)))
+    ended(at, clients)
+    assert at.error is None and {c.run for c in clients} == {
+        at.server.run_name
+    }
+    assert at.server.run_name == "0123456789abcdef"
+    rounds = [s for k, s in clients[0].seen if k == "model_para"]
+    assert rounds == [2, 3, 4, 5]
+    late = [s for k, s in clients[2].seen if k == "model_para"]
+    assert late and late == rounds[-len(late) :]
+    assert moved(at) == pytest.approx(4 * 2)
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_a_run_that_is_resumed_after_its_last_round_ends(server, count):
+    """Whoever has not been told of the end is told."""
+    at = server()
+    at.server.go_on_as("0123456789abcdef")
+    at.server.state = at.server.total_round_num
+    clients = play(at, *[plus(1)] * count)
+    ended(at, clients)
+    assert at.error is None and moved(at) == 0
+    for client in clients:
+        assert [k for k, _ in client.seen] == ["assign_client_id", "finish"]
+
+
 @pytest.mark.parametrize(
     "results",
     [
