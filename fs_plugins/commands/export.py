@@ -13,6 +13,7 @@ from fs_plugins.errors import UserError, first_line, unknown
 from fs_plugins.experiment.adapters import save_adapters
 from fs_plugins.experiment.checkpoint import Checkpoints
 from fs_plugins.experiment.folder import writing_to
+from fs_plugins.experiment.offline import rounds_trained, save_newest
 from fs_plugins.experiment.reading import check_path
 from fs_plugins.experiment.recorder import Recorder
 from fs_plugins.experiment.run_folder import RunFolder
@@ -31,7 +32,7 @@ from fs_plugins.report.tables import (
     markdown_rows,
     markdown_text,
 )
-from fs_plugins.settings import is_ours, policy_from
+from fs_plugins.settings import is_client, is_ours, policy_from
 from fs_plugins.state.files import write_file
 from fs_plugins.terms import CAUSAL
 
@@ -123,19 +124,23 @@ def _copy(adapter: Path, target: Path) -> None:
 def _adapters_of(files: RunFolder, scratch: RunFolder) -> dict[str, Path]:
     """The folders of the newest adapters, by name.
 
-    Those of an unfinished run are written from its newest checkpoint.
+    Those of an unfinished run are written from its newest checkpoint, and
+    that of a client in a distributed run from what it keeps.
 
     Args:
         files: the run's folder.
         scratch: an empty folder for the adapters of a checkpoint.
 
     """
-    if files.are_adapters_newest:
-        if not files.adapters.is_dir():
-            raise UserError(f"{files.path} holds nothing that was trained yet")
+    if files.are_adapters_newest and files.adapters.is_dir():
         return files.saved_adapters()
     cfg = files.load_asked()
+    if not is_client(cfg) and not files.checkpoints():
+        raise UserError(f"{files.path} holds nothing that was trained yet")
     cfg.outdir = str(scratch.path / "run")
+    if cfg.federate.mode.lower() == "distributed":
+        save_newest(files, cfg, scratch.adapters)
+        return scratch.saved_adapters()
     cfg.fedsa.state.folder = ""
     runner = build_runner(cfg)
     checkpoints = Checkpoints(runner, Recorder(cfg, {}))
@@ -340,10 +345,10 @@ def _rounds(run: Run) -> str:
     total = run.setting("federate.total_round_num", 0)
     if run.is_finished:
         return f"{run.last.get('round', total)} of {total} rounds"
-    checkpoints = RunFolder(run.folder).checkpoints()
-    if not checkpoints:
+    files = RunFolder(run.folder)
+    if files.are_adapters_newest and files.adapters.is_dir():
         return f"an unfinished run of {total} rounds"
-    return f"{checkpoints[-1].round} of {total} rounds"
+    return f"{rounds_trained(files, files.load_asked())} of {total} rounds"
 
 
 def _figures(run: Run, client: int) -> list[str]:
