@@ -29,6 +29,7 @@ def register_plugins() -> None:
     register.register_trainer("fedsa", call_trainer)
     register.register_data("fedsa", call_data)
     register.register_model("fedsa", call_model)
+    register.register_splitter("fedsa", call_splitter)
     for name in (*_METRICS, *GENERATION_METRICS, "pass_at_k"):
         register.register_metric(name, _metric_caller(name))
     register.register_config("fedsa", extend_fedsa_cfg)
@@ -105,6 +106,24 @@ def call_model(model_config: Model, input_shape: Any) -> Any:
     from fs_plugins.model.build import build
 
     return build(model_config)
+
+
+def call_splitter(name: str, client_num: int, **kwargs: Any) -> Any:
+    """The splitter of ``data.splitter``, if it is one of the plugins'.
+
+    Args:
+        name: the value of ``data.splitter``.
+        client_num: the number of clients.
+        **kwargs: the arguments in ``data.splitter_args``.
+
+    Returns:
+        The splitter; None if it is of another kind.
+
+    """
+    from fs_plugins.data.splitters import SPLITTERS
+
+    known = SPLITTERS.get(name)
+    return known(client_num, **kwargs) if known else None
 
 
 def _metric_caller(name: str) -> Any:

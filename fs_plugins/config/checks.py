@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from fs_plugins.config.checks_of_methods import check_float64, check_lora
-from fs_plugins.config.options import OPTIONS, PATH
+from fs_plugins.config.option import PATH
+from fs_plugins.config.options import OPTIONS
 from fs_plugins.config.plugins import load_plugins
 from fs_plugins.data import FAMILIES
+from fs_plugins.data.splitters import BY_CLIENT
 from fs_plugins.errors import UserError, shown, unknown
 from fs_plugins.host.configuration import Config
 from fs_plugins.model.arguments import check_arguments
@@ -108,7 +110,8 @@ def _check_place(key: str, folder: Path) -> None:
 
 def _check_clients(cfg: Config) -> None:
     clients, sampled = cfg.federate.client_num, cfg.federate.sample_client_num
-    if "@" in cfg.data.type and clients < 1:
+    is_counted = cfg.data.splitter in BY_CLIENT and not clients
+    if "@" in cfg.data.type and clients < 1 and not is_counted:
         raise UserError(
             f"federate.client_num: {clients} is not a whole number of at "
             "least 1"

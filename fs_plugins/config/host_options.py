@@ -16,8 +16,7 @@ from fs_plugins.config.kinds import (
     Text,
     Whole,
 )
-from fs_plugins.config.option import Option
-from fs_plugins.config.options import PATH
+from fs_plugins.config.option import PATH, Option
 from fs_plugins.policy import METHODS
 
 

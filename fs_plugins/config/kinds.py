@@ -277,11 +277,13 @@ class Items(Kind):
     Attributes:
         item: the kind of each value.
         at_most: the largest number of values; 0 for any number.
+        or_one: whether a single text stands for a list of one.
 
     """
 
     item: Kind
     at_most: int = 0
+    or_one: bool = False
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -291,6 +293,8 @@ class Items(Kind):
     def read(self, key: str, value: Any) -> list[Any]:
         """A list; a tuple is converted."""
         items = _literal(value)
+        if self.or_one and isinstance(items, str):
+            items = [items] if items else []
         if not isinstance(items, (list, tuple)):
             raise refused(key, value, f"a {self.name}")
         if self.at_most and len(items) > self.at_most:

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from fs_plugins.config.kinds import Kind
+from fs_plugins.config.kinds import Kind, Text
+
+PATH = Text(is_path=True)
 
 
 @dataclass(frozen=True)

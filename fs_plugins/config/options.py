@@ -3,20 +3,19 @@
 from collections.abc import Sequence
 
 from fs_plugins.aggregator import AGGREGATOR_ARGS, AGGREGATORS
+from fs_plugins.config.data_options import DATA_OPTIONS
 from fs_plugins.config.kinds import (
     Choice,
     Flag,
     Items,
     Kind,
     Number,
-    Text,
     Whole,
 )
-from fs_plugins.config.option import Option
+from fs_plugins.config.option import PATH, Option
 from fs_plugins.policy import Action, Role
 from fs_plugins.terms import GENERATION_METRICS, TRACKERS
 
-PATH = Text(is_path=True)
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 QUANTIZED = ("4bit", "8bit")
 _SHARE = Number(least=0, below=1)
@@ -395,4 +394,5 @@ OPTIONS: Sequence[Option] = (
         "This folder holds tokenised text; empty stands for "
         "fs_plugins in the user's cache.",
     ),
+    *DATA_OPTIONS,
 )

@@ -22,6 +22,8 @@ class Examples:
         names: the names of the classes or categories; empty for regression.
         are_instructions: whether a language model learns to answer the
             examples.
+        clients: the name of the client that each example belongs to; empty
+            if the examples do not say so.
 
     """
 
@@ -29,6 +31,7 @@ class Examples:
     labels: list[float]
     names: Sequence[str] = field(default_factory=tuple)
     are_instructions: bool = False
+    clients: Sequence[str] = field(default_factory=tuple)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -43,11 +46,11 @@ class Examples:
             UserError: says which example is wrong, and why.
 
         """
-        for part in (self.texts, self.labels, self.names):
+        for part in (self.texts, self.labels, self.names, self.clients):
             if not hasattr(part, "__len__") or isinstance(part, str):
                 raise UserError(
-                    f"{source}: texts, labels and names must be lists, not "
-                    f"{part!r:.80}"
+                    f"{source}: texts, labels, names and clients must be "
+                    f"lists, not {part!r:.80}"
                 )
         if not len(self):
             raise UserError(f"{source} holds no examples")
@@ -56,6 +59,11 @@ class Examples:
         if len(self.labels) != len(self):
             raise UserError(
                 f"{source} has {len(self)} texts and {len(self.labels)} labels"
+            )
+        if len(self.clients) not in (0, len(self)):
+            raise UserError(
+                f"{source} has {len(self)} texts, and names the clients of "
+                f"{len(self.clients)}"
             )
         width = len(self.texts[0])
         for number, texts in enumerate(self.texts, 1):
@@ -132,6 +140,7 @@ class Examples:
             [order[int(label)] for label in self.labels],
             tuple(names),
             self.are_instructions,
+            self.clients,
         )
 
     def take(self, index: Iterable[int]) -> "Examples":
@@ -142,4 +151,5 @@ class Examples:
             [self.labels[i] for i in index],
             self.names,
             self.are_instructions,
+            [self.clients[i] for i in index] if self.clients else (),
         )

@@ -1,19 +1,21 @@
 """Splits examples into training, validation and test, and over clients."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from fs_plugins.data.clients import settle_clients
 from fs_plugins.data.examples import Examples
+from fs_plugins.data.loaded import Loaded
 from fs_plugins.data.registry import FAMILIES
 from fs_plugins.data.split import Parts, split_like, split_train
+from fs_plugins.data.splitters import BY_CLIENT, SPLIT_SEED, basis_of
 from fs_plugins.data.tokens import Tokens
 from fs_plugins.errors import UserError
 from fs_plugins.host.configuration import Config
 
 SPLITS = ("train", "val", "test")
-# FederatedScope's splits do not depend on ``seed``, so these do not either.
-SPLIT_SEED = 12345
 
 
 def three_splits(
@@ -21,14 +23,16 @@ def three_splits(
 ) -> tuple[Examples, Examples, Examples]:
     """Load the training, validation and test examples.
 
-    If the data have a test set of their own, validation examples are taken
-    from the training set: as many as the test set has, but at most the share
-    ``data.splits[1]`` of the training set.  Otherwise ``data.splits`` cuts
-    the examples into three.  The labels of GLUE's test sets are secret, so
-    its dev sets are used as test sets.
+    Where the data have no test set of their own, ``data.splits`` cuts the
+    training set into three.  Where they have one, validation examples are
+    taken from the training set: as many as the test set has, but at most the
+    share ``data.splits[1]`` of the training set.  The labels of GLUE's test
+    sets are secret, so its dev sets are used as test sets.  Examples that
+    belong to clients are cut for each client by itself.
 
     Args:
-        cfg: the configuration.
+        cfg: the configuration.  With a splitter by client, the clients'
+            names and their number are filled in.
         name: the name of the data, before the ``@`` of ``data.type``.
         family: the family of the data, behind the ``@``.
 
@@ -44,20 +48,31 @@ def three_splits(
             f"data.splits: {shares} are not three shares above 0 that sum to "
             "at most 1"
         )
-    loaded = FAMILIES[family.lower()](name, cfg.data.root)
-    whole, test = _checked(loaded, f"data.type: {cfg.data.type}")
+    source = f"data.type: {cfg.data.type}"
+    loaded = _checked(FAMILIES[family.lower()](name, cfg), source)
+    whole = loaded.train
     if cfg.data.subsample < 1:
         number = max(1, int(cfg.data.subsample * len(whole)))
         whole = whole.take(rng.permutation(len(whole))[:number])
-    if test is None:
-        order = rng.permutation(len(whole))
-        cuts = (np.cumsum(shares[:2]) * len(whole)).astype(int)
-        parts = [whole.take(part) for part in np.split(order, cuts)]
-        train, val, test = parts
+    whole, val, test = settle_clients(cfg, whole, loaded.val, loaded.test)
+    lacking = (val is None, test is None)
+    if cfg.data.splitter in BY_CLIENT:
+        clients = np.array(whole.clients)
+        cuts = [
+            _cut_of_client(
+                rng.permutation(np.flatnonzero(clients == client)),
+                shares,
+                lacking,
+            )
+            for client in cfg.fedsa.data.clients
+        ]
+        parts = [np.concatenate(part) for part in zip(*cuts, strict=True)]
     else:
-        order = rng.permutation(len(whole))
-        size = max(1, min(int(shares[1] * len(whole)), len(test)))
-        train, val = whole.take(order[size:]), whole.take(order[:size])
+        most = len(whole) if test is None else len(test)
+        parts = _cut(rng.permutation(len(whole)), shares, lacking, most)
+    train = whole.take(parts[0])
+    val = whole.take(parts[1]) if val is None else val
+    test = whole.take(parts[2]) if test is None else test
     for split, examples in zip(SPLITS, (train, val, test), strict=True):
         if not len(examples):
             raise UserError(
@@ -68,32 +83,81 @@ def three_splits(
     return train, val, test
 
 
-def _checked(loaded: Any, source: str) -> tuple[Examples, Examples | None]:
-    """What a loader has returned, with the same classes in both parts."""
-    is_pair = isinstance(loaded, tuple) and len(loaded) == 2
-    if not is_pair or not isinstance(loaded[0], Examples):
-        raise UserError(
-            f"{source}: its loader must return a pair of Examples, and of "
-            "the test set's or None"
-        )
-    whole, test = loaded
-    whole.check(source)
-    if test is None:
-        return whole, None
-    source = f"{source} (test)"
-    if not isinstance(test, Examples):
-        raise UserError(f"{source}: its loader returned {test!r:.80}")
-    test.check(source)
-    if whole.are_instructions != test.are_instructions:
-        raise UserError(f"{source}: only one part holds instructions")
-    if not whole.are_instructions:
-        return whole, test.with_names(whole.names, source)
-    # A category of instructions may be in either part only.
+def _cut(
+    order: np.ndarray,
+    shares: Sequence[float],
+    lacking: tuple[bool, bool],
+    most: int,
+) -> list[np.ndarray]:
+    """Cut examples into those to train on, to validate and to test.
+
+    Args:
+        order: the numbers of the examples, in random order.
+        shares: the shares of the three parts (``data.splits``).
+        lacking: whether validation and whether test examples are to be
+            taken from these; a part that is not is empty.
+        most: the most validation examples, if no test examples are taken.
+
+    """
+    if all(lacking):
+        cuts = (np.cumsum(shares[:2]) * len(order)).astype(int)
+        return np.split(order, cuts)
+    none = order[:0]
+    if lacking[0]:
+        size = max(1, min(int(shares[1] * len(order)), most))
+        return [order[size:], order[:size], none]
+    size = max(1, int(shares[2] * len(order))) if lacking[1] else 0
+    return [order[size:], none, order[:size]]
+
+
+def _cut_of_client(
+    order: np.ndarray, shares: Sequence[float], lacking: tuple[bool, bool]
+) -> list[np.ndarray]:
+    """Cut a client's examples as ``_cut`` does, with one at least for each.
+
+    A client with two examples has none to validate, and a client with one
+    example has none to test either.
+    """
+    sizes = [
+        max(1, int(share * len(order))) if lacks else 0
+        for share, lacks in zip(shares[1:], lacking, strict=True)
+    ]
+    for part in (0, 1):
+        if sum(sizes) >= len(order):
+            sizes[part] = 0
+    val, test = sizes
+    return np.split(order, [len(order) - val - test, len(order) - test])
+
+
+def _checked(loaded: Loaded, source: str) -> Loaded:
+    """What a loader has returned, with the same classes in all parts."""
+    whole = loaded.train
+    parts = {
+        split: part for split, part in vars(loaded).items() if part is not None
+    }
     names = [*map(str, whole.names)]
-    names += [n for n in map(str, test.names) if n not in names]
-    return (
-        whole.with_names(names, source),
-        test.with_names(names, source),
+    for split, part in parts.items():
+        where = source if split == "train" else f"{source} ({split})"
+        part.check(where)
+        if part.are_instructions != whole.are_instructions:
+            raise UserError(f"{where}: only one part holds instructions")
+        if len(part.texts[0]) != len(whole.texts[0]):
+            raise UserError(
+                f"{where}: its examples have {len(part.texts[0])} texts, and "
+                f"those to train on {len(whole.texts[0])}"
+            )
+        if bool(part.clients) != bool(whole.clients):
+            raise UserError(f"{where}: only one part names the clients")
+        if part.are_instructions:  # A category may be in any part.
+            names += [n for n in map(str, part.names) if n not in names]
+    return Loaded(
+        **{
+            split: part.with_names(
+                names if whole.are_instructions else whole.names,
+                source if split == "train" else f"{source} ({split})",
+            )
+            for split, part in parts.items()
+        }
     )
 
 
@@ -109,6 +173,11 @@ def split_over_clients(cfg: Config, tokens: list[Tokens]) -> list[Parts]:
         client's examples.
 
     """
+    basis = basis_of(cfg.data.splitter)
+    if basis == "client":
+        return _of_clients(cfg, tokens)
+    if basis == "length":
+        return [split_train(part.lengths().tolist(), cfg) for part in tokens]
     classes = [_classes(part) for part in tokens]
     train = split_train(classes[0], cfg)
     if not cfg.data.consistent_label_distribution:
@@ -123,6 +192,23 @@ def split_over_clients(cfg: Config, tokens: list[Tokens]) -> list[Parts]:
             for labels, split in zip(
                 classes[1:], ("validation", "test"), strict=True
             )
+        ),
+    ]
+
+
+def _of_clients(cfg: Config, tokens: list[Tokens]) -> list[Parts]:
+    """The examples that name each client, in each of the three splits."""
+    names = cfg.fedsa.data.clients
+    place = {name: number for number, name in enumerate(names)}
+    train, *rest = (
+        np.array([place[name] for name in part.clients], np.int64)
+        for part in tokens
+    )
+    return [
+        split_train(train.tolist(), cfg),
+        *(
+            [np.flatnonzero(part == c).tolist() for c in range(len(names))]
+            for part in rest
         ),
     ]
 

@@ -1,6 +1,6 @@
 """Instruction data: FederatedScope's ``<name>@llm``, read from local files."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,7 +129,7 @@ def load_instructions(
 NO_CATEGORY = "(none)"
 
 
-def instructions(rows: list[Row]) -> Examples:
+def instructions(rows: Sequence[Row]) -> Examples:
     """Convert instructions to examples: prompt, response and category.
 
     Args:

@@ -1,18 +1,27 @@
 """Reads the lines of a text file in UTF-8."""
 
+import bz2
 import gzip
+import lzma
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from fs_plugins.errors import UserError
 
+# How packed files are opened, by suffix.
+PACKED: dict[str, Callable[..., Any]] = {
+    ".gz": gzip.open,
+    ".bz2": bz2.open,
+    ".xz": lzma.open,
+}
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 
 
 def lines_of(file: Path) -> Iterator[str]:
-    """Read the lines of a file, which may be gzipped.
+    """Read the lines of a file, which may be packed by gzip, bzip2 or xz.
 
     A line ends with a line feed, a carriage return or both, which are part
     of the line that is returned; other line separators of Unicode do not end
@@ -22,7 +31,7 @@ def lines_of(file: Path) -> Iterator[str]:
         UserError: the file cannot be read, or is in another encoding.
 
     """
-    opened = gzip.open if file.suffix == ".gz" else open
+    opened = PACKED.get(file.suffix.lower(), open)
     number = 0
     try:
         with opened(file, "rb") as stream:
@@ -32,7 +41,7 @@ def lines_of(file: Path) -> Iterator[str]:
                 for line in _LINE.findall(_decoded(raw, number, file)):
                     number += 1
                     yield line
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise UserError(
             f"{file}, line {number + 1}: it cannot be read ({error})"
         ) from None

@@ -1,4 +1,4 @@
-"""Reads tables of texts from tsv, csv, json, jsonl and parquet files."""
+"""Reads the rows of csv, tsv, json, jsonl, parquet and arrow files."""
 
 import csv
 from collections import Counter
@@ -8,10 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from fs_plugins.data.json_rows import json_rows, jsonl_rows
-from fs_plugins.data.lines import lines_of
+from fs_plugins.data.lines import PACKED, lines_of
 from fs_plugins.errors import UserError, first_line
 
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".parquet", ".txt")
+# The suffixes of the files that can be read; the last three are binary.
+TABLES = (
+    *(".csv", ".tsv", ".json", ".jsonl", ".ndjson"),
+    *(".parquet", ".arrow", ".feather"),
+)
+_BINARY = TABLES[-3:]
 Row = Mapping[str, Any]
 # The longest field, in characters; the csv module's own limit is 131,072.
 _LONGEST = 2**31 - 1
@@ -57,19 +63,31 @@ def find_file(folder: Path, stems: Sequence[str]) -> Path | None:
     return files[0] if files else None
 
 
+def kind_of(file: Path) -> str:
+    """The suffix in ``TABLES`` of a file, which may be packed; or ``""``."""
+    name = file.name.lower()
+    for packed in PACKED:
+        stem = name.removesuffix(packed)
+        if stem != name and Path(stem).suffix not in _BINARY:
+            name = stem
+            break
+    suffix = Path(name).suffix
+    return suffix if suffix in TABLES else ""
+
+
 def read_rows(
     file: Path,
     header: Sequence[str] | None = None,
     varying: Varying | None = None,
     left_out: list[int] | None = None,
+    separator: str | None = None,
 ) -> Iterator[tuple[str, Row]]:
     """Read the rows of a table.
 
     Args:
-        file: a tsv file (without quoting, as in GLUE), csv, json (a list of
-            objects) or jsonl file, each of which may be gzipped, or a
-            parquet file.  Texts are in UTF-8, with or without a byte order
-            mark.
+        file: a csv, tsv, json (a list of objects), jsonl, parquet or arrow
+            file.  Those of text may be packed by gzip, bzip2 or xz, and are
+            in UTF-8, with or without a byte order mark.
         header: the names of the columns, if a tsv or csv file does not begin
             with them.
         varying: the columns of which a row of a tsv or csv file may have
@@ -77,6 +95,9 @@ def read_rows(
         left_out: a list to which the line numbers of rows of a tsv or csv
             file with too few columns are added; such rows are left out.  If
             it is None, such rows are an error.
+        separator: what separates the columns of a csv or tsv file in which
+            a text may be in quotes; empty for a comma or, in a tsv file, a
+            tab.  If it is None, tsv files have no quotes, as in GLUE.
 
     Yields:
         For each row, its place in the file (such as ``line 7``), and the
@@ -86,16 +107,19 @@ def read_rows(
         UserError: the file or one of its rows is broken; says where and why.
 
     """
-    kind = Path(file.stem if file.suffix == ".gz" else file.name).suffix
-    if kind == ".parquet":
-        yield from _parquet(file)
+    kind = kind_of(file)
+    if kind in _BINARY:
+        yield from _binary(file, kind)
     elif kind == ".json":
         yield from json_rows(file)
-    elif kind == ".jsonl":
+    elif kind in (".jsonl", ".ndjson"):
         yield from jsonl_rows(file)
     else:
-        delimiter = "," if kind == ".csv" else "\t"
-        yield from _table(file, delimiter, header, varying, left_out)
+        usual = "," if kind == ".csv" else "\t"
+        form = _Form(
+            separator or usual, kind == ".csv" or separator is not None
+        )
+        yield from _table(file, form, header, varying, left_out)
 
 
 def is_missing(value: Any) -> bool:
@@ -130,20 +154,49 @@ def text_of(value: Any, name: str, where: str) -> str:
     return text
 
 
-def _parquet(file: Path) -> Iterator[tuple[str, Row]]:
-    import pyarrow.parquet
+def _binary(file: Path, kind: str) -> Iterator[tuple[str, Row]]:
+    """The rows of a parquet or arrow file, a part of it at a time."""
+    import pyarrow
 
+    number = 0
     try:
-        _check_names(pyarrow.parquet.read_schema(file).names, str(file))
-        rows = pyarrow.parquet.read_table(file, partitioning=None).to_pylist()
-    except UserError:
-        raise
+        for batch in _batches(file, kind):
+            if not number:
+                _check_names(batch.schema.names, str(file))
+            for row in batch.to_pylist():
+                number += 1
+                yield f"row {number}", row
     except (OSError, ValueError, pyarrow.ArrowException) as error:
+        if isinstance(error, UserError):
+            raise
         raise UserError(
             f"{file} cannot be read: {first_line(error)}"
         ) from error
-    for number, row in enumerate(rows, 1):
-        yield f"row {number}", row
+
+
+def _batches(file: Path, kind: str) -> Iterator[Any]:
+    """The record batches of a parquet or arrow file.
+
+    Arrow files are in the format of files or in that of streams, which
+    ``datasets`` writes.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    if kind == ".parquet":
+        parquet = pyarrow.parquet.ParquetFile(file)
+        _check_names(parquet.schema_arrow.names, str(file))
+        yield from parquet.iter_batches(10_000)
+        return
+    with pyarrow.OSFile(str(file)) as opened:
+        try:
+            reader = pyarrow.ipc.open_file(opened)
+        except pyarrow.ArrowInvalid:
+            opened.seek(0)
+            yield from pyarrow.ipc.open_stream(opened)
+        else:
+            for number in range(reader.num_record_batches):
+                yield reader.get_batch(number)
 
 
 def _check_names(names: Iterable[str], where: str) -> None:
@@ -156,19 +209,32 @@ def _check_names(names: Iterable[str], where: str) -> None:
             raise UserError(f"{where}: there are {number} columns {name!r}")
 
 
+@dataclass(frozen=True)
+class _Form:
+    """What a csv or tsv file looks like.
+
+    Attributes:
+        separator: the character between two columns.
+        has_quotes: whether a text may be in quotes.
+
+    """
+
+    separator: str
+    has_quotes: bool
+
+
 def _table(
     file: Path,
-    delimiter: str,
+    form: _Form,
     header: Sequence[str] | None,
     varying: Varying | None,
     left_out: list[int] | None,
 ) -> Iterator[tuple[str, Row]]:
     """The rows of a tsv or csv file, with the arguments of ``read_rows``."""
-    plain = delimiter == "\t"
     reader = csv.reader(
         lines_of(file),
-        delimiter=delimiter,
-        quoting=csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL,
+        delimiter=form.separator,
+        quoting=csv.QUOTE_MINIMAL if form.has_quotes else csv.QUOTE_NONE,
         # Without it, an open quote makes one text of the rest of the file.
         strict=True,
     )
@@ -194,10 +260,19 @@ def _table(
             hint = ""
             if len(fields) >= len(names):
                 hint = " (a text cannot hold a tab)"
-                if not plain:
-                    hint = " (a text with a comma must be in quotes)"
+                if form.has_quotes:
+                    hint = (
+                        f" (a text with a {_name_of(form.separator)} must be "
+                        "in quotes)"
+                    )
             raise UserError(f"{where}: {error}{hint}") from None
         yield f"line {line}", row
+
+
+def _name_of(separator: str) -> str:
+    return {",": "comma", "\t": "tab", ";": "semicolon"}.get(
+        separator, repr(separator)
+    )
 
 
 def _next_fields(reader: Any, where: str) -> list[str] | None:

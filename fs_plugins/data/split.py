@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fs_plugins.data.splitters import BY_CLIENT
 from fs_plugins.errors import UserError
 from fs_plugins.host.configuration import Config
 
@@ -52,6 +53,8 @@ def split_train(labels: Sequence[int], cfg: Config) -> Parts:
     # After the clients' parts, FederatedScope's splitter 'meta' returns those
     # that it has merged into them.
     index = [[int(i) for i, _ in part] for part in parts[:clients]]
+    if cfg.fedsa.data.min_examples > 1 and name not in BY_CLIENT:
+        _fill_up(index, cfg.fedsa.data.min_examples)
     _check_batches(index, cfg)
     return index
 
@@ -136,6 +139,7 @@ def _check_alpha(cfg: Config) -> None:
 
 def _check_batches(parts: Parts, cfg: Config) -> None:
     least = cfg.dataloader.batch_size if cfg.dataloader.drop_last else 1
+    needed, names = cfg.fedsa.data.min_examples, cfg.fedsa.data.clients
     for client, part in enumerate(parts, 1):
         if len(part) < least:
             raise UserError(
@@ -143,3 +147,23 @@ def _check_batches(parts: Parts, cfg: Config) -> None:
                 f"examples, less than one batch ({least}); use fewer "
                 "clients, a larger alpha or a smaller dataloader.batch_size"
             )
+        if len(part) < needed:
+            name = names[client - 1] if names else client
+            raise UserError(
+                f"fedsa.data.min_examples: client {name} has {len(part)} "
+                f"examples to train on, fewer than {needed}; leave it out "
+                "(fedsa.data.clients)"
+            )
+
+
+def _fill_up(parts: Parts, least: int) -> None:
+    """Move examples from the largest client to each that has too few."""
+    if sum(map(len, parts)) < least * len(parts):
+        raise UserError(
+            f"fedsa.data.min_examples: {least} examples for each of "
+            f"{len(parts)} clients are more than the "
+            f"{sum(map(len, parts))} to train on"
+        )
+    for part in parts:
+        while len(part) < least:
+            part.append(max(parts, key=len).pop())

@@ -38,6 +38,7 @@ class Tokens:
         labels: the label of each text (int64, or float32 for regression).
         texts: the uncut pairs (prompt, response); empty if the texts are not
             instructions.
+        clients: the name of each text's client; empty if they have none.
 
     """
 
@@ -47,6 +48,7 @@ class Tokens:
     prompts: np.ndarray
     labels: np.ndarray
     texts: list[tuple[str, ...]] = field(default_factory=list)
+    clients: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -127,8 +129,11 @@ def tokenise(
     stored["types"] = _segments(stored["types"], segments)
     is_scored = not (examples.names or examples.are_instructions)
     labels = np.asarray(examples.labels, np.float32 if is_scored else np.int64)
-    texts = examples.take(kept).texts if examples.are_instructions else []
-    return Tokens(**stored, labels=labels[kept], texts=texts)
+    whole = examples.take(kept) if len(kept) < len(examples) else examples
+    texts = whole.texts if examples.are_instructions else []
+    return Tokens(
+        **stored, labels=labels[kept], texts=texts, clients=whole.clients
+    )
 
 
 def _segments(types: np.ndarray, segments: int) -> np.ndarray:

@@ -45,6 +45,7 @@ class Federate(Protocol):
     mode: str
     restore_from: str
     sample_client_num: int
+    sample_client_rate: float
     sampler: str
     share_local_model: bool
     total_round_num: int
@@ -241,6 +242,28 @@ class Checkpoint(Protocol):
     keep: int
 
 
+class OwnData(Protocol):
+    """The section ``fedsa.data``."""
+
+    category: str
+    classes: list[str]
+    client: str
+    clients: list[str]
+    completion: str
+    incomplete: str
+    input: str
+    instruction: str
+    label: str
+    min_examples: int
+    output: str
+    prompt: str
+    separator: str
+    target: str
+    test: str
+    text: list[str]
+    validation: str
+
+
 class Transport(Protocol):
     """The section ``fedsa.transport``."""
 
@@ -260,6 +283,7 @@ class FedSA(Protocol):
     aggregator_args: Section
     base: Base
     checkpoint: Checkpoint
+    data: OwnData
     eval: OwnEvaluation
     half: str
     lr: Section

@@ -89,7 +89,8 @@ def wrong(kind):
         return st.sampled_from([*texts, *(["y" * 256] * kind.is_path)])
     if isinstance(kind, Items):
         inside = wrong(kind.item).map(lambda value: [value])
-        return inside | st.sampled_from([5, True, "word", None])
+        others = [5, True, None] if kind.or_one else [5, True, "word", None]
+        return inside | st.sampled_from(others)
     assert isinstance(kind, Arguments)
     return st.sampled_from([5, True, "word", None, {1: 2}, {"x": math.nan}])
 

@@ -11,13 +11,18 @@ from fs_plugins.data.split import split_like, split_train
 from fs_plugins.errors import UserError
 
 
-def config(splitter="iid", clients=3, batch=1, drop_last=False, **args):
+def config(
+    splitter="iid", clients=3, batch=1, drop_last=False, least=1, **args
+):
     return SimpleNamespace(
         federate=SimpleNamespace(client_num=clients),
         data=SimpleNamespace(
             splitter=splitter, splitter_args=[args] if args else []
         ),
         dataloader=SimpleNamespace(batch_size=batch, drop_last=drop_last),
+        fedsa=SimpleNamespace(
+            data=SimpleNamespace(min_examples=least, clients=[])
+        ),
     )
 
 

@@ -230,8 +230,10 @@ def _check_federate(cfg: CN) -> None:
 
 def _check_data(cfg: CN) -> None:
     if "@" in cfg.data.type:
-        if cfg.federate.client_num <= 0:
-            raise ValueError("federate.client_num must be at least 1")
+        # In standalone mode the data may tell how many clients there are.
+        least = 1 if cfg.federate.mode == "distributed" else 0
+        if cfg.federate.client_num < least:
+            raise ValueError(f"federate.client_num must be at least {least}")
         if not cfg.data.splitter:
             raise ValueError("data.splitter must be set")
 

@@ -1,0 +1,98 @@
+"""The options under ``fedsa.data:`` in a YAML file: data of one's own."""
+
+from collections.abc import Sequence
+
+from fs_plugins.config.kinds import Choice, Items, Text, Whole
+from fs_plugins.config.option import PATH, Option
+
+_NAME = Text()
+
+
+def _column(name: str, meaning: str) -> Option:
+    return Option(
+        f"fedsa.data.{name}",
+        "",
+        _NAME,
+        f"This column holds {meaning}; empty stands for a column that is "
+        f"called {name}.",
+    )
+
+
+DATA_OPTIONS: Sequence[Option] = (
+    Option(
+        "fedsa.data.text",
+        [],
+        Items(_NAME, at_most=2, or_one=True),
+        "This column holds the texts, or these two hold pairs of texts; "
+        "empty finds them where there is no doubt.",
+    ),
+    _column("label", "the classes, by name or by number"),
+    Option(
+        "fedsa.data.target",
+        "",
+        _NAME,
+        "This column holds scores, which a regression predicts.",
+    ),
+    Option(
+        "fedsa.data.classes",
+        [],
+        Items(_NAME),
+        "The classes have these names, in the order of their numbers; empty "
+        "takes those that occur, sorted.",
+    ),
+    Option(
+        "fedsa.data.client",
+        "",
+        _NAME,
+        "This column says to which client an example belongs, with "
+        "data.splitter column.",
+    ),
+    Option(
+        "fedsa.data.clients",
+        [],
+        Items(_NAME),
+        "The clients have these names, in the order of their numbers; "
+        "with data.splitter column or files only those are taken, and empty "
+        "takes all, sorted.",
+    ),
+    Option(
+        "fedsa.data.min_examples",
+        1,
+        Whole(1),
+        "Each client has at least this number of training examples.",
+    ),
+    Option(
+        "fedsa.data.validation",
+        "",
+        PATH,
+        "The validation examples are read from this file; empty takes them "
+        "from those to train on.",
+    ),
+    Option(
+        "fedsa.data.test",
+        "",
+        PATH,
+        "The test examples are read from this file; empty takes them from "
+        "those to train on.",
+    ),
+    _column("prompt", "the prompts that a language model answers"),
+    _column("completion", "the answers to the prompts"),
+    _column("instruction", "the instructions that a language model follows"),
+    _column("input", "what an instruction is about"),
+    _column("output", "the answers to the instructions"),
+    _column("category", "the categories of the instructions"),
+    Option(
+        "fedsa.data.incomplete",
+        "refuse",
+        Choice(names=("refuse", "skip")),
+        "A row without a text or a label is an error, or is left out and "
+        "counted in a note.",
+    ),
+    Option(
+        "fedsa.data.separator",
+        "",
+        _NAME,
+        "This character separates the columns of a csv or tsv file; empty "
+        "stands for a comma, and for a tab in tsv files.",
+    ),
+)

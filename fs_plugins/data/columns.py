@@ -1,0 +1,248 @@
+"""Which columns of a table hold texts, labels, scores or instructions.
+
+The options ``fedsa.data.*`` name the columns.  A column that is not named is
+found by its own name or its contents, if there is no doubt, and a note says
+which it is.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fs_plugins.data.sources import Row, is_missing
+from fs_plugins.data.tables import Table
+from fs_plugins.errors import UserError, did_you_mean, shown
+from fs_plugins.host.configuration import OwnData
+from fs_plugins.notes import note
+
+_KEY = "fedsa.data"
+_PAIRS = (
+    ("text", "text_pair"),
+    ("sentence1", "sentence2"),
+    ("premise", "hypothesis"),
+    ("question1", "question2"),
+    ("question", "sentence"),
+)
+_SINGLE = ("text", "sentence")
+# The fields of an instruction, by the two that are needed.
+_ANSWERS: dict[tuple[str, str], tuple[str, ...]] = {
+    ("prompt", "completion"): (),
+    ("instruction", "output"): ("input", "category"),
+}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a table, by what they hold.
+
+    Attributes:
+        text: the columns of texts: one, or two for pairs.
+        label: the column of labels, or of scores; empty for instructions.
+        is_score: whether ``label`` holds scores.
+        answers: the column of each field of an instruction.
+        client: the column that says to which client a row belongs; empty if
+            none does.
+        by_file: whether the rows of each table are a client's.
+
+    """
+
+    text: tuple[str, ...] = ()
+    label: str = ""
+    is_score: bool = False
+    answers: Mapping[str, str] = field(default_factory=dict)
+    client: str = ""
+    by_file: bool = False
+
+
+def columns_of(
+    table: Table, rows: Sequence[Row], options: OwnData, kind: str
+) -> Columns:
+    """Decide what the columns of a table hold.
+
+    Args:
+        table: the table.
+        rows: its first rows.
+        options: the section ``fedsa.data`` of the configuration.
+        kind: ``text`` for texts with labels, ``chat`` for instructions;
+            empty to tell by the columns.
+
+    Raises:
+        UserError: a column is missing or in doubt.
+
+    """
+    names = list(rows[0])
+    named = {
+        "text": options.text,
+        "label": options.label,
+        "target": options.target,
+        "client": options.client,
+        **{
+            field_: getattr(options, field_)
+            for needed, more in _ANSWERS.items()
+            for field_ in (*needed, *more)
+        },
+    }
+    for option, value in named.items():
+        for name in [value] if isinstance(value, str) else value:
+            if name and name not in names:
+                raise UserError(
+                    f"{_KEY}.{option}: {table.source} has no column "
+                    f"{shown(name)}{did_you_mean(name, names)}; its columns "
+                    f"are {listed(names)}{_separator_hint(names)}"
+                )
+    has_labels = bool(options.text or options.label or options.target)
+    answers = _answers(names, options)
+    if kind == "chat" or (not kind and answers and not has_labels):
+        if not answers:
+            raise UserError(
+                f"{_KEY}: {table.source} has the columns {listed(names)}; "
+                f"name those of {_KEY}.prompt and {_KEY}.completion, or of "
+                f"{_KEY}.instruction and {_KEY}.output"
+                f"{_separator_hint(names)}"
+            )
+        return Columns(answers=answers, client=options.client)
+    label, is_score = _label(table, names, rows, options)
+    text = tuple(options.text) or _texts(table, names, rows, label, options)
+    if len(text) > 2:
+        raise UserError(
+            f"{_KEY}.text: {len(text)} columns are named; a text or a pair "
+            "of texts is classified"
+        )
+    return Columns(text, label, is_score, client=options.client)
+
+
+def _answers(names: Sequence[str], options: OwnData) -> dict[str, str]:
+    """The columns of an instruction's fields; empty if there are none."""
+    for needed, more in _ANSWERS.items():
+        columns = {
+            field_: getattr(options, field_)
+            or (field_ if field_ in names else "")
+            for field_ in (*needed, *more)
+        }
+        if all(columns[field_] for field_ in needed):
+            return {field_: name for field_, name in columns.items() if name}
+    return {}
+
+
+def _label(
+    table: Table, names: Sequence[str], rows: Sequence[Row], options: OwnData
+) -> tuple[str, bool]:
+    """The column of labels or scores, and whether it holds scores."""
+    if options.target:
+        return options.target, True
+    if options.label:
+        return options.label, False
+    if "label" not in names:
+        raise UserError(
+            f"{_KEY}: {table.source} has the columns {listed(names)}; name "
+            f"that of the labels ({_KEY}.label) or, for regression, that of "
+            f"the scores ({_KEY}.target){_separator_hint(names)}"
+        )
+    # Where the source knows types, a number with a point is a score.
+    is_score = any(
+        isinstance(plain(row["label"]), float)
+        and not is_missing(plain(row["label"]))
+        for row in rows
+    )
+    if is_score:
+        note(f"{table.source}: the scores are read from the column 'label'")
+    return "label", is_score
+
+
+def _texts(
+    table: Table,
+    names: Sequence[str],
+    rows: Sequence[Row],
+    label: str,
+    options: OwnData,
+) -> tuple[str, ...]:
+    """Find the columns of texts, of which there must be no doubt."""
+    others = [
+        name
+        for name in names
+        if name not in (label, options.client)
+        and any(_is_text(row.get(name)) for row in rows)
+    ]
+    found: tuple[str, ...] = ()
+    for known in (*_PAIRS, *((name,) for name in _SINGLE)):
+        if {*known} <= {*others} and not found:
+            found = known
+    if not found and len(others) == 1:
+        found = (others[0],)
+    if not found:
+        raise UserError(
+            f"{_KEY}: {table.source} has the columns {listed(names)}; name "
+            f"that of the texts, or the two of pairs of texts ({_KEY}.text)"
+            f"{_separator_hint(names)}"
+        )
+    read = " and ".join(map(repr, found))
+    note(f"{table.source}: texts are read from {read}, labels from {label!r}")
+    return found
+
+
+def _is_text(value: Any) -> bool:
+    """Whether a value is a text that is no number."""
+    if not isinstance(value, str) or not value.strip():
+        return False
+    try:
+        float(value)
+    except ValueError:
+        return True
+    return False
+
+
+def _separator_hint(names: Sequence[str]) -> str:
+    """A hint for a file whose columns another character separates."""
+    if len(names) == 1 and any(sign in names[0] for sign in ";|\t"):
+        return f" (is another character between them? {_KEY}.separator)"
+    return ""
+
+
+def check_columns(source: str, rows: Sequence[Row], columns: Columns) -> None:
+    """Refuse a table that lacks one of the columns.
+
+    Args:
+        source: what the table is called in an error message.
+        rows: its first rows.
+        columns: the columns.
+
+    Raises:
+        UserError: a column is missing.
+
+    """
+    optional = {"input", "category"}
+    needed = [
+        *columns.text,
+        columns.label,
+        columns.client,
+        *(n for f, n in columns.answers.items() if f not in optional),
+    ]
+    for name in needed:
+        if name and name not in rows[0]:
+            raise UserError(
+                f"{_KEY}: {source} has no column {shown(name)}"
+                f"{did_you_mean(name, rows[0])}; its columns are "
+                f"{listed(rows[0])}"
+            )
+
+
+def is_needed(field_: str) -> bool:
+    """Whether every instruction must have a field."""
+    return any(field_ in needed for needed in _ANSWERS)
+
+
+def plain(value: Any) -> Any:
+    """A number of numpy or torch as one of Python."""
+    is_scalar = getattr(value, "shape", None) == () or isinstance(
+        value, np.generic
+    )
+    return value.item() if is_scalar else value
+
+
+def listed(names: Iterable[Any]) -> str:
+    """Names for a sentence; of many, the first twenty."""
+    shown_names = [repr(str(name)) for name in names]
+    more = ", ..." if shown_names[20:] else ""
+    return ", ".join(shown_names[:20]) + more

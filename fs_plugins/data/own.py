@@ -1,0 +1,51 @@
+"""Data of the user's own: ``data.type: <file>@text`` and ``<file>@chat``."""
+
+from fs_plugins.data.loaded import Loaded
+from fs_plugins.data.own_examples import examples_in
+from fs_plugins.data.tables import find_table, find_tables
+from fs_plugins.host.configuration import Config
+
+BY_FILE = "files"  # the splitter of which each file is a client
+
+
+def load_texts(name: str, cfg: Config) -> Loaded:
+    """The examples of ``data.type: <name>@text``: texts with labels.
+
+    Args:
+        name: a file, a pattern of files, a folder, or a data set of the hub.
+        cfg: the configuration.
+
+    Raises:
+        UserError: there is nothing of this name, or it cannot be used.
+
+    """
+    return _load(name, cfg, "text")
+
+
+def load_chat(name: str, cfg: Config) -> Loaded:
+    """The examples of ``data.type: <name>@chat``: instructions.
+
+    Args:
+        name: a file, a pattern of files, a folder, or a data set of the hub.
+        cfg: the configuration.
+
+    Raises:
+        UserError: there is nothing of this name, or it cannot be used.
+
+    """
+    return _load(name, cfg, "chat")
+
+
+def _load(name: str, cfg: Config, kind: str) -> Loaded:
+    options, root = cfg.fedsa.data, cfg.data.root
+    tables = find_tables(name, root, options.separator)
+    for part, option, file in (
+        ("val", "validation", options.validation),
+        ("test", "test", options.test),
+    ):
+        if file:
+            tables[part] = find_table(
+                f"fedsa.data.{option}", file, root, options.separator
+            )
+    by_file = cfg.data.splitter == BY_FILE
+    return Loaded(**examples_in(tables, options, kind, by_file))

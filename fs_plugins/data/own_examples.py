@@ -1,0 +1,179 @@
+"""Turns tables of the user's own into examples."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain, islice
+from typing import Any
+
+import numpy as np
+
+from fs_plugins.data.cells import Label, Numbers, ReadRows, read_rows_of
+from fs_plugins.data.columns import check_columns, columns_of
+from fs_plugins.data.examples import Examples
+from fs_plugins.data.instructions import instructions
+from fs_plugins.data.sources import Row
+from fs_plugins.data.tables import Table
+from fs_plugins.errors import UserError, shown
+from fs_plugins.host.configuration import OwnData
+from fs_plugins.notes import note
+
+_KEY = "fedsa.data"
+_SEEN = 100  # rows by which columns are recognized
+
+
+def examples_in(
+    parts: Mapping[str, Sequence[Table]],
+    options: OwnData,
+    kind: str = "",
+    by_file: bool = False,
+) -> dict[str, Examples]:
+    """Convert tables to examples.
+
+    Args:
+        parts: the tables by part; all have the same columns.
+        options: the section ``fedsa.data`` of the configuration.
+        kind: ``text`` for texts with labels, ``chat`` for instructions;
+            empty to tell by the columns.
+        by_file: whether each table of a part is a client of its own.
+
+    Returns:
+        The examples by part, with the same classes in all of them.
+
+    Raises:
+        UserError: a column is missing or in doubt, or a value is wrong;
+            names the table and the row.
+
+    """
+    first, rows = _opened(next(iter(parts.values()))[0])
+    columns = replace(columns_of(first, rows, options, kind), by_file=by_file)
+    names = tuple(options.classes)
+    names = names or tuple(first.classes.get(columns.label, ()))
+    numbers = _numbers(names, are_counted=True) if names else None
+    read: dict[str, ReadRows] = {}
+    for part, tables in parts.items():
+        read[part] = ReadRows()
+        for table in tables:
+            is_first = not any(map(len, read.values())) and table is tables[0]
+            opened, sample = (first, rows) if is_first else _opened(table)
+            check_columns(opened.source, sample, columns)
+            read_rows_of(
+                opened,
+                columns,
+                read[part],
+                options.incomplete == "skip",
+                numbers,
+            )
+        if not len(read[part]):
+            raise UserError(f"{tables[0].source} holds no examples")
+        if numbers is None and not (columns.answers or columns.is_score):
+            names = _names_of(read[part].labels, tables[0].source)
+            numbers = _numbers(names)
+    _tell_left_out(read.values())
+    if columns.answers:
+        return {part: _instructions(each) for part, each in read.items()}
+    if numbers is None:
+        return {part: _scores(each) for part, each in read.items()}
+    return {part: _labelled(each, numbers) for part, each in read.items()}
+
+
+def _tell_left_out(read: Iterable[ReadRows]) -> None:
+    left_out = sum(each.left_out for each in read)
+    if left_out:
+        note(
+            f"{left_out} rows lack a text or a label and are left out "
+            f"({_KEY}.incomplete)"
+        )
+
+
+def _opened(table: Table) -> tuple[Table, list[Row]]:
+    """A table, and its first rows."""
+    rows = iter(table.rows)
+    head = list(islice(rows, _SEEN))
+    if not head:
+        raise UserError(f"{table.source} holds no examples")
+    return replace(table, rows=chain(head, rows)), [row for _, row in head]
+
+
+def _names_of(labels: Sequence[Label], source: str) -> tuple[str, ...]:
+    """The names of the classes that occur, in the order of their numbers.
+
+    Numbers are in their own order, and words in alphabetical order.
+    """
+    values = {*labels}
+    words = [value for value in values if isinstance(value, str)]
+    if words and len(words) < len(values):
+        number = next(v for v in values if not isinstance(v, str))
+        raise UserError(
+            f"{source}: some labels are words, such as {shown(min(words))}, "
+            f"and others are numbers, such as {number}"
+        )
+    if all(map(_is_whole, words)):
+        return tuple(map(str, sorted(values, key=lambda v: (int(v), str(v)))))
+    if all(map(_is_number, words)):
+        raise UserError(
+            f"{source}: the labels are numbers with a point, such as "
+            f"{min(words)}; scores are named by {_KEY}.target"
+        )
+    return tuple(sorted(words))
+
+
+def _is_whole(word: str) -> bool:
+    return word.removeprefix("-").isdecimal() and word.isascii()
+
+
+def _is_number(word: str) -> bool:
+    try:
+        return bool(np.isfinite(float(word)))
+    except ValueError:
+        return False
+
+
+def _numbers(names: tuple[str, ...], are_counted: bool = False) -> Numbers:
+    """The numbers of classes.
+
+    Args:
+        names: the names of the classes, in the order of their numbers.
+        are_counted: whether a table may call a class by its number.
+
+    """
+    number_of: dict[Label, int] = {}
+    for number, name in enumerate(names):
+        number_of.setdefault(name, number)
+        if _is_whole(name):
+            number_of.setdefault(int(name), number)
+    if are_counted and not any(map(_is_whole, names)):
+        for number in range(len(names)):
+            number_of.setdefault(number, number)
+            number_of.setdefault(str(number), number)
+    return Numbers(names, number_of)
+
+
+def _labelled(read: ReadRows, numbers: Numbers) -> Examples:
+    """Examples of classification."""
+    labels: list[float] = [numbers.of[label] for label in read.labels]
+    return Examples(read.texts, labels, numbers.names, clients=read.clients)
+
+
+def _scores(read: ReadRows) -> Examples:
+    """Examples of regression."""
+    scores = [float(label) for label in read.labels]
+    return Examples(read.texts, scores, clients=read.clients)
+
+
+def _instructions(read: ReadRows) -> Examples:
+    """Examples that a language model learns to answer."""
+    if "instruction" in read.answers[0]:
+        return replace(instructions(read.answers), clients=read.clients)
+    return Examples(
+        [(row["prompt"], row["completion"]) for row in read.answers],
+        [0] * len(read.answers),
+        ("all",),
+        are_instructions=True,
+        clients=read.clients,
+    )
+
+
+def rows_of(data: Any) -> Iterator[tuple[str, Row]]:
+    """The rows of a sequence of mappings, with their numbers."""
+    for number, row in enumerate(data):
+        yield f"row {number}", row
