@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ class Table:
         source: what the table is called in an error message.
         rows: the rows, each with its place in the source; they can be read
             more than once.
-        name: the name of the file without its suffix.
+        name: the name of the file without its suffix, or another name that
+            tells the file from others.
         classes: the names of the classes whose numbers a column holds, by
             the name of the column, where the source itself declares them.
 
@@ -79,7 +80,7 @@ def find_tables(
         if any(sign in name for sign in "*?["):
             files = _matching(place)
             if files:
-                return {"train": [_of_file(f, separator) for f in files]}
+                return {"train": _of_files(files, separator)}
     if kind_of(Path(name)) or any(sign in name for sign in "*?[~"):
         raise _missing(KEY, name, places)
     return _of_hub(name, places)
@@ -136,6 +137,26 @@ def _of_file(file: Path, separator: str) -> Table:
     return Table(str(file), _Rows(file, separator), name)
 
 
+def _of_files(files: Sequence[Path], separator: str) -> list[Table]:
+    """The tables of several files, each with a name of its own.
+
+    Files of one name are called by their folders, or else by both.
+    """
+    tables = [_of_file(file, separator) for file in files]
+    by_folder = [file.parent.name for file in files]
+    by_both = [
+        f"{file.parent.as_posix()}/{table.name}"
+        for file, table in zip(files, tables, strict=True)
+    ]
+    for names in ([table.name for table in tables], by_folder, by_both):
+        if len({*names}) == len(names):
+            break
+    return [
+        replace(table, name=name)
+        for table, name in zip(tables, names, strict=True)
+    ]
+
+
 def _of_folder(folder: Path, separator: str) -> dict[str, list[Table]]:
     """The tables of a folder: by part, or else all of them for training."""
     if (folder / "dataset_info.json").exists() or (
@@ -166,7 +187,7 @@ def _of_folder(folder: Path, separator: str) -> dict[str, list[Table]]:
             f"{KEY}: {folder} has {Path(files[0]).name}, but no train.csv "
             "or the like to train on"
         )
-    return {"train": [_of_file(file, separator) for file in files]}
+    return {"train": _of_files(files, separator)}
 
 
 def _of_saved(folder: Path) -> dict[str, list[Table]]:
