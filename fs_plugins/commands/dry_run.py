@@ -43,16 +43,17 @@ def dry_run(experiment: str, overrides: Sequence[str]) -> None:
     cfg.outdir, cfg.wandb.use = outdir, tracked
     print(dump(tree_of(cfg)))
     if counts:
-        show(split_table(counts))
+        show(split_table(counts, cfg.fedsa.data.clients))
     show(parameters_table(runner))
     show(costs_table(runner))
 
 
-def split_table(counts: Mapping[str, Any]) -> Table:
+def split_table(counts: Mapping[str, Any], names: Sequence[str] = ()) -> Table:
     """How many examples each client has in each split, and of which classes.
 
     Args:
         counts: the numbers of examples, by client, split and class.
+        names: the clients' names, if they have names.
 
     """
     rows = []
@@ -62,7 +63,8 @@ def split_table(counts: Mapping[str, Any]) -> Table:
             for split in ("train", "val", "test")
         ]
         classes = ", ".join(f"{n} {k}" for k, n in splits["train"].items())
-        rows.append((client, *cells, classes))
+        name = names[int(client) - 1] if names else client
+        rows.append((name, *cells, classes))
     columns = ("client", "train", "val", "test", "classes to train on")
     return Table("the split: examples", columns, rows)
 

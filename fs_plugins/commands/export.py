@@ -3,7 +3,7 @@
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,9 @@ def export(
 
     Args:
         folder: the run's folder.
-        client: the number of a client, ``global`` for what the server knows,
-            or ``all`` for all of these, each in a folder of its own.
+        client: the number or the name of a client, ``global`` for what the
+            server knows, or ``all`` for all of these, each in a folder of
+            its own.
         out: the folder to write, which ``PeftModel.from_pretrained`` loads,
             head included; with ``all`` it gets a folder for each adapter.
         merge: write the base model with the adapter merged into it instead,
@@ -77,7 +78,7 @@ def export(
         files.load_asked(trust_plugins)
     with tempfile.TemporaryDirectory() as scratch:
         adapters = _adapters_of(files, RunFolder(scratch))
-        wanted = _wanted(client, adapters)
+        wanted = _wanted(client, adapters, run.names)
         for name in wanted:
             check_adapter(adapters[name])
         with writing_to(out), _folder_for(out) as part:
@@ -149,10 +150,25 @@ def _adapters_of(files: RunFolder, scratch: RunFolder) -> dict[str, Path]:
     return scratch.saved_adapters()
 
 
-def _wanted(client: str, adapters: Mapping[str, Path]) -> list[str]:
-    """The names of the adapters that ``--client`` asks for."""
+def _wanted(
+    client: str, adapters: Mapping[str, Path], names: Sequence[str]
+) -> list[str]:
+    """The names of the adapters that ``--client`` asks for.
+
+    Args:
+        client: a client's name or number, ``global`` or ``all``.
+        adapters: the adapters' folders by name.
+        names: the clients' names, if they have names.
+
+    """
     by_word = {
-        str(RunFolder.client_of(name) or name): name for name in adapters
+        str(RunFolder.client_of(name, names) or name): name
+        for name in adapters
+    }
+    by_word |= {
+        names[ID - 1]: name
+        for name in adapters
+        if (ID := RunFolder.client_of(name, names)) and names
     }
     if client == "all" and adapters:
         return sorted(adapters, key=lambda name: (len(name), name))
@@ -300,8 +316,12 @@ def _card(run: Run, model: Model, name: str, is_merged: bool) -> str:
         "library_name": "transformers" if is_merged else "peft",
         "tags": ["lora", "federated-learning", method.lower()],
     }
-    client = RunFolder.client_of(name)
-    owner = f"client {client}'s" if client else "what the server knows"
+    client = RunFolder.client_of(name, run.names)
+    owner = (
+        f"client {run.name_of(client)}'s"
+        if client
+        else "what the server knows"
+    )
     lines = [
         f"---\n{yaml.safe_dump(header, sort_keys=False)}---",
         f"# {markdown_text(f'{run.folder.name}: {name}')}\n",
@@ -358,7 +378,8 @@ def _figures(run: Run, client: int) -> list[str]:
         return []
     columns: dict[str, Mapping[str, float] | None] = {}
     if client:
-        columns[f"client {client}"] = last["clients"].get(str(client))
+        title = f"client {run.name_of(client)}"
+        columns[title] = last["clients"].get(str(client))
     columns |= {
         "clients, weighted": last["weighted"],
         "clients, mean": last["mean"],

@@ -1,6 +1,7 @@
 """The clients that examples name: which there are, and how many."""
 
 from collections.abc import Sequence
+from urllib.parse import quote
 
 from fs_plugins.data.examples import Examples
 from fs_plugins.data.splitters import BY_CLIENT
@@ -9,6 +10,8 @@ from fs_plugins.host.configuration import Config
 from fs_plugins.notes import note
 
 _SHOWN = 10  # names in a sentence
+_LONGEST = 200  # bytes of the name of a folder
+_TAKEN = ("", "global", "all")
 
 
 def settle_clients(
@@ -41,6 +44,7 @@ def settle_clients(
                 f"fedsa.data.clients: {len(names)} names are given, and "
                 f"there are {number} clients (federate.client_num)"
             )
+        _check_names(names)
         return train, val, test
     if not train.clients:
         raise UserError(
@@ -60,6 +64,7 @@ def settle_clients(
             f"to {len(names)} clients ({_listed(names)}); leave it out, or "
             "name those that take part (fedsa.data.clients)"
         )
+    _check_names(names)
     cfg.fedsa.data.clients = names
     _set_number(cfg, len(names))
     before = [len(part) for part in (train, val, test) if part is not None]
@@ -73,6 +78,19 @@ def settle_clients(
             "part are left out"
         )
     return train, val, test
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Refuse names after which no folder can be called."""
+    for name in names:
+        size = len(quote(name, " "))
+        if name in _TAKEN or name.startswith(".") or size > _LONGEST:
+            raise UserError(
+                f"fedsa.data.clients: {shown(name)} cannot be the name of a "
+                "client, after which a folder is called"
+            )
+    if len({*names}) < len(names):
+        raise UserError("fedsa.data.clients: a name is there twice")
 
 
 def _needed(cfg: Config) -> str:

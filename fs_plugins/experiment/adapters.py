@@ -31,7 +31,7 @@ class Adapter:
     """An adapter that a run has trained, loaded in the model.
 
     Attributes:
-        name: ``global`` or ``client_<ID>``.
+        name: ``global``, or ``client_<ID>`` or the client's own name.
         model: the model, or a wrapper with a PEFT model in ``.model``.
         delta: the change of the base model by the aggregator; None if there
             is none.
@@ -118,7 +118,8 @@ def _of_client(client: "FedSAClient", shared: Tensors) -> Iterator[Adapter]:
     parameters, rank = client.parameters, rank_of(client._cfg, client.ID)
     received = truncate(shared, parameters.roles, rank)
     with parameters.loaded(received, client.kept.values, client=client.ID):
-        name = RunFolder.adapter_name(client.ID)
+        names = client._cfg.fedsa.data.clients
+        name = RunFolder.adapter_name(client.ID, names)
         yield Adapter(name, client.model, parameters.delta, rank, client.ID)
 
 
@@ -138,4 +139,5 @@ def _of_participant(runner: Runner) -> Iterator[Adapter]:
         if shared or worker.kept.values:
             yield from _of_client(worker, shared)
     else:
-        yield Adapter(RunFolder.adapter_name(worker.ID), worker.model)
+        names = worker._cfg.fedsa.data.clients
+        yield Adapter(RunFolder.adapter_name(worker.ID, names), worker.model)

@@ -4,10 +4,11 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 from fs_plugins.config.load import load_config
 from fs_plugins.config.yaml_file import dump
@@ -336,13 +337,31 @@ class RunFolder:
     # what was trained
 
     @classmethod
-    def adapter_name(cls, client: int) -> str:
-        """The name of a client's adapter; 0 stands for the server."""
-        return f"{_CLIENT}{client}" if client else cls.GLOBAL
+    def adapter_name(cls, client: int, names: Sequence[str] = ()) -> str:
+        """The name of a client's adapter, which is that of its folder.
+
+        Args:
+            client: the client's ID; 0 stands for the server.
+            names: the clients' names, if they have names; a character that
+                no folder may have is written as its number.
+
+        """
+        if not client:
+            return cls.GLOBAL
+        return quote(names[client - 1], " ") if names else f"{_CLIENT}{client}"
 
     @classmethod
-    def client_of(cls, adapter: str) -> int:
-        """The ID of the client whose adapter has a name; 0 for the server."""
+    def client_of(cls, adapter: str, names: Sequence[str] = ()) -> int:
+        """The ID of the client whose adapter has a name; 0 for the server.
+
+        Args:
+            adapter: the name of the adapter.
+            names: the clients' names, if they have names.
+
+        """
+        if names:
+            name = unquote(adapter)
+            return names.index(name) + 1 if name in names else 0
         number = adapter.removeprefix(_CLIENT)
         return int(number) if number.isdecimal() else 0
 

@@ -174,7 +174,7 @@ class Run:
         """The IDs of the clients, which count from 1."""
         IDs = {int(ID) for ID in self.last["clients"]}
         IDs |= {
-            RunFolder.client_of(name)
+            RunFolder.client_of(name, self.names)
             for name in RunFolder(self.folder).saved_adapters()
         }
         IDs -= {0}  # the server
@@ -186,11 +186,27 @@ class Run:
         number: int | None = self.summary["clients"]
         return number if number and number <= _MOST_CLIENTS else None
 
+    @cached_property
+    def names(self) -> list[str]:
+        """The clients' names, in the order of their IDs.
+
+        Empty if the clients have none but their numbers.
+        """
+        names = self.settings.get("fedsa.data.clients") or []
+        return list(map(str, names)) if isinstance(names, list) else []
+
+    def name_of(self, ID: int | str) -> str:
+        """What a client is called in a table: its name, or else its ID."""
+        number = int(ID)
+        has_name = 0 < number <= len(self.names)
+        return self.names[number - 1] if has_name else str(number)
+
     def client(self, ID: int | str) -> "TrainedClient":
         """One of the clients.
 
         Args:
-            ID: one of ``clients``, or its digits, as results have them.
+            ID: one of ``clients``, or its digits, as results have them; or
+                one of ``names``.
 
         Raises:
             UserError: there is no such client.
@@ -198,11 +214,13 @@ class Run:
         """
         is_text = isinstance(ID, str) and is_client_ID(ID)
         number = int(ID) if is_text else ID
+        if ID in self.names:
+            number = self.names.index(str(ID)) + 1
         is_number = isinstance(number, Integral)
         if isinstance(ID, bool) or not is_number or number not in self.clients:
             raise UserError(
                 f"{self.folder}: there is no client {shown(ID)}; known are "
-                f"{_listed(self.clients)}"
+                f"{_listed(self.names or self.clients)}"
             )
         return TrainedClient(self, int(number))
 
@@ -241,7 +259,8 @@ class Run:
                 f"--resume {self.folder}' goes on with it, and 'fedsa "
                 "export' writes the adapters of its newest checkpoint"
             )
-        name, saved = RunFolder.adapter_name(client), files.saved_adapters()
+        name = RunFolder.adapter_name(client, self.names)
+        saved = files.saved_adapters()
         if name not in saved:
             has = ", ".join(saved) or "nothing"
             raise UserError(

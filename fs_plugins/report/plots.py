@@ -84,7 +84,7 @@ def labels(runs: Sequence[Run]) -> list[Panel]:
     for run in runs:
         if run.labels and run.labels not in splits:
             splits.append(run.labels)
-            panels.append(_labels_panel(run.labels))
+            panels.append(_labels_panel(run.labels, run))
     if len(panels) > 1:
         return [
             Panel(f"{p.title} ({n})", p.draw, p.height)
@@ -192,6 +192,7 @@ def _drawer_of_bars(
         for run in runs:
             for ID, value in run.of_clients().items():
                 values.setdefault(ID, []).append(_drawable(value))
+        name_of = {ID: runs[0].name_of(ID) for ID in values}
         IDs = sorted(values, key=int)
         means = {ID: mean(values[ID]) for ID in IDs}
         worst = worst_of(means, metric)
@@ -210,8 +211,9 @@ def _drawer_of_bars(
             ecolor=COLORS[-1],
         )
         axes.set_ylim(0, highest * 1.15 or 1)
+        names = [name_of[ID] for ID in IDs]
         axes.set_xticks(
-            [] if is_many else range(len(IDs)), [] if is_many else IDs
+            [] if is_many else range(len(IDs)), [] if is_many else names
         )
         axes.set_xlabel(
             f"{len(IDs)} clients, from worst to best" if is_many else "client"
@@ -221,7 +223,7 @@ def _drawer_of_bars(
             axes.text(
                 0.02,
                 0.93,
-                f"worst: client {worst}, {means[worst]:.3f}",
+                f"worst: client {name_of[worst]}, {means[worst]:.3f}",
                 transform=axes.transAxes,
             )
         elif worst is not None:
@@ -242,7 +244,7 @@ def _spread(values: Sequence[float]) -> float:
     return deviation(values) if len(values) > 1 else 0.0
 
 
-def _labels_panel(counts: Mapping[str, Any]) -> Panel:
+def _labels_panel(counts: Mapping[str, Any], run: Run) -> Panel:
     IDs = sorted(counts, key=int)
     classes = sorted({c for ID in IDs for c in counts[ID].get("train", {})})
     height = min(1.4 + 0.22 * len(IDs), 7.0)
@@ -265,7 +267,7 @@ def _labels_panel(counts: Mapping[str, Any]) -> Panel:
             left = [a + b for a, b in zip(left, numbers, strict=True)]
         axes.set_ylim(len(IDs) - 0.4, -0.6)
         is_many = len(IDs) > _MANY
-        shown = [] if is_many else IDs
+        shown = [] if is_many else list(map(run.name_of, IDs))
         axes.set_yticks(range(len(shown)), shown)
         axes.set_ylabel(f"{len(IDs)} clients" if is_many else "client")
         axes.set_xlabel("examples to train on")

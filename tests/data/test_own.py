@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from fs_plugins.commands.export import export
 from fs_plugins.config.load import load_config
 from fs_plugins.data.federated import three_splits
 from fs_plugins.data.registry import FAMILIES
 from fs_plugins.errors import UserError
+from fs_plugins.experiment.runs import load_run
 
 ROWS = [
     {
@@ -529,3 +531,38 @@ def test_clients_that_do_not_fit(lab, tmp_path, monkeypatch, overrides, said):
     with pytest.raises(UserError, match=said) as caught:
         lab.runner(**{k.replace(".", "__"): v for k, v in overrides.items()})
     assert "\n" not in str(caught.value)
+
+
+def test_clients_are_called_by_their_names(lab, tmp_path, monkeypatch):
+    """In the folders of adapters, in Python, in exports and in tables."""
+    monkeypatch.chdir(tmp_path)
+    rows = [dict(r) for r in ROWS]
+    for row in rows:
+        row["region"] = {"10": "Köln / Süd"}.get(row["region"], row["region"])
+    write_csv("a.csv", rows)
+    own = {k.replace(".", "__"): v for k, v in OWN.items()}
+    folder = Path(lab.run(**own, federate__total_round_num=1)["outdir"])
+    found = load_run(folder)
+    assert found.names == ["9", "Köln / Süd", "north", "south"]
+    assert {path.name for path in (folder / "adapters").iterdir()} == {
+        *("global", "9", "K%C3%B6ln %2F S%C3%BCd", "north", "south")
+    }
+    assert found.client("north").ID == found.client(3).ID == 3
+    assert found.client("9").ID == 1  # the name, not the number
+    assert found.clients == [1, 2, 3, 4]
+    with pytest.raises(UserError, match="known are 9, Köln / Süd, north"):
+        found.client("east")
+    for client in ("Köln / Süd", "2"):
+        out = tmp_path / f"out {client[:1]}"
+        export(folder, client, out)
+        card = (out / "README.md").read_text(encoding="utf-8")
+        assert "this is client Köln / Süd's" in card
+
+
+@pytest.mark.parametrize("name", ["global", ".hidden", "x" * 250])
+def test_names_that_no_folder_can_have(lab, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    write_csv("a.csv", [r | {"region": name} for r in ROWS[:20]] + ROWS[20:])
+    own = {k.replace(".", "__"): v for k, v in OWN.items()}
+    with pytest.raises(UserError, match="cannot be the name of a client"):
+        lab.runner(**own)
