@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fs_plugins.commands.results import examples, results
 from fs_plugins.errors import (
     Interrupted,
     RunError,
@@ -58,13 +59,9 @@ _Trust = Annotated[
 _PAIRS = {"allow_extra_args": True}  # ``key value`` pairs
 
 
-def _examples(*lines: str) -> str:
-    """The examples at the end of a command's ``--help``."""
-    return "\n\n".join(["Examples:", *(f"fedsa {line}" for line in lines)])
-
-
 analyze = typer.Typer(help="Look into what was trained.")
 app.add_typer(analyze, name="analyze")
+app.add_typer(results)
 
 
 def _files(begun: str) -> list[str]:
@@ -91,7 +88,7 @@ def _files(begun: str) -> list[str]:
 
 @app.command(
     context_settings=_PAIRS,
-    epilog=_examples(
+    epilog=examples(
         "run --cfg yaml_configs/demo/fedsa.yaml",
         "run --cfg yaml_configs/demo/fedsa.yaml+ffa+vera seed 1",
         "run --cfg yaml_configs/demo/fedsa.yaml --dry-run",
@@ -156,7 +153,7 @@ def run(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "compare a.yaml b.yaml --seeds 0,1,2 --out exp/mine",
         "compare yaml_configs/demo/fedsa.yaml+{fedsa,fedit,local}",
         "compare a.yaml b.yaml federate.total_round_num 5",
@@ -185,7 +182,7 @@ def compare(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "report exp/demo",
         "report exp/fedsa_fedsa exp/fedit_fedit --out exp/report",
     )
@@ -214,7 +211,7 @@ def report(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "export exp/fedsa_fedsa --client 2 --out adapter",
         "export exp/fedsa_fedsa --client all --out adapters",
         "export exp/fedsa_fedsa --client 2 --out model --merge",
@@ -238,7 +235,7 @@ def export(
 
 
 @analyze.command(
-    epilog=_examples(
+    epilog=examples(
         "analyze asymmetry exp/fedsa_fedsa",
         "analyze asymmetry --cfg yaml_configs/demo/fedsa.yaml "
         "--splits iid,dir1 --adapters lora,vera",

@@ -392,7 +392,7 @@ OPTIONS: Sequence[Option] = (
         "",
         PATH,
         "This folder holds tokenised text; empty stands for "
-        "fs_plugins in the user's cache.",
+        "fs_plugins in the user's cache, and 'none' for nowhere.",
     ),
     *DATA_OPTIONS,
 )

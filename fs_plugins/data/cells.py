@@ -77,7 +77,7 @@ def read_rows_of(
             into.answers.append(_fields(row, columns, where))
         else:
             into.texts.append(
-                tuple(_text(row, name, where) for name in columns.text)
+                tuple(text_in(row, name, where) for name in columns.text)
             )
             into.labels.append(_label(row, columns, where, declared, numbers))
         if columns.client:
@@ -139,8 +139,18 @@ def _cell(row: Row, name: str, where: str) -> Any:
     return value
 
 
-def _text(row: Row, name: str, where: str) -> str:
-    """The text in a column, which must hold something."""
+def text_in(row: Row, name: str, where: str) -> str:
+    """The text in a column of a row.
+
+    Args:
+        row: the row.
+        name: the name of the column.
+        where: the table and the row, for an error message.
+
+    Raises:
+        UserError: the column is missing, empty, or holds no text.
+
+    """
     value = _cell(row, name, where)
     if not isinstance(value, (str, bytes)):
         raise UserError(f"{where}: {name!r} is {shown(value)}, not a text")
@@ -155,7 +165,7 @@ def _fields(row: Row, columns: Columns, where: str) -> dict[str, Any]:
     fields = {}
     for field_, name in columns.answers.items():
         if is_needed(field_):
-            fields[field_] = _text(row, name, where)
+            fields[field_] = text_in(row, name, where)
         elif not is_missing(plain(row.get(name))):
             fields[field_] = text_of(row[name], name, where)
     return fields

@@ -7,6 +7,7 @@ which it is.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from fs_plugins.host.configuration import OwnData
 from fs_plugins.notes import note
 
 _KEY = "fedsa.data"
+_SEEN = 100  # rows by which columns are recognized
 _PAIRS = (
     ("text", "text_pair"),
     ("sentence1", "sentence2"),
@@ -113,6 +115,28 @@ def columns_of(
     return Columns(text, label, is_score, client=options.client)
 
 
+def texts_of(table: Table, options: OwnData) -> tuple[str, ...]:
+    """The columns of a table that hold texts; it needs no labels.
+
+    Args:
+        table: the table.
+        options: the section ``fedsa.data`` of the configuration.
+
+    Raises:
+        UserError: a column is missing or in doubt, or the table is empty.
+
+    """
+    rows = [row for _, row in islice(table.rows, _SEEN)]
+    if not rows:
+        raise UserError(f"{table.source} holds no examples")
+    if options.text:
+        found = Columns(tuple(options.text))
+        check_columns(table.source, rows, found)
+        return found.text
+    label = options.label or options.target or "label"
+    return _texts(table, list(rows[0]), rows, label, options)
+
+
 def _answers(names: Sequence[str], options: OwnData) -> dict[str, str]:
     """The columns of an instruction's fields; empty if there are none."""
     for needed, more in _ANSWERS.items():
@@ -147,7 +171,9 @@ def _label(
         for row in rows
     )
     if is_score:
-        note(f"{table.source}: the scores are read from the column 'label'")
+        note(f"{table.source}: scores are read from 'label'")
+    if not is_score:
+        note(f"{table.source}: labels are read from 'label'")
     return "label", is_score
 
 
@@ -178,7 +204,7 @@ def _texts(
             f"{_separator_hint(names)}"
         )
     read = " and ".join(map(repr, found))
-    note(f"{table.source}: texts are read from {read}, labels from {label!r}")
+    note(f"{table.source}: texts are read from {read}")
     return found
 
 

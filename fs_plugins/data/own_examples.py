@@ -31,7 +31,8 @@ def examples_in(
 
     Args:
         parts: the tables by part; all have the same columns.
-        options: the section ``fedsa.data`` of the configuration.
+        options: the section ``fedsa.data`` of the configuration, to which
+            the names of the columns that are found are written.
         kind: ``text`` for texts with labels, ``chat`` for instructions;
             empty to tell by the columns.
         by_file: whether each table of a part is a client of its own.
@@ -46,6 +47,10 @@ def examples_in(
     """
     first, rows = _opened(next(iter(parts.values()))[0])
     columns = replace(columns_of(first, rows, options, kind), by_file=by_file)
+    if not columns.answers:
+        options.text = list(columns.text)
+        name = "target" if columns.is_score else "label"
+        setattr(options, name, columns.label)
     names = tuple(options.classes)
     names = names or tuple(first.classes.get(columns.label, ()))
     numbers = _numbers(names, are_counted=True) if names else None

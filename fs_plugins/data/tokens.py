@@ -74,6 +74,7 @@ class Tokens:
         return sha.hexdigest()
 
 
+NO_CACHE = "none"  # in place of a folder
 _STORED = ("ids", "types", "ends", "prompts", "kept")
 
 
@@ -96,7 +97,8 @@ def tokenise(
         max_length: the largest number of tokens of a text; further tokens
             are cut off.
         cache: the folder of cached tokens; '' stands for the folder
-            ``fs_plugins/tokens`` in the user's cache.
+            ``fs_plugins/tokens`` in the user's cache, and ``none`` for no
+            cache.
         segments: the number of segments that the model distinguishes; below
             2, no segment numbers are kept.
 
@@ -106,7 +108,7 @@ def tokenise(
 
     """
     folder = Path(cache) if cache else default_cache() / "tokens"
-    key = _key(examples, tokenizer, max_length)
+    key = cache != NO_CACHE and _key(examples, tokenizer, max_length)
     file = folder / f"{key}.npz"
     stored = _stored(file) if key else None
     if stored is None:

@@ -353,8 +353,8 @@ def load_run(folder: str | Path, name: str = "") -> Run:
     )
 
 
-def _listed(IDs: Sequence[int]) -> str:
-    """The clients' IDs for a sentence, which has room for a few."""
+def _listed(IDs: Sequence[object]) -> str:
+    """The clients' IDs or names for a sentence, which has room for a few."""
     if len(IDs) <= _FEW_CLIENTS:
         return ", ".join(map(str, IDs)) or "none"
     return f"{len(IDs)} from {IDs[0]} to {IDs[-1]}"

@@ -1,0 +1,63 @@
+"""The commands that use what a run has trained."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+results = typer.Typer()
+RUN = Annotated[Path, typer.Argument(help="A run's folder.")]
+JSON = Annotated[bool, typer.Option("--json", help="As JSON.")]
+
+
+def examples(*lines: str) -> str:
+    """The examples at the end of a command's ``--help``."""
+    return "\n\n".join(["Examples:", *(f"fedsa {line}" for line in lines)])
+
+
+@results.command(
+    epilog=examples(
+        "predict exp/fedsa_tickets new.csv --client north",
+        "predict exp/fedsa_tickets --client north --text 'where is my order'",
+    )
+)
+def predict(
+    run: RUN,
+    file: Annotated[
+        str, typer.Argument(help="A table of texts, such as new.csv.")
+    ] = "",
+    client: Annotated[
+        str, typer.Option(help="The name or number of one, or global.")
+    ] = "global",
+    text: Annotated[
+        list[str] | None,
+        typer.Option(help="A text in place of a file; twice for a pair."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write; else the terminal.")
+    ] = None,
+    as_json: JSON = False,
+) -> None:
+    """Predict the labels of new texts with a client's model."""
+    from fs_plugins.commands.predict import predict as print_predictions
+
+    print_predictions(run, client, file, text or (), out, as_json)
+
+
+@results.command(
+    epilog=examples("evaluate exp/fedsa_tickets labelled.csv --client all")
+)
+def evaluate(
+    run: RUN,
+    file: Annotated[
+        str, typer.Argument(help="A table of texts with their labels.")
+    ],
+    client: Annotated[
+        str, typer.Option(help="The name or number of one, global, or all.")
+    ] = "all",
+    as_json: JSON = False,
+) -> None:
+    """Evaluate the models of a run on labelled texts."""
+    from fs_plugins.commands.predict import evaluate as print_results
+
+    print_results(run, client, file, as_json)

@@ -1,0 +1,1 @@
+"""What becomes of a trained model: predictions for new texts."""
