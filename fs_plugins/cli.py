@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from fs_plugins.commands.results import examples, results
+from fs_plugins.commands.results import PAIRS, examples, results
+from fs_plugins.configurations import complete_files
 from fs_plugins.errors import (
     Interrupted,
     RunError,
@@ -56,7 +57,6 @@ _Trust = Annotated[
         help="Execute the plugins that the run's folder names.",
     ),
 ]
-_PAIRS = {"allow_extra_args": True}  # ``key value`` pairs
 
 
 analyze = typer.Typer(help="Look into what was trained.")
@@ -64,30 +64,8 @@ app.add_typer(analyze, name="analyze")
 app.add_typer(results)
 
 
-def _files(begun: str) -> list[str]:
-    """Complete a word to YAML files and folders, or to a file's variations.
-
-    The names of the project's own experiments come last.
-    """
-    from fs_plugins.configurations import find_configuration, packaged_names
-
-    file, plus, last = begun.rpartition("+")
-    if plus:
-        from fs_plugins.config.load import variations_of
-
-        known = variations_of(find_configuration(file.partition("+")[0]))
-        return [f"{file}+{name}" for name in known if name.startswith(last)]
-    folder, _, last = begun.rpartition("/")
-    paths = sorted(Path(folder or ".").glob(f"{last}*"))
-    here = [f"{path}/" for path in paths if path.is_dir()] + [
-        str(path) for path in paths if path.suffix in (".yaml", ".yml")
-    ]
-    named = [name for name in packaged_names() if name.startswith(begun)]
-    return here + [name for name in named if name not in here]
-
-
 @app.command(
-    context_settings=_PAIRS,
+    context_settings=PAIRS,
     epilog=examples(
         "run --cfg yaml_configs/demo/fedsa.yaml",
         "run --cfg yaml_configs/demo/fedsa.yaml+ffa+vera seed 1",
@@ -102,7 +80,7 @@ def run(
         typer.Option(
             help="A YAML file of FederatedScope; 'a.yaml+ffa+vera' is a.yaml "
             "with two variations.",
-            autocompletion=_files,
+            autocompletion=complete_files,
         ),
     ] = "",
     resume: Annotated[
@@ -164,7 +142,7 @@ def compare(
         list[str],
         typer.Argument(
             help="YAML files, then 'key value' pairs for all.",
-            autocompletion=_files,
+            autocompletion=complete_files,
         ),
     ],
     seeds: Annotated[str, typer.Option(help="E.g. 0,1,2.")] = "",
@@ -254,7 +232,7 @@ def asymmetry(
         str,
         typer.Option(
             help="A YAML file: its clients train alone.",
-            autocompletion=_files,
+            autocompletion=complete_files,
         ),
     ] = "",
     splits: Annotated[

@@ -1,11 +1,14 @@
-"""The commands that use what a run has trained."""
+"""The commands that look at data, and that use what a run has trained."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from fs_plugins.configurations import complete_files
+
 results = typer.Typer()
+PAIRS = {"allow_extra_args": True}  # ``key value`` pairs
 RUN = Annotated[Path, typer.Argument(help="A run's folder.")]
 JSON = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
@@ -61,3 +64,26 @@ def evaluate(
     from fs_plugins.commands.predict import evaluate as print_results
 
     print_results(run, client, file, as_json)
+
+
+@results.command(
+    context_settings=PAIRS,
+    epilog=examples(
+        "data --cfg yaml_configs/demo/fedsa.yaml",
+        "data --cfg tickets.yaml llm.tok_len 128",
+    ),
+)
+def data(
+    context: typer.Context,
+    cfg: Annotated[
+        str,
+        typer.Option(
+            help="A YAML file of FederatedScope.",
+            autocompletion=complete_files,
+        ),
+    ],
+) -> None:
+    """Show an experiment's data: shares, lengths, and some examples."""
+    from fs_plugins.commands.data import describe
+
+    describe(cfg, context.args)

@@ -36,6 +36,7 @@ from fs_plugins.host.configuration import Config
 from fs_plugins.model.given import base_model_of, config_of, given_model
 from fs_plugins.model.inputs import Inputs, inputs_of, longest_text
 from fs_plugins.model.pretrained import load_model_config
+from fs_plugins.notes import note
 from fs_plugins.scope import begin_run, current_scope
 from fs_plugins.terms import (
     CAUSAL,
@@ -129,6 +130,14 @@ def _tokens_of(
     ]
     for split_tokens in tokens:
         _check_limits(split_tokens, inputs, tokenizer, cfg)
+    full = sum(
+        int((each.lengths() >= cfg.llm.tok_len).sum()) for each in tokens
+    )
+    if full:
+        note(
+            f"{full} of {sum(map(len, tokens))} texts fill llm.tok_len, "
+            f"{cfg.llm.tok_len} tokens, and are cut there if they are longer"
+        )
     return tokens
 
 

@@ -1,0 +1,160 @@
+"""What the data of an experiment are: ``fedsa data --cfg X``."""
+
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fs_plugins.commands.dry_run import split_table
+from fs_plugins.config.load import load_config, update
+from fs_plugins.data.federated import SPLITS, three_splits
+from fs_plugins.data.tokens import NO_CACHE, Tokens, tokenise
+from fs_plugins.experiment.run_folder import RunFolder
+from fs_plugins.experiment.runner import silence
+from fs_plugins.host.configuration import Config
+from fs_plugins.report.tables import Table, show
+from fs_plugins.scope import RunScope, building
+
+_SHOWN = 3  # examples
+_UNCUT = 2**30  # tokens, more than any text has
+_KEPT = 99  # per cent of the texts
+
+
+def describe(experiment: str, overrides: Sequence[str]) -> None:
+    """Print what the data are: examples, shares, lengths, and some of them.
+
+    Args:
+        experiment: a YAML file, perhaps with variations.
+        overrides: ``key value`` pairs.
+
+    Raises:
+        UserError: the input is wrong.
+
+    """
+    silence()
+    cfg = load_config(experiment, overrides)
+    asked = cfg.clone()
+    with tempfile.TemporaryDirectory() as folder:
+        cfg.outdir = folder
+        data = _loaded(cfg)
+        counts = RunFolder(folder).read_label_counts() or {}
+    for table in tables_of(cfg, data, counts):
+        show(table)
+    show(lengths_table(cfg, asked, data))
+
+
+def tables_of(
+    cfg: Config, data: Mapping[int, Any], counts: Mapping[str, Any]
+) -> list[Table]:
+    """Tables of the examples, of the clients' shares, and of some examples.
+
+    Args:
+        cfg: the configuration, as the data have completed it.
+        data: the data of each client by its ID; at 0 those of all.
+        counts: the numbers of examples, by client, split and class.
+
+    """
+    names = cfg.fedsa.data.clients
+    return [
+        _examples_table(counts),
+        split_table(counts, names),
+        _seen_table(cfg, data, names),
+    ]
+
+
+def _loaded(cfg: Config) -> Any:
+    """The data of all clients; the configuration is completed by them."""
+    from federatedscope.core.auxiliaries.data_builder import get_data
+    from federatedscope.core.auxiliaries.utils import setup_seed
+
+    setup_seed(cfg.seed)
+    with building(RunScope()):
+        data, modified = get_data(config=cfg.clone(), client_cfgs=None)
+    update(cfg, modified)
+    return data
+
+
+def _examples_table(counts: Mapping[str, Any]) -> Table:
+    """How many examples each split has, and of which classes."""
+    rows = []
+    for split in SPLITS:
+        total: Counter[str] = Counter()
+        for shares in counts.values():
+            total.update(shares.get(split, {}))
+        classes = ", ".join(f"{n} {k}" for k, n in sorted(total.items()))
+        rows.append((split, str(total.total()), classes))
+    return Table("the examples", ("split", "examples", "classes"), rows)
+
+
+def _seen_table(
+    cfg: Config, data: Mapping[int, Any], names: Sequence[str]
+) -> Table:
+    """Some examples to train on, as the model sees them."""
+    rows = []
+    clients = sorted(ID for ID in data if ID)[:_SHOWN]
+    for ID in clients:
+        own = data[ID].train_data
+        tokens: Tokens = own.tokens
+        number = int(own.index[0])
+        ids = tokens.ids[tokens.start(number) : int(tokens.ends[number])]
+        label = ""
+        if tokens.prompts.size:
+            prompt = int(tokens.prompts[number])
+            answer = data[ID].tokenizer.decode(ids[prompt:])
+            ids, label = ids[:prompt], answer
+        elif cfg.model.adapter.classes:
+            label = cfg.model.adapter.classes[int(tokens.labels[number])]
+        else:
+            label = f"{float(tokens.labels[number]):g}"
+        text = data[ID].tokenizer.decode(ids)
+        name = names[ID - 1] if names else str(ID)
+        rows.append((name, text, label))
+    return Table(
+        "examples as the model sees them", ("client", "text", "label"), rows
+    )
+
+
+def lengths_table(
+    cfg: Config, asked: Config, data: Mapping[int, Any]
+) -> Table:
+    """How long the texts are, and how many of them are cut.
+
+    Args:
+        cfg: the configuration, as the data have completed it.
+        asked: the configuration before that.
+        data: the data of each client by its ID.
+
+    """
+    name, _, family = asked.data.type.rpartition("@")
+    parts = three_splits(asked, name, family)
+    limit = cfg.llm.tok_len
+    rows = []
+    for split, examples in zip(SPLITS, parts, strict=True):
+        whole = tokenise(examples, data[1].tokenizer, _UNCUT, NO_CACHE)
+        lengths = whole.lengths()
+        used = len(getattr(data[1], f"{split}_data").tokens)
+        keeps = int(np.percentile(lengths, _KEPT, method="higher"))
+        rows.append(
+            (
+                split,
+                f"{int(np.median(lengths))}",
+                f"{int(lengths.max())}",
+                f"{int((lengths > limit).sum())} of {len(lengths)}",
+                str(len(examples) - used),
+                str(keeps),
+            )
+        )
+    return Table(
+        f"tokens of a text; llm.tok_len is {limit}",
+        (
+            "split",
+            "median",
+            "most",
+            "cut or left out",
+            "of these left out",
+            f"llm.tok_len that keeps {_KEPT} % whole",
+        ),
+        rows,
+    )
