@@ -87,3 +87,29 @@ def data(
     from fs_plugins.commands.data import describe
 
     describe(cfg, context.args)
+
+
+@results.command(
+    context_settings=PAIRS,
+    epilog=examples(
+        "personalise exp/fedsa_tickets --data east.csv --out exp --name east",
+        "personalise exp/fedsa_tickets --data east.csv "
+        "federate.total_round_num 20",
+    ),
+)
+def personalise(
+    context: typer.Context,
+    run: RUN,
+    data: Annotated[str, typer.Option(help="A table of your examples.")],
+    out: Annotated[Path, typer.Option(help="Where the results go.")] = Path(
+        "exp"
+    ),
+    name: Annotated[
+        str, typer.Option(help="What the new client is called.")
+    ] = "me",
+    quiet: Annotated[bool, typer.Option(help="Show no progress.")] = False,
+) -> None:
+    """Train a model for a client that was not there, on a finished run's A."""
+    from fs_plugins.commands.personalise import personalise as train
+
+    print(f"results: {train(run, data, out, name, context.args, quiet)}")

@@ -17,6 +17,7 @@ from fs_plugins.data.splitters import BY_CLIENT
 from fs_plugins.errors import UserError, shown, unknown
 from fs_plugins.host.configuration import Config
 from fs_plugins.model.arguments import check_arguments
+from fs_plugins.model.start import is_adapter
 from fs_plugins.settings import is_ours, policy_from
 from fs_plugins.state.weights import read_weights
 from fs_plugins.terms import GENERATION_METRICS, LANGUAGE_TRAINER, TRAINERS
@@ -60,9 +61,10 @@ def check_values(cfg: Config) -> None:
 
     """
     start = cfg.federate.restore_from
-    if start and not os.path.isfile(start):
+    if start and not os.path.isfile(start) and not is_adapter(start):
         raise UserError(
-            f"federate.restore_from: there is no file {shown(start)}"
+            f"federate.restore_from: {shown(start)} is neither a file nor "
+            "the folder of an adapter"
         )
     if start:
         read_weights(Path(start), "federate.restore_from")

@@ -126,7 +126,8 @@ HOST_OPTIONS: Sequence[Option] = (
     _row(
         "federate.restore_from",
         PATH,
-        "The run starts from the global parameters in this file.",
+        "The run starts from the adapter in this folder, or from the "
+        "global parameters in this file.",
     ),
     _row(
         "federate.save_to",

@@ -5,7 +5,8 @@ from typing import Any
 from fs_plugins.config.options import OPTIONS
 
 # The keys below model.adapter, from which the model is built.  They are
-# filled in from llm.adapter, llm.cache, seed, fedsa.base and the data.
+# filled in from llm.adapter, llm.cache, seed, fedsa.base, the data and
+# federate.restore_from.
 _ADAPTER = {
     "args": [{}],
     "cache": "",
@@ -19,6 +20,7 @@ _ADAPTER = {
     "classes": [],
     "pad": -1,
     "eos": -1,
+    "start": "",
 }
 # The keys below model that describe a run's model; the host has the others.
 MODEL = {"type": "", "task": "", "num_labels": 1} | {

@@ -3,6 +3,7 @@
 FederatedScope passes only this section to the function that builds a model.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,6 @@ def resolve_model(cfg: Config) -> str:
     cfg.model.type = f"{name}@huggingface_llm"
     if not cfg.llm.adapter.use:
         raise UserError("llm.adapter.use: must be True; LoRA is trained")
-    cfg.model.adapter.args = [_scaled(cfg)]
     cfg.model.adapter.cache = cfg.llm.cache.model
     cfg.model.adapter.seed = cfg.seed
     cfg.model.adapter.private = is_ours(cfg) and (
@@ -103,10 +103,14 @@ def resolve_model(cfg: Config) -> str:
         if option in cfg.model.adapter.base:
             cfg.model.adapter.base[option] = value
     cfg.model.adapter.base.device = device_of(cfg)
+    if os.path.isdir(cfg.federate.restore_from):
+        # The host would take the folder for a file of its own.
+        cfg.model.adapter.start = cfg.federate.restore_from
+        cfg.federate.restore_from = ""
     return name
 
 
-def _scaled(cfg: Config) -> dict[str, Any]:
+def scaled_args(cfg: Config) -> dict[str, Any]:
     """The adapter's arguments, perhaps scaled by the number of clients.
 
     With ``fedsa.scale_by_clients`` alpha is multiplied by sqrt(N) for the N

@@ -30,6 +30,7 @@ from fs_plugins.errors import UserError
 from fs_plugins.experiment.model_settings import (
     describe_given,
     resolve_model,
+    scaled_args,
 )
 from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.host.configuration import Config
@@ -88,6 +89,8 @@ def load(cfg: Config, client_cfgs: Any) -> tuple[Any, Any]:
         else config_of(given)
     )
     train, val, test = three_splits(cfg, name, family)
+    # The data may have told how many clients there are.
+    cfg.model.adapter.args = [scaled_args(cfg)]
     _check_trainer(cfg, train)
     _tell_monitor(cfg, name, train)
     cfg.model.task = _task_of(train)

@@ -106,6 +106,7 @@ class ModelAdapter(Section, Protocol):
     pad: int
     private: bool
     seed: int
+    start: str
 
 
 class Model(Protocol):

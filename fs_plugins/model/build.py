@@ -1,6 +1,7 @@
 """A frozen base model with a PEFT adapter."""
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from fs_plugins.model.given import (
     with_loss,
 )
 from fs_plugins.model.pretrained import load_base
+from fs_plugins.model.start import start_from
 from fs_plugins.notes import note
 from fs_plugins.scope import current_scope
 
@@ -138,7 +140,11 @@ def _first(model_config: Model) -> AdapterModel:
         base = load_base(model_config)
         if base.caveat:
             note(base.caveat)
-        return AdapterModel(put_adapter(base, model_config))
+        adapted = put_adapter(base, model_config)
+        start = model_config.adapter.get("start", "")
+        if start:
+            start_from(adapted, Path(start))
+        return AdapterModel(adapted)
     if is_adapted(provided) and model_config.adapter.private:
         raise UserError(
             "model: a method with a private adapter puts both adapters on "
