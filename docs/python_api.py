@@ -54,6 +54,10 @@ run = fs_plugins.run(
     federate__total_round_num=2,
 )
 
+# %% Predictions
+predictor = fs_plugins.Predictor(run, run.client(1))
+print(predictor.predict(["I was charged twice", "it crashes"]))
+
 # %% A model of your own
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForSequenceClassification

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fs_plugins.data import register_examples
     from fs_plugins.data.examples import Examples
     from fs_plugins.errors import Interrupted, RunError, UserError
+    from fs_plugins.inference.predictor import Predictor
     from fs_plugins.listeners import Listener, StopRun, register_listener
     from fs_plugins.policy import (
         FREEZE,
@@ -37,6 +38,7 @@ _HOMES = {
     "fs_plugins.data": ("register_examples",),
     "fs_plugins.data.examples": ("Examples",),
     "fs_plugins.errors": ("Interrupted", "RunError", "UserError"),
+    "fs_plugins.inference.predictor": ("Predictor",),
     "fs_plugins.listeners": ("Listener", "StopRun", "register_listener"),
     "fs_plugins.policy": (
         *("FREEZE", "KEEP", "SHARE", "Policy", "Role"),
@@ -56,6 +58,7 @@ __all__ = [
     "Interrupted",
     "Listener",
     "Policy",
+    "Predictor",
     "Role",
     "Run",
     "RunError",
