@@ -80,10 +80,22 @@ def is_ours(cfg: Config) -> bool:
     return cfg.federate.method.lower() in METHODS
 
 
+def is_distributed(cfg: Config) -> bool:
+    """Whether each participant is a process of its own."""
+    return cfg.federate.mode.lower() == "distributed"
+
+
+def has_own_data(cfg: Config) -> bool:
+    """Whether a participant reads its own data, and nobody else's.
+
+    The server of such a run has no data.
+    """
+    return is_distributed(cfg) and cfg.data.splitter == "files"
+
+
 def is_client(cfg: Config) -> bool:
     """Whether this process is a client of a distributed run."""
-    is_distributed = cfg.federate.mode.lower() == "distributed"
-    return bool(is_distributed and cfg.distribute.role == "client")
+    return is_distributed(cfg) and cfg.distribute.role == "client"
 
 
 def command_to_resume(cfg: Config) -> str:

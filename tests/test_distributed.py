@@ -1,6 +1,7 @@
 """A distributed run as a user starts it: one process a participant."""
 
 import json
+import random
 import signal
 import sys
 from pathlib import Path
@@ -277,3 +278,76 @@ def test_without_grpc_or_msgpack_it_says_what_to_install(lab, monkeypatch):
             distribute__use=True,
             distribute__role="server",
         )
+
+
+@pytest.mark.slow
+def test_each_participant_reads_its_own_file_only(lab, federation, tmp_path):
+    """And the numbers are those of the standalone run with the same files.
+
+    Each client's file is in a folder of its own, and the server has none.
+    """
+    rng = random.Random(6)
+    lines = {}
+    for ID in CLIENTS:
+        rows = ["text,label"]
+        for _ in range(20 + 5 * ID):
+            words = " ".join(rng.choices([f"w{i}" for i in range(60)], k=5))
+            rows.append(f"{words},{rng.choice(['ham', 'spam'])}")
+        lines[ID] = "\n".join(rows) + "\n"
+    (tmp_path / "all").mkdir()
+    for ID, text in lines.items():
+        (tmp_path / "all" / f"site{ID}.csv").write_text(text)
+        (tmp_path / f"of_{ID}").mkdir()
+        (tmp_path / f"of_{ID}" / f"site{ID}.csv").write_text(text)
+    changes = {
+        "data__splitter": "files",
+        "data__splitter_args": [],
+        "fedsa__data__classes": ["ham", "spam"],
+        "fedsa__data__text": ["text"],
+        "fedsa__data__label": "label",
+    }
+    files = f"{tmp_path}/all/*.csv@text"
+    alone = in_float64(lab).run(
+        expname="alone", data__type=files, federate__client_num=0, **changes
+    )
+    spread = federation(**changes)
+    spread.start(0, data__type="nothing.csv@text")
+    for ID in CLIENTS:
+        own = tmp_path / f"of_{ID}" / f"site{ID}.csv"
+        spread.start(ID, data__type=f"{own}@text")
+    for ID in (0, *CLIENTS):
+        code, _, err = spread.end(ID)
+        assert code == 0, err
+    for ID in (0, *CLIENTS):
+        name = f"client_{ID}" if ID else "global"
+        found = adapter(spread.folder(ID) / "adapters" / name)
+        own = f"site{ID}" if ID else "global"
+        assert_close(found, adapter(Path(alone["outdir"]) / "adapters" / own))
+    results = json.loads((spread.folder(0) / "summary.json").read_text())
+    assert results["results"]["last"]["clients"].keys() == {"1", "2", "3"}
+    counts = json.loads((spread.folder(2) / "label_counts.json").read_text())
+    assert counts.keys() == {"2"}
+    assert not (spread.folder(0) / "label_counts.json").exists()
+
+
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"fedsa__data__classes": []}, "fedsa.data.classes: must name"),
+        ({"data__type": "sst2@glue"}, "data.splitter: files is for files"),
+    ],
+)
+def test_sites_must_agree_on_the_classes(lab, changes, said):
+    changes = {
+        "data__type": "site.csv@text",
+        "data__splitter": "files",
+        "fedsa__data__classes": ["a", "b"],
+        "federate__mode": "distributed",
+        "federate__share_local_model": False,
+        "distribute__use": True,
+        "distribute__role": "client",
+        "distribute__data_idx": 1,
+        **changes,
+    }
+    with pytest.raises(UserError, match=said):
+        lab.runner(**changes)

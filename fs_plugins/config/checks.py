@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fs_plugins.config.checks_of_methods import check_float64, check_lora
+from fs_plugins.config.checks_of_modes import check_distributed
 from fs_plugins.config.option import PATH
 from fs_plugins.config.options import OPTIONS
 from fs_plugins.config.plugins import load_plugins
@@ -78,7 +79,7 @@ def check_values(cfg: Config) -> None:
     check_arguments(cfg)
     check_float64(cfg)
     if cfg.federate.mode.lower() == "distributed":
-        _check_distributed(cfg)
+        check_distributed(cfg)
 
 
 def _check_folder(cfg: Config) -> None:
@@ -292,32 +293,6 @@ def why_not_resumable(cfg: Config) -> str:
         if value != off:
             return f"{key} {value!r}"
     return ""
-
-
-def _check_distributed(cfg: Config) -> None:
-    if not cfg.distribute.use:
-        raise UserError(
-            "distribute.use: must be True with federate.mode 'distributed'; "
-            "FederatedScope forgets the section otherwise"
-        )
-    if cfg.federate.share_local_model:
-        raise UserError(
-            "federate.share_local_model: must be False with federate.mode "
-            "'distributed', where each participant is a process of its own"
-        )
-    client, clients = cfg.distribute.data_idx, cfg.federate.client_num
-    is_client = cfg.distribute.role == "client" and "@" in cfg.data.type
-    if is_client and not 1 <= client <= clients:
-        raise UserError(
-            f"distribute.data_idx: {client!r} is not the number of a client; "
-            f"it must be from 1 to federate.client_num, {clients}"
-        )
-    for key in ("federate.use_ss", "vertical.use"):
-        if _get(cfg, key, False):
-            raise UserError(
-                f"{key}: True needs clients that talk to each other, which "
-                "this transport does not let them"
-            )
 
 
 def _check_ours(cfg: Config) -> None:

@@ -8,6 +8,7 @@ from fs_plugins.data.splitters import BY_CLIENT
 from fs_plugins.errors import UserError, did_you_mean, shown
 from fs_plugins.host.configuration import Config
 from fs_plugins.notes import note
+from fs_plugins.settings import has_own_data
 
 _SHOWN = 10  # names in a sentence
 _LONGEST = 200  # bytes of the name of a folder
@@ -37,6 +38,9 @@ def settle_clients(
             configuration says.
 
     """
+    if has_own_data(cfg):
+        _check_alone(train)
+        return train, val, test
     number, names = cfg.federate.client_num, list(cfg.fedsa.data.clients)
     if cfg.data.splitter not in BY_CLIENT:
         if names and len(names) != number:
@@ -78,6 +82,16 @@ def settle_clients(
             "part are left out"
         )
     return train, val, test
+
+
+def _check_alone(train: Examples) -> None:
+    """Refuse the data of several participants where only one's belong."""
+    if len({*train.clients}) > 1:
+        raise UserError(
+            f"data.type: there are {len({*train.clients})} files, and a "
+            "participant of a distributed run has one of its own "
+            "(data.splitter files)"
+        )
 
 
 def _check_names(names: Sequence[str]) -> None:

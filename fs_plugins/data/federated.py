@@ -14,6 +14,7 @@ from fs_plugins.data.splitters import BY_CLIENT, SPLIT_SEED, basis_of
 from fs_plugins.data.tokens import Tokens
 from fs_plugins.errors import UserError
 from fs_plugins.host.configuration import Config
+from fs_plugins.settings import has_own_data
 
 SPLITS = ("train", "val", "test")
 
@@ -58,13 +59,10 @@ def three_splits(
     lacking = (val is None, test is None)
     if cfg.data.splitter in BY_CLIENT:
         clients = np.array(whole.clients)
+        names = cfg.fedsa.data.clients
         cuts = [
-            _cut_of_client(
-                rng.permutation(np.flatnonzero(clients == client)),
-                shares,
-                lacking,
-            )
-            for client in cfg.fedsa.data.clients
+            _cut_of_client(np.flatnonzero(clients == name), shares, lacking)
+            for name in ([clients[0]] if has_own_data(cfg) else names)
         ]
         parts = [np.concatenate(part) for part in zip(*cuts, strict=True)]
     else:
@@ -111,13 +109,16 @@ def _cut(
 
 
 def _cut_of_client(
-    order: np.ndarray, shares: Sequence[float], lacking: tuple[bool, bool]
+    index: np.ndarray, shares: Sequence[float], lacking: tuple[bool, bool]
 ) -> list[np.ndarray]:
     """Cut a client's examples as ``_cut`` does, with one at least for each.
 
     A client with two examples has none to validate, and a client with one
-    example has none to test either.
+    example has none to test either.  The cut depends on the client's own
+    examples only, so that it is the same where nobody else's are known.
     """
+    rng = np.random.default_rng(SPLIT_SEED)
+    order = index[rng.permutation(len(index))]
     sizes = [
         max(1, int(share * len(order))) if lacks else 0
         for share, lacks in zip(shares[1:], lacking, strict=True)
@@ -173,6 +174,8 @@ def split_over_clients(cfg: Config, tokens: list[Tokens]) -> list[Parts]:
         client's examples.
 
     """
+    if has_own_data(cfg):
+        return [[list(range(len(part)))] for part in tokens]
     basis = basis_of(cfg.data.splitter)
     if basis == "client":
         return _of_clients(cfg, tokens)
@@ -214,7 +217,7 @@ def _of_clients(cfg: Config, tokens: list[Tokens]) -> list[Parts]:
 
 
 def label_counts(
-    tokens: list[Tokens], parts: list[Parts], names: Any
+    tokens: list[Tokens], parts: list[Parts], names: Any, first: int = 1
 ) -> dict[str, dict[str, dict[str, int]]]:
     """Count the examples of each class that each client has in each split.
 
@@ -222,6 +225,7 @@ def label_counts(
         tokens: the tokens of the training, validation and test examples.
         parts: what ``split_over_clients`` returned for ``tokens``.
         names: the names of the classes; empty if the labels are scores.
+        first: the ID of the first client.
 
     Returns:
         The counts by the client's ID, the split and the name of the class.
@@ -230,7 +234,7 @@ def label_counts(
     counts: dict[str, dict[str, dict[str, int]]] = {}
     for split, whole, shares in zip(SPLITS, tokens, parts, strict=True):
         classes = np.array(_classes(whole))
-        for client, index in enumerate(shares, 1):
+        for client, index in enumerate(shares, first):
             labels, numbers = np.unique(classes[index], return_counts=True)
             counts.setdefault(str(client), {})[split] = {
                 str(names[label] if len(names) else label): int(number)

@@ -1,5 +1,6 @@
 """Data of the user's own: ``data.type: <file>@text`` and ``<file>@chat``."""
 
+from fs_plugins.data.examples import Examples
 from fs_plugins.data.loaded import Loaded
 from fs_plugins.data.own_examples import examples_in
 from fs_plugins.data.tables import find_table, find_tables
@@ -34,6 +35,18 @@ def load_chat(name: str, cfg: Config) -> Loaded:
 
     """
     return _load(name, cfg, "chat")
+
+
+def expected_examples(cfg: Config) -> Examples:
+    """No examples, but with the classes that all participants agree on.
+
+    Args:
+        cfg: the configuration of a participant that has no data.
+
+    """
+    is_text = cfg.data.type.lower().endswith("@text")
+    names = cfg.fedsa.data.classes if is_text else ["all"]
+    return Examples([], [], tuple(names), are_instructions=not is_text)
 
 
 def _load(name: str, cfg: Config, kind: str) -> Loaded:

@@ -19,6 +19,7 @@ from fs_plugins.data.federated import (
 )
 from fs_plugins.data.glue import task_of
 from fs_plugins.data.human_eval import load_problems
+from fs_plugins.data.own import expected_examples
 from fs_plugins.data.split import Parts
 from fs_plugins.data.tokenizer import (
     end_of_text,
@@ -39,6 +40,7 @@ from fs_plugins.model.inputs import Inputs, inputs_of, longest_text
 from fs_plugins.model.pretrained import load_model_config
 from fs_plugins.notes import note
 from fs_plugins.scope import begin_run, current_scope
+from fs_plugins.settings import has_own_data, is_client, is_distributed
 from fs_plugins.terms import (
     CAUSAL,
     CLASSIFICATION,
@@ -88,7 +90,12 @@ def load(cfg: Config, client_cfgs: Any) -> tuple[Any, Any]:
         if given is None
         else config_of(given)
     )
-    train, val, test = three_splits(cfg, name, family)
+    is_bare = has_own_data(cfg) and not is_client(cfg)
+    train, val, test = (
+        [expected_examples(cfg)] * 3
+        if is_bare
+        else three_splits(cfg, name, family)
+    )
     # The data may have told how many clients there are.
     cfg.model.adapter.args = [scaled_args(cfg)]
     _check_trainer(cfg, train)
@@ -104,17 +111,20 @@ def load(cfg: Config, client_cfgs: Any) -> tuple[Any, Any]:
     ]
     cfg.model.adapter.pad = int(tokenizer.pad_token_id)
     cfg.model.adapter.eos = end_of_text(tokenizer, model_config)
-    tokens = _tokens_of(cfg, (train, val, test), tokenizer, inputs)
     _check_room_for_prompts(cfg, model_config)
+    if is_bare:
+        setup_seed(cfg.seed)
+        return TextClientData(cfg, tokenizer), cfg
+    tokens = _tokens_of(cfg, (train, val, test), tokenizer, inputs)
     parts = split_over_clients(cfg, tokens)
-    _save_counts(cfg, label_counts(tokens, parts, train.names))
+    first = cfg.distribute.data_idx if has_own_data(cfg) else 1
+    _save_counts(cfg, label_counts(tokens, parts, train.names, first))
     data = _data_of_clients(cfg, client_cfgs, tokenizer, tokens, parts)
     # The host does not set the seed again after loading a plugin's data.
     setup_seed(cfg.seed)
-    if cfg.federate.mode.lower() == "distributed":
-        is_server = cfg.distribute.role == "server"
-        return data[0 if is_server else cfg.distribute.data_idx], cfg
-    return StandaloneDataDict(data, cfg), cfg
+    if not is_distributed(cfg):
+        return StandaloneDataDict(data, cfg), cfg
+    return data[cfg.distribute.data_idx if is_client(cfg) else 0], cfg
 
 
 def _tokens_of(
@@ -186,15 +196,18 @@ def _data_of_clients(
     union = TextDataset(
         tokens[2], sorted(i for part in parts[2] for i in part)
     )
+    own = cfg.distribute.data_idx if has_own_data(cfg) else 0
     data: dict[int, Any] = {}
-    for client in range(cfg.federate.client_num + 1):
+    for client in [0, own] if own else range(cfg.federate.client_num + 1):
         data[client] = TextClientData(
             _cfg_of(cfg, client_cfgs, client),
             tokenizer,
             **{
                 split: TextDataset(
                     whole,
-                    shares[client - 1] if client else range(len(whole)),
+                    shares[client - (own or 1)]
+                    if client
+                    else range(len(whole)),
                 )
                 for split, whole, shares in zip(
                     SPLITS, tokens, parts, strict=True
