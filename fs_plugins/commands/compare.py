@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fs_plugins.config.load import load_config, name_of
-from fs_plugins.config.options import PATH
+from fs_plugins.config.option import PATH
 from fs_plugins.errors import Interrupted, UserError
 from fs_plugins.experiment.folder import locked, make_folder, writing_to
 from fs_plugins.experiment.runs import Run, load_run

@@ -39,6 +39,7 @@ DATA_OPTIONS: Sequence[Option] = (
         Items(_NAME),
         "The classes have these names, in the order of their numbers; empty "
         "takes those that occur, sorted.",
+        is_agreed=True,
     ),
     Option(
         "fedsa.data.client",
