@@ -99,7 +99,8 @@ def _save_client(
     parameters.delta.restore(changes)
     values = {n: received[n] for n in shared}
     with parameters.loaded(values, kept.values, client=client):
-        target = folder / files.adapter_name(client)
+        names = cfg.fedsa.data.clients
+        target = folder / files.adapter_name(client, names)
         save_adapter(model, target, parameters.delta, rank)
 
 

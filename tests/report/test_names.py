@@ -68,7 +68,7 @@ def test_markdown_shows_what_a_cell_holds(cells):
     assert texts(f"- {markdown_text(note)}") == [plain(note)]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
 def test_code_is_shown_as_what_it_is(name):
     (line,) = READER.parse(f"It is {markdown_code(name)}.")[1:2]
     said = "".join(child.content for child in line.children)
@@ -127,7 +127,7 @@ def test_a_report_shows_any_name(name, tmp_path, capsys):
     assert svg.startswith("<?xml")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
 def test_a_terminal_shows_any_name(name, capsys, monkeypatch):
     show(Table(name, [name, "b"], [[name, "c"]]))
     note(name)
@@ -168,6 +168,7 @@ def test_a_figure_of_clients_shows_any_name(tmp_path):
         (f"a {'x' * 900} b", f"a {'x' * 150} ... {'x' * 50} b"),
         ("word " * 200, "word " * 200),
     ],
+    ids=ascii,
 )
 def test_an_error_is_one_line(sentence, shown):
     assert str(UserError(sentence)) == shown
