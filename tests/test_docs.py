@@ -188,6 +188,21 @@ def test_files_that_are_named_are_there():
             assert (ROOT / name).exists(), f"{page.name}: {name}"
 
 
+def test_every_promise_has_its_test():
+    """A row of the page on threats names tests that there are."""
+    page = (DOCS / "threats.md").read_text("utf-8")
+    rows = re.findall(
+        r"^\| (?!promise|-)([^|]*) \| (`tests/.*) \|$", page, re.M
+    )
+    assert len(rows) > 30
+    for promise, cell in rows:
+        for file, test in re.findall(r"`(tests/[\w/.]+)::(\w+)`", cell):
+            text = (ROOT / file).read_text("utf-8")
+            assert re.search(rf"^def {test}\(", text, re.M), promise
+    after = page.partition("## What a client keeps")[2]
+    assert after.count("\n| ") == len(rows) + after.count("| promise |")
+
+
 def test_every_option_is_in_its_table():
     page = (DOCS / "options.md").read_text("utf-8")
     tables = "\n".join(map(markdown, options_tables()))
