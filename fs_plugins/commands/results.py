@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from fs_plugins.configurations import complete_files
+from fs_plugins.errors import UserError, shown
 
 results = typer.Typer()
 PAIRS = {"allow_extra_args": True}  # ``key value`` pairs
@@ -113,3 +114,45 @@ def personalise(
     from fs_plugins.commands.personalise import personalise as train
 
     print(f"results: {train(run, data, out, name, context.args, quiet)}")
+
+
+@results.command(
+    epilog=examples(
+        "merge site_a/adapter site_b/adapter --by fedsa --out merged",
+        "merge a b c --by flexlora --weights 120,80,300 --out merged",
+    )
+)
+def merge(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(metavar="DIR...", help="Folders of adapters."),
+    ],
+    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    by: Annotated[
+        str, typer.Option(help="fedsa, fedit or flexlora.")
+    ] = "fedsa",
+    weights: Annotated[
+        str, typer.Option(help="Numbers of examples, e.g. 120,80.")
+    ] = "",
+) -> None:
+    """Merge adapters that were trained apart, as a round would have."""
+    from fs_plugins.commands.merge import merge as merge_adapters
+
+    for folder in merge_adapters(folders, out, by, whole_numbers(weights)):
+        print(folder)
+
+
+def whole_numbers(text: str) -> list[int]:
+    """The weights of ``--weights``.
+
+    Raises:
+        UserError: the text is not whole numbers above 0.
+
+    """
+    parts = text.split(",") if text else []
+    if not all(part.strip().isdecimal() and int(part) for part in parts):
+        raise UserError(
+            f"--weights: {shown(text)} is not whole numbers above 0 with "
+            "commas between them"
+        )
+    return [int(part) for part in parts]
