@@ -163,6 +163,12 @@ class Train(Protocol):
     scheduler: Scheduler
 
 
+class Finetune(Protocol):
+    """The section ``finetune``."""
+
+    before_eval: bool
+
+
 class Grad(Protocol):
     """The section ``grad``."""
 
@@ -316,6 +322,7 @@ class Config(Section, Protocol):
     expname_tag: str
     federate: Federate
     fedsa: FedSA
+    finetune: Finetune
     grad: Grad
     llm: LanguageModel
     model: Model

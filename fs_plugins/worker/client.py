@@ -22,6 +22,7 @@ from fs_plugins.wire.messages import (
     NoUpdate,
     Update,
     round_of,
+    split_of,
     state_of,
 )
 from fs_plugins.worker.parameters import parameters_of
@@ -200,7 +201,37 @@ class FedSAClient(Client):  # type: ignore[misc]
         """Evaluate the global parameters with those that this client keeps."""
         sent = self._sent_in(message)
         with self._model_with(sent, round_of(message.state)):
-            super().callback_funcs_for_evaluate(_without_content(message))
+            if self._has_examples_to_choose_by():
+                super().callback_funcs_for_evaluate(_without_content(message))
+            else:
+                self._evaluate(message)
+
+    def _has_examples_to_choose_by(self) -> bool:
+        """Whether the client has results by which its best round is chosen.
+
+        The host's handler fails without them.
+        """
+        split = split_of(self._cfg.eval.best_res_update_round_wise_key)
+        return bool(len(getattr(self.data, f"{split}_data", None) or ()))
+
+    def _evaluate(self, message: Message) -> None:
+        """Send the results of those splits of which there are examples."""
+        self.state = message.state
+        if self._cfg.finetune.before_eval:
+            self.trainer.finetune()
+        results: dict[str, float] = {}
+        for split in self._cfg.eval.split:
+            results |= self.trainer.evaluate(target_data_split_name=split)
+        self.comm_manager.send(
+            Message(
+                msg_type="metrics",
+                sender=self.ID,
+                receiver=[message.sender],
+                state=message.state,
+                timestamp=message.timestamp,
+                content=results,
+            )
+        )
 
     def callback_funcs_for_finish(self, message: Message) -> None:
         """Note the final parameters, and end the client's run.

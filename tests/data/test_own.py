@@ -566,3 +566,27 @@ def test_names_that_no_folder_can_have(lab, tmp_path, monkeypatch, name):
     own = {k.replace(".", "__"): v for k, v in OWN.items()}
     with pytest.raises(UserError, match="cannot be the name of a client"):
         lab.runner(**own)
+
+
+def test_a_client_with_too_few_examples_to_validate(
+    lab, tmp_path, monkeypatch
+):
+    """One example is trained on; of two the second is tested on."""
+    monkeypatch.chdir(tmp_path)
+    regions = ["one", "two", "two", *["many"] * 37]
+    rows = [r | {"region": n} for r, n in zip(ROWS, regions, strict=True)]
+    write_csv("a.csv", rows)
+    own = {k.replace(".", "__"): v for k, v in OWN.items()}
+    found = load_run(lab.run(**own, federate__total_round_num=2)["outdir"])
+    assert found.names == ["many", "one", "two"]
+    counts = {
+        name: [
+            sum(found.labels[str(ID)][s].values()) for s in found.labels["1"]
+        ]
+        for ID, name in enumerate(found.names, 1)
+    }
+    assert counts["one"] == [1, 0, 0] and counts["two"] == [1, 0, 1]
+    assert found.client("one").results == {}
+    assert found.client("two").results["test_total"] == 1
+    assert "val_acc" in found.client("many").results
+    assert found.is_finished and found.client("one").adapter.is_dir()
