@@ -14,7 +14,7 @@ _logger = logging.getLogger("federatedscope.fs_plugins.notes")
 
 def note(sentence: str) -> None:
     """Tell the user something that does not stop a run."""
-    _logger.warning("%s", sentence)
+    _logger.warning("%s", printable(sentence))
 
 
 class _Terminal(logging.Handler):
@@ -28,7 +28,7 @@ class _Terminal(logging.Handler):
         host = logging.getLogger("federatedscope").handlers
         if any(type(handler) is logging.StreamHandler for handler in host):
             return
-        print(f"note: {printable(record.getMessage())}", file=sys.stderr)
+        print(f"note: {record.getMessage()}", file=sys.stderr)
 
 
 def show_notes() -> None:

@@ -67,7 +67,7 @@ def check_values(cfg: Config) -> None:
             f"federate.restore_from: {shown(start)} is neither a file nor "
             "the folder of an adapter"
         )
-    if start:
+    if os.path.isfile(start):
         read_weights(Path(start), "federate.restore_from")
     _check_folder(cfg)
     _check_clients(cfg)
