@@ -7,6 +7,8 @@ TASKS = (CLASSIFICATION, REGRESSION, CAUSAL)
 # trainer.type for labelled texts, and for instructions
 CLASSIFICATION_TRAINER, LANGUAGE_TRAINER = "fedsa_glue", "fedsa_llm"
 TRAINERS = (CLASSIFICATION_TRAINER, LANGUAGE_TRAINER)
+# the templates by which conversations become texts (fedsa.chat.template)
+AUTO, ALPACA, NONE = "auto", "alpaca", "none"
 # the scores of generated answers (fedsa.eval.generate.metric)
 GENERATION_METRICS = ("exact_match", "rouge_l", "pass_at_1")
 # the programs that can show the results of a run (fedsa.track)

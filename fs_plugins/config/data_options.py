@@ -1,4 +1,4 @@
-"""The options under ``fedsa.data:`` in a YAML file: data of one's own."""
+"""The options under ``fedsa.data:`` and ``fedsa.chat:`` in a YAML file."""
 
 from collections.abc import Sequence
 
@@ -83,6 +83,13 @@ DATA_OPTIONS: Sequence[Option] = (
     _column("output", "the answers to the instructions"),
     _column("category", "the categories of the instructions"),
     Option(
+        "fedsa.data.messages",
+        "",
+        _NAME,
+        "This column holds conversations, each a list of messages; empty "
+        "stands for a column that is called messages or conversations.",
+    ),
+    Option(
         "fedsa.data.incomplete",
         "refuse",
         Choice(names=("refuse", "skip")),
@@ -95,5 +102,27 @@ DATA_OPTIONS: Sequence[Option] = (
         _NAME,
         "This character separates the columns of a csv or tsv file; empty "
         "stands for a comma, and for a tab in tsv files.",
+    ),
+    Option(
+        "fedsa.chat.template",
+        "",
+        PATH,
+        "Conversations become texts by this template: auto stands for the "
+        "tokenizer's own, alpaca for the format of Alpaca, none for the "
+        "texts as they are, anything else for a file of Jinja; empty stands "
+        "for auto with @chat and for alpaca with @llm and @demo.",
+    ),
+    Option(
+        "fedsa.chat.system",
+        "",
+        Text(),
+        "This system prompt begins each conversation that has none of its "
+        "own.",
+    ),
+    Option(
+        "fedsa.chat.loss",
+        "all",
+        Choice(names=("all", "last")),
+        "All answers of a conversation are learned, or only its last one.",
     ),
 )

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fs_plugins.data.chat import IncompleteError, chat_in
 from fs_plugins.data.columns import Columns, is_needed, listed, plain
 from fs_plugins.data.sources import Row, is_missing, text_of
 from fs_plugins.data.tables import Table
@@ -74,7 +75,13 @@ def read_rows_of(
             into.left_out += 1
             continue
         if columns.answers:
-            into.answers.append(_fields(row, columns, where))
+            try:
+                into.answers.append(_fields(row, columns, where))
+            except IncompleteError as error:
+                if not skips:
+                    raise UserError(f"{error}{_SKIP}") from None
+                into.left_out += 1
+                continue
         else:
             into.texts.append(
                 tuple(text_in(row, name, where) for name in columns.text)
@@ -162,9 +169,11 @@ def text_in(row: Row, name: str, where: str) -> str:
 
 def _fields(row: Row, columns: Columns, where: str) -> dict[str, Any]:
     """The fields of an instruction."""
-    fields = {}
+    fields: dict[str, Any] = {}
     for field_, name in columns.answers.items():
-        if is_needed(field_):
+        if field_ == "messages":
+            fields[field_] = chat_in(plain(row.get(name)), name, where)
+        elif is_needed(field_):
             fields[field_] = text_in(row, name, where)
         elif not is_missing(plain(row.get(name))):
             fields[field_] = text_of(row[name], name, where)

@@ -28,11 +28,13 @@ _PAIRS = (
     ("question", "sentence"),
 )
 _SINGLE = ("text", "sentence")
-# The fields of an instruction, by the two that are needed.
-_ANSWERS: dict[tuple[str, str], tuple[str, ...]] = {
+# The fields of an instruction, by those that are needed.
+_ANSWERS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("prompt", "completion"): (),
     ("instruction", "output"): ("input", "category"),
+    ("messages",): ("category",),
 }
+_ALSO = {"messages": "conversations"}  # what else a column may be called
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,8 @@ def columns_of(
             raise UserError(
                 f"{_KEY}: {table.source} has the columns {listed(names)}; "
                 f"name those of {_KEY}.prompt and {_KEY}.completion, or of "
-                f"{_KEY}.instruction and {_KEY}.output"
+                f"{_KEY}.instruction and {_KEY}.output, or that of "
+                f"{_KEY}.messages"
                 f"{_separator_hint(names)}"
             )
         return Columns(answers=answers, client=options.client)
@@ -139,15 +142,27 @@ def texts_of(table: Table, options: OwnData) -> tuple[str, ...]:
 
 def _answers(names: Sequence[str], options: OwnData) -> dict[str, str]:
     """The columns of an instruction's fields; empty if there are none."""
-    for needed, more in _ANSWERS.items():
+    # Columns that are named go before those that are found.
+    forms = sorted(
+        _ANSWERS.items(),
+        key=lambda form: not any(getattr(options, f) for f in form[0]),
+    )
+    for needed, more in forms:
         columns = {
-            field_: getattr(options, field_)
-            or (field_ if field_ in names else "")
+            field_: getattr(options, field_) or _called(field_, names)
             for field_ in (*needed, *more)
         }
         if all(columns[field_] for field_ in needed):
             return {field_: name for field_, name in columns.items() if name}
     return {}
+
+
+def _called(field_: str, names: Sequence[str]) -> str:
+    """The column that has the name of a field; empty if there is none."""
+    for name in (field_, _ALSO.get(field_, field_)):
+        if name in names:
+            return name
+    return ""
 
 
 def _label(

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from fs_plugins.data.chat import Chat
 from fs_plugins.errors import UserError
+from fs_plugins.terms import NONE
 
 
 @dataclass
@@ -24,6 +26,12 @@ class Examples:
             examples.
         clients: the name of the client that each example belongs to; empty
             if the examples do not say so.
+        chats: the conversation of each instruction, from which a template
+            makes the text that is learned; empty if it is ``texts`` that are
+            learned, as they are.
+        template: the template of instructions, unless the configuration
+            names one: ``alpaca`` and ``none`` stand for ``texts``, and
+            ``auto`` for the template of the model's tokenizer.
 
     """
 
@@ -32,6 +40,8 @@ class Examples:
     names: Sequence[str] = field(default_factory=tuple)
     are_instructions: bool = False
     clients: Sequence[str] = field(default_factory=tuple)
+    chats: Sequence[Chat] = field(default_factory=tuple)
+    template: str = NONE
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -64,6 +74,11 @@ class Examples:
             raise UserError(
                 f"{source} has {len(self)} texts, and names the clients of "
                 f"{len(self.clients)}"
+            )
+        if len(self.chats) not in (0, len(self)):
+            raise UserError(
+                f"{source} has {len(self)} texts and {len(self.chats)} "
+                "conversations"
             )
         width = len(self.texts[0])
         for number, texts in enumerate(self.texts, 1):
@@ -135,21 +150,16 @@ class Examples:
                 + (f": there is {missing[0]!r}" if missing else "")
             )
         order = [number_of[str(name)] for name in self.names]
-        return Examples(
-            self.texts,
-            [order[int(label)] for label in self.labels],
-            tuple(names),
-            self.are_instructions,
-            self.clients,
-        )
+        labels: list[float] = [order[int(label)] for label in self.labels]
+        return replace(self, labels=labels, names=tuple(names))
 
     def take(self, index: Iterable[int]) -> "Examples":
         """The examples with the given numbers."""
         index = list(index)
-        return Examples(
-            [self.texts[i] for i in index],
-            [self.labels[i] for i in index],
-            self.names,
-            self.are_instructions,
-            [self.clients[i] for i in index] if self.clients else (),
+        return replace(
+            self,
+            texts=[self.texts[i] for i in index],
+            labels=[self.labels[i] for i in index],
+            clients=[self.clients[i] for i in index] if self.clients else (),
+            chats=[self.chats[i] for i in index] if self.chats else (),
         )

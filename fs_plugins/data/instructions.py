@@ -1,13 +1,16 @@
 """Instruction data: FederatedScope's ``<name>@llm``, read from local files."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fs_plugins.data.chat import Chat, answered
 from fs_plugins.data.examples import Examples
 from fs_plugins.data.sources import Row, is_missing, read_rows, text_of
 from fs_plugins.errors import UserError, unknown
+from fs_plugins.terms import ALPACA
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,20 @@ def instructions(rows: Sequence[Row]) -> Examples:
             perhaps ``input`` and ``category``.
 
     """
+    numbers, names = numbered(rows)
+    texts = [(prompt_of(row), str(row["output"])) for row in rows]
+    return Examples(
+        [*texts],
+        numbers,
+        names,
+        are_instructions=True,
+        chats=[_chat(row) for row in rows],
+        template=ALPACA,
+    )
+
+
+def numbered(rows: Sequence[Row]) -> tuple[list[float], tuple[str, ...]]:
+    """The number of each row's category, and the categories' names."""
     categories = [
         str(row["category"]) if _has(row, "category") else NO_CATEGORY
         for row in rows
@@ -146,12 +163,13 @@ def instructions(rows: Sequence[Row]) -> Examples:
         names.append(NO_CATEGORY)
     names = names or ["all"]
     number = {name: i for i, name in enumerate(names)}
-    return Examples(
-        [(prompt_of(r), str(r["output"])) for r in rows],
-        [number.get(category, 0) for category in categories],
-        tuple(names),
-        are_instructions=True,
-    )
+    return [number.get(category, 0) for category in categories], (*names,)
+
+
+def _chat(row: Row) -> Chat:
+    """The conversation of an instruction and its response."""
+    about = str(row["input"]) if _has(row, "input") else ""
+    return answered(str(row["instruction"]), str(row["output"]), about)
 
 
 INSTRUCTION = "### Instruction:"  # the first line of each prompt
@@ -173,6 +191,16 @@ def prompt_of(row: Row) -> str:
     if _has(row, "input"):
         parts.append(f"### Input:\n{row['input']}\n\n")
     return "".join(parts) + "### Response:\n"
+
+
+def until_next(text: str) -> str:
+    """The text before the line with which the next instruction begins.
+
+    Headings that belong to the answer, as in Markdown or as GSM8K's
+    ``#### 72``, do not end it.
+    """
+    begin = f"^{re.escape(INSTRUCTION)}[ \t]*$"
+    return re.split(begin, text, maxsplit=1, flags=re.MULTILINE)[0]
 
 
 def _read(file: Path, source: Source) -> list[Row]:

@@ -1,10 +1,13 @@
 """Data of the user's own: ``data.type: <file>@text`` and ``<file>@chat``."""
 
+from dataclasses import replace
+
 from fs_plugins.data.examples import Examples
 from fs_plugins.data.loaded import Loaded
 from fs_plugins.data.own_examples import examples_in
 from fs_plugins.data.tables import find_table, find_tables
 from fs_plugins.host.configuration import Config
+from fs_plugins.terms import AUTO
 
 BY_FILE = "files"  # the splitter of which each file is a client
 
@@ -24,7 +27,29 @@ def load_texts(name: str, cfg: Config) -> Loaded:
 
 
 def load_chat(name: str, cfg: Config) -> Loaded:
-    """The examples of ``data.type: <name>@chat``: instructions.
+    """The examples of ``data.type: <name>@chat``: conversations.
+
+    A conversation is a prompt and its completion, an instruction and its
+    output, or a list of messages.
+
+    Args:
+        name: a file, a pattern of files, a folder, or a data set of the hub.
+        cfg: the configuration.
+
+    Raises:
+        UserError: there is nothing of this name, or it cannot be used.
+
+    """
+    parts = {
+        part: replace(examples, template=AUTO)
+        for part, examples in vars(load_instructed(name, cfg)).items()
+        if examples is not None
+    }
+    return Loaded(**parts)
+
+
+def load_instructed(name: str, cfg: Config) -> Loaded:
+    """The examples of ``data.type: <file>@llm``, in the format of Alpaca.
 
     Args:
         name: a file, a pattern of files, a folder, or a data set of the hub.

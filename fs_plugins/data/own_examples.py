@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 
 from fs_plugins.data.cells import Label, Numbers, ReadRows, read_rows_of
+from fs_plugins.data.chat import answered
 from fs_plugins.data.columns import check_columns, columns_of
 from fs_plugins.data.examples import Examples
-from fs_plugins.data.instructions import instructions
+from fs_plugins.data.instructions import instructions, numbered
 from fs_plugins.data.sources import Row
 from fs_plugins.data.tables import Table
 from fs_plugins.errors import UserError, shown
 from fs_plugins.host.configuration import OwnData
 from fs_plugins.notes import note
+from fs_plugins.terms import AUTO, NONE
 
 _KEY = "fedsa.data"
 _SEEN = 100  # rows by which columns are recognized
@@ -167,14 +169,22 @@ def _scores(read: ReadRows) -> Examples:
 
 def _instructions(read: ReadRows) -> Examples:
     """Examples that a language model learns to answer."""
-    if "instruction" in read.answers[0]:
-        return replace(instructions(read.answers), clients=read.clients)
+    rows = read.answers
+    if "instruction" in rows[0]:
+        return replace(instructions(rows), clients=read.clients)
+    if "prompt" in rows[0]:
+        chats = [answered(row["prompt"], row["completion"]) for row in rows]
+    else:
+        chats = [row["messages"] for row in rows]
+    numbers, names = numbered(rows)
     return Examples(
-        [(row["prompt"], row["completion"]) for row in read.answers],
-        [0] * len(read.answers),
-        ("all",),
+        [(chat[-2].content, chat[-1].content) for chat in chats],
+        numbers,
+        names,
         are_instructions=True,
         clients=read.clients,
+        chats=chats,
+        template=NONE if "prompt" in rows[0] else AUTO,
     )
 
 

@@ -8,7 +8,7 @@ from fs_plugins.data.given import load_given
 from fs_plugins.data.glue import load_glue
 from fs_plugins.data.instructions import SOURCES, load_instructions
 from fs_plugins.data.loaded import Loaded
-from fs_plugins.data.own import load_chat, load_texts
+from fs_plugins.data.own import load_chat, load_instructed, load_texts
 from fs_plugins.errors import UserError, shown
 from fs_plugins.host.configuration import Config
 from fs_plugins.terms import GIVEN
@@ -26,7 +26,7 @@ def _glue(name: str, cfg: Config) -> Loaded:
 
 def _llm(name: str, cfg: Config) -> Loaded:
     if name.lower() not in SOURCES:
-        return load_chat(name, cfg)
+        return load_instructed(name, cfg)
     train, test = load_instructions(name, cfg.data.root)
     return Loaded(train, test=test)
 

@@ -249,6 +249,14 @@ class Checkpoint(Protocol):
     keep: int
 
 
+class ChatOptions(Protocol):
+    """The section ``fedsa.chat``."""
+
+    loss: str
+    system: str
+    template: str
+
+
 class OwnData(Protocol):
     """The section ``fedsa.data``."""
 
@@ -261,6 +269,7 @@ class OwnData(Protocol):
     input: str
     instruction: str
     label: str
+    messages: str
     min_examples: int
     output: str
     prompt: str
@@ -289,6 +298,7 @@ class FedSA(Protocol):
     aggregator: str
     aggregator_args: Section
     base: Base
+    chat: ChatOptions
     checkpoint: Checkpoint
     data: OwnData
     eval: OwnEvaluation
