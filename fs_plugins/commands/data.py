@@ -129,10 +129,18 @@ def lengths_table(
     """
     name, _, family = asked.data.type.rpartition("@")
     parts = three_splits(asked, name, family)
-    limit = cfg.llm.tok_len
+    limit, template = cfg.llm.tok_len, data[1].template
     rows = []
     for split, examples in zip(SPLITS, parts, strict=True):
-        whole = tokenise(examples, data[1].tokenizer, _UNCUT, NO_CACHE)
+        if template is not None:
+            examples = template.applied_to(examples)
+        whole = tokenise(
+            examples,
+            data[1].tokenizer,
+            _UNCUT,
+            NO_CACHE,
+            template=template,
+        )
         lengths = whole.lengths()
         used = len(getattr(data[1], f"{split}_data").tokens)
         keeps = int(np.percentile(lengths, _KEPT, method="higher"))

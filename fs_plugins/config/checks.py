@@ -15,6 +15,7 @@ from fs_plugins.config.options import OPTIONS
 from fs_plugins.config.plugins import load_plugins
 from fs_plugins.data import FAMILIES
 from fs_plugins.data.splitters import BY_CLIENT
+from fs_plugins.data.template import check_template
 from fs_plugins.errors import UserError, shown, unknown
 from fs_plugins.host.configuration import Config
 from fs_plugins.model.arguments import check_arguments
@@ -74,6 +75,7 @@ def check_values(cfg: Config) -> None:
     _check_names(cfg)
     _check_tracking(cfg)
     _check_generation(cfg)
+    check_template(cfg.fedsa.chat.template)
     _check_splits(cfg)
     _check_state(cfg)
     check_arguments(cfg)

@@ -8,7 +8,9 @@ import torch
 from federatedscope.core.data import ClientData
 from torch.utils.data import DataLoader, Dataset
 
+from fs_plugins.data.chat import Chat
 from fs_plugins.data.human_eval import Problem
+from fs_plugins.data.template import Template
 from fs_plugins.data.tokens import Tokens
 
 NO_LOSS = -100  # the label that torch's cross_entropy ignores
@@ -63,7 +65,8 @@ class Collator:
             ``token_type_ids``, of shape (batch, length of the longest text).
             ``labels`` has the shape (batch,) for classification and
             regression.  For instructions it has the shape of ``input_ids``
-            and is -100, which carries no loss, in prompt and padding.
+            and is -100, which carries no loss, in padding and in all that is
+            not learned.
 
         """
         tokens = self.tokens
@@ -89,7 +92,10 @@ class Collator:
                 batch["token_type_ids"][row, filled] = tokens.types[start:end]
             if tokens.prompts.size:
                 prompt = tokens.prompts[numbers[row]]
-                response = tokens.ids[start + prompt : end]
+                response = tokens.ids[start + prompt : end].astype(np.int64)
+                if tokens.learned.size:
+                    learned = tokens.learned[start + prompt : end]
+                    response[~learned] = NO_LOSS
                 batch["labels"][row, filled][prompt:] = response
         return {name: torch.from_numpy(value) for name, value in batch.items()}
 
@@ -108,12 +114,14 @@ class TextClientData(ClientData):  # type: ignore[misc]
 
     Attributes:
         problems: the problems of HumanEval, if a model is evaluated on them.
+        template: the template of conversations; None if texts are classified.
         union_data: the test shards of all clients together.  All clients
             share one object.
 
     """
 
     problems: Sequence[Problem] = ()
+    template: Template | None = None
     union_data: TextDataset | None = None
 
     def __init__(
@@ -139,6 +147,23 @@ class TextClientData(ClientData):  # type: ignore[misc]
         data = getattr(self, f"{split}_data")
         index = data.index if most < 0 else data.index[:most]
         return [data.tokens.texts[number] for number in index]
+
+    def chats_of(self, split: str, most: int) -> list[Chat]:
+        """The first conversations of a split, as ``pairs_of`` has pairs.
+
+        Empty if no template has made the texts.
+
+        Args:
+            split: ``train``, ``val`` or ``test``.
+            most: the largest number of conversations; a number below 0
+                stands for all of them.
+
+        """
+        data = getattr(self, f"{split}_data")
+        if not data.tokens.chats:
+            return []
+        index = data.index if most < 0 else data.index[:most]
+        return [data.tokens.chats[number] for number in index]
 
     def setup(self, new_client_cfg: Any = None) -> bool:
         """Build the loaders again if the section ``dataloader`` changed.

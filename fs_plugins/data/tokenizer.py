@@ -154,7 +154,8 @@ def prompt_ids(tokenizer: Any, prompts: Sequence[str]) -> list[np.ndarray]:
     """The tokens of prompts, without special tokens at their end.
 
     A tokenizer that ends every text with a special token would put it
-    between a prompt and its answer.
+    between a prompt and its answer.  One that begins every text with a
+    special token would put a second one before a prompt that has it already.
 
     Args:
         tokenizer: a tokenizer of transformers.
@@ -167,10 +168,103 @@ def prompt_ids(tokenizer: Any, prompts: Sequence[str]) -> list[np.ndarray]:
     first = tokenizer.eos_token_id if begin is None else begin
     # No model can continue a prompt without any token.
     empty_prompt = np.array([first], np.int32)
-    return [
+    rows = [
         row[: len(row) - suffix] if len(row) > suffix else empty_prompt
         for row in ids
     ]
+    return [row[_doubled(tokenizer, row) :] for row in rows]
+
+
+def _doubled(tokenizer: Any, ids: Any) -> int:
+    """The number of tokens before the last of several that begin a text."""
+    begin = tokenizer.bos_token_id
+    is_doubled = begin is not None and len(ids) > 1
+    return int(is_doubled and ids[0] == ids[1] == begin)
+
+
+def placed(
+    tokenizer: Any,
+    texts: Sequence[str],
+    parts: Sequence[Sequence[tuple[int, int]]],
+    adds_special: bool,
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Tokenise texts, and say which tokens belong to parts of them.
+
+    A token that is partly inside of a part belongs to it.  A tokenizer that
+    does not know the places of its tokens gets the parts one by one.
+
+    Args:
+        tokenizer: a tokenizer of transformers.
+        texts: the texts.
+        parts: the first and the last place of each part of each text, as in
+            ``text[first:last]``, in their order.
+        adds_special: whether the special token that begins every text is
+            added to a text that does not have it.
+
+    Returns:
+        For each text its tokens (int32), and whether each belongs to a part.
+
+    """
+    rows, inside = [], []
+    suffix = _suffix_length(tokenizer) if adds_special else 0
+    for text, own in zip(texts, parts, strict=True):
+        if tokenizer.is_fast:
+            ids, flags = _whole(tokenizer, text, own, adds_special, suffix)
+        else:
+            ids, flags = _by_parts(tokenizer, text, own, adds_special)
+        rows.append(np.asarray(ids, np.int32))
+        inside.append(flags)
+    return rows, inside
+
+
+def _whole(
+    tokenizer: Any,
+    text: str,
+    parts: Sequence[tuple[int, int]],
+    adds_special: bool,
+    suffix: int,
+) -> tuple[list[int], np.ndarray]:
+    encoding = tokenizer(
+        text, add_special_tokens=adds_special, return_offsets_mapping=True
+    )
+    ids = encoding["input_ids"]
+    doubled = _doubled(tokenizer, ids) if adds_special else 0
+    kept = slice(doubled, len(ids) - suffix)
+    places = np.array(encoding["offset_mapping"], np.int64).reshape(-1, 2)
+    flags = np.zeros(len(ids), bool)
+    for first, last in parts:
+        # Special tokens that are added, and blanks that a tokenizer cuts off
+        # its places, are of no width.
+        touched = (places[:, 0] < last) & (places[:, 1] > first)
+        touched &= places[:, 0] < places[:, 1]
+        hits = np.flatnonzero(touched)
+        if hits.size:
+            flags[hits[0] : hits[-1] + 1] = True
+    return ids[kept], flags[kept]
+
+
+def _by_parts(
+    tokenizer: Any,
+    text: str,
+    parts: Sequence[tuple[int, int]],
+    adds_special: bool,
+) -> tuple[list[int], np.ndarray]:
+    ids: list[int] = []
+    flags: list[bool] = []
+    place = 0
+    for first, last in (*parts, (len(text), len(text))):
+        for is_part, piece in (
+            (False, text[place:first]),
+            (True, text[first:last]),
+        ):
+            if not ids and adds_special:
+                (new,) = prompt_ids(tokenizer, [piece])
+            else:
+                new = tokenizer(piece, add_special_tokens=False)["input_ids"]
+            ids += [int(number) for number in new]
+            flags += [is_part] * len(new)
+        place = last
+    return ids, np.array(flags, bool)
 
 
 def answer_ids(

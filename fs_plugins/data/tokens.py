@@ -5,23 +5,30 @@ import json
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 
+from fs_plugins.data.chat import Chat
 from fs_plugins.data.examples import Examples
-from fs_plugins.data.tokenizer import answer_ids, encoded, prompt_ids
+from fs_plugins.data.template import Template
+from fs_plugins.data.tokenizer import (
+    answer_ids,
+    encoded,
+    placed,
+    prompt_ids,
+)
 from fs_plugins.errors import UserError
 from fs_plugins.notes import note
 from fs_plugins.state.files import belongs_to_others, replacing
 
 logger = logging.getLogger("federatedscope.fs_plugins")
 # The version of cached tokens.  Raise it with every change, here or in
-# tokenizer.py, that changes the tokens of a text.
-_VERSION = 2
+# tokenizer.py or template.py, that changes the tokens of a text.
+_VERSION = 3
 
 
 @dataclass
@@ -36,9 +43,13 @@ class Tokens:
         prompts: for each text, the number of tokens of its prompt (int64);
             empty if the texts are not instructions.
         labels: the label of each text (int64, or float32 for regression).
+        learned: whether each token is learned (bool); empty if all tokens
+            after a text's prompt are.
         texts: the uncut pairs (prompt, response); empty if the texts are not
             instructions.
         clients: the name of each text's client; empty if they have none.
+        chats: the uncut conversations; empty if a template has made none of
+            the texts.
 
     """
 
@@ -47,8 +58,10 @@ class Tokens:
     ends: np.ndarray
     prompts: np.ndarray
     labels: np.ndarray
+    learned: np.ndarray = field(default_factory=lambda: np.empty(0, bool))
     texts: list[tuple[str, ...]] = field(default_factory=list)
     clients: Sequence[str] = ()
+    chats: Sequence[Chat] = ()
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -64,18 +77,23 @@ class Tokens:
     def digest(self) -> str:
         """A digest of tokens, labels, their order, and the uncut texts."""
         sha = hashlib.sha256()
-        for array in (self.ids, self.types, self.ends, self.prompts):
+        arrays = [self.ids, self.types, self.ends, self.prompts]
+        if self.learned.size:
+            arrays.append(self.learned)
+        for array in arrays:
             sha.update(f"{array.dtype} {len(array)}".encode())
             sha.update(np.ascontiguousarray(array).data)
         sha.update(np.ascontiguousarray(self.labels).data)
         # Generated answers are compared with the uncut responses.
         for pair in self.texts:
             sha.update("\0".join(pair).encode())
+        for chat in self.chats:
+            sha.update(json.dumps(chat).encode())
         return sha.hexdigest()
 
 
 NO_CACHE = "none"  # in place of a folder
-_STORED = ("ids", "types", "ends", "prompts", "kept")
+_STORED = ("ids", "types", "ends", "prompts", "learned", "kept")
 
 
 def tokenise(
@@ -84,12 +102,14 @@ def tokenise(
     max_length: int,
     cache: str,
     segments: int = 2,
+    template: Template | None = None,
 ) -> Tokens:
     """Tokenise examples, or read their tokens from the cache.
 
     Instructions whose prompt leaves no room for a response in ``max_length``
-    tokens are left out.  A text without any token is represented by the
-    end-of-text token, as a model cannot process an empty text.
+    tokens are left out, as are conversations of which nothing is learned.  A
+    text without any token is represented by the end-of-text token, as a
+    model cannot process an empty text.
 
     Args:
         examples: the examples to tokenise.
@@ -101,6 +121,7 @@ def tokenise(
             cache.
         segments: the number of segments that the model distinguishes; below
             2, no segment numbers are kept.
+        template: makes the texts of examples that have conversations.
 
     Raises:
         UserError: there is no room for any response, or a tokenizer numbers
@@ -108,12 +129,20 @@ def tokenise(
 
     """
     folder = Path(cache) if cache else default_cache() / "tokens"
-    key = cache != NO_CACHE and _key(examples, tokenizer, max_length)
+    if template is None:
+        examples = replace(examples, chats=())
+    key = cache != NO_CACHE and _key(
+        examples, tokenizer, max_length, template
+    )
     file = folder / f"{key}.npz"
     stored = _stored(file) if key else None
     if stored is None:
-        encode = _instructions if examples.are_instructions else _texts
-        stored = encode(examples, tokenizer, max_length)
+        if template is not None and examples.chats:
+            stored = _conversations(examples, tokenizer, max_length, template)
+        elif examples.are_instructions:
+            stored = _instructions(examples, tokenizer, max_length)
+        else:
+            stored = _texts(examples, tokenizer, max_length)
         if key:
             _store(file, stored)
     kept = stored.pop("kept")
@@ -134,7 +163,11 @@ def tokenise(
     whole = examples.take(kept) if len(kept) < len(examples) else examples
     texts = whole.texts if examples.are_instructions else []
     return Tokens(
-        **stored, labels=labels[kept], texts=texts, clients=whole.clients
+        **stored,
+        labels=labels[kept],
+        texts=texts,
+        clients=whole.clients,
+        chats=whole.chats,
     )
 
 
@@ -174,6 +207,7 @@ def _texts(
         "types": _joined(types, np.int8),
         "ends": np.cumsum([len(i) for i in ids]),
         "prompts": np.empty(0, np.int64),
+        "learned": np.empty(0, bool),
         "kept": np.arange(len(ids)),
     }
 
@@ -188,16 +222,53 @@ def _instructions(
     texts, responses = zip(*examples.texts, strict=True)
     prompts = prompt_ids(tokenizer, texts)
     answers = answer_ids(tokenizer, texts, responses, prompts)
-    end = [tokenizer.eos_token_id]
     kept = [i for i, prompt in enumerate(prompts) if len(prompt) < max_length]
-    ids = [_joined([prompts[i], answers[i], end])[:max_length] for i in kept]
+    ids = [
+        _joined([prompts[i], _ended(answers[i], tokenizer)])[:max_length]
+        for i in kept
+    ]
     return {
         "ids": _joined(ids),
         "types": np.empty(0, np.int8),
         "ends": np.cumsum([len(i) for i in ids], dtype=np.int64),
         "prompts": np.array([len(prompts[i]) for i in kept], np.int64),
+        "learned": np.empty(0, bool),
         "kept": np.array(kept, np.int64),
     }
+
+
+def _conversations(
+    examples: Examples, tokenizer: Any, max_length: int, template: Template
+) -> dict[str, np.ndarray]:
+    """Tokenise conversations, of which a template makes the texts."""
+    texts, parts = zip(*map(template.learned, examples.chats), strict=True)
+    rows, flags = placed(tokenizer, texts, parts, template.adds_special)
+    if not template.ending:
+        rows = [_ended(row, tokenizer) for row in rows]
+        flags = [
+            np.pad(flag, (0, len(row) - len(flag)), constant_values=True)
+            for row, flag in zip(rows, flags, strict=True)
+        ]
+    # A text's first token cannot be learned, as nothing predicts it.
+    first = [int(f.argmax()) if f.any() else max_length for f in flags]
+    kept = [i for i, place in enumerate(first) if place < max_length]
+    ids = [rows[i][:max_length] for i in kept]
+    return {
+        "ids": _joined(ids),
+        "types": np.empty(0, np.int8),
+        "ends": np.cumsum([len(i) for i in ids], dtype=np.int64),
+        "prompts": np.array([first[i] for i in kept], np.int64),
+        "learned": _joined([flags[i][:max_length] for i in kept], bool),
+        "kept": np.array(kept, np.int64),
+    }
+
+
+def _ended(ids: np.ndarray, tokenizer: Any) -> np.ndarray:
+    """Tokens that end with the end-of-text token, once."""
+    end = tokenizer.eos_token_id
+    if len(ids) and ids[-1] == end:
+        return ids
+    return np.append(ids, np.int32(end))
 
 
 def _joined(parts: Sequence[Any], dtype: Any = np.int32) -> Any:
@@ -238,7 +309,12 @@ def default_cache() -> Path:
     return Path(base) / "fs_plugins"
 
 
-def _key(examples: Examples, tokenizer: Any, max_length: int) -> str:
+def _key(
+    examples: Examples,
+    tokenizer: Any,
+    max_length: int,
+    template: Template | None,
+) -> str:
     """A name for the cached file, from all that the tokens depend on.
 
     The rules of a tokenizer of the library ``tokenizers`` can be read.  Those
@@ -268,6 +344,9 @@ def _key(examples: Examples, tokenizer: Any, max_length: int) -> str:
         "instructions": examples.are_instructions,
         "texts": len(examples),
     }
+    if examples.chats and template is not None:
+        decisive["template"] = template.decisive()
+        decisive["chats"] = examples.chats
     sha = hashlib.sha256(json.dumps(decisive).encode())
     for texts in examples.texts:
         for text in texts:

@@ -21,6 +21,7 @@ from fs_plugins.data.glue import task_of
 from fs_plugins.data.human_eval import load_problems
 from fs_plugins.data.own import expected_examples
 from fs_plugins.data.split import Parts
+from fs_plugins.data.template import Template, template_of
 from fs_plugins.data.tokenizer import (
     end_of_text,
     load_tokenizer,
@@ -115,11 +116,14 @@ def load(cfg: Config, client_cfgs: Any) -> tuple[Any, Any]:
     if is_bare:
         setup_seed(cfg.seed)
         return TextClientData(cfg, tokenizer), cfg
-    tokens = _tokens_of(cfg, (train, val, test), tokenizer, inputs)
+    splits, template = _templated(cfg, (train, val, test), tokenizer)
+    tokens = _tokens_of(cfg, splits, tokenizer, inputs, template)
     parts = split_over_clients(cfg, tokens)
     first = cfg.distribute.data_idx if has_own_data(cfg) else 1
     _save_counts(cfg, label_counts(tokens, parts, train.names, first))
     data = _data_of_clients(cfg, client_cfgs, tokenizer, tokens, parts)
+    for each in data.values():
+        each.template = template
     # The host does not set the seed again after loading a plugin's data.
     setup_seed(cfg.seed)
     if not is_distributed(cfg):
@@ -127,8 +131,22 @@ def load(cfg: Config, client_cfgs: Any) -> tuple[Any, Any]:
     return data[cfg.distribute.data_idx if is_client(cfg) else 0], cfg
 
 
+def _templated(
+    cfg: Config, splits: Sequence[Examples], tokenizer: Any
+) -> tuple[Sequence[Examples], Template | None]:
+    """The splits with the conversations that a template makes texts of."""
+    if not splits[0].are_instructions:
+        return splits, None
+    template = template_of(cfg.fedsa.chat, splits[0].template, tokenizer)
+    return [template.applied_to(split) for split in splits], template
+
+
 def _tokens_of(
-    cfg: Config, splits: Sequence[Examples], tokenizer: Any, inputs: Inputs
+    cfg: Config,
+    splits: Sequence[Examples],
+    tokenizer: Any,
+    inputs: Inputs,
+    template: Template | None,
 ) -> list[Tokens]:
     """The tokens of each split, which the model can process."""
     tokens = [
@@ -138,6 +156,7 @@ def _tokens_of(
             cfg.llm.tok_len,
             cfg.fedsa.token_cache,
             inputs.segments,
+            template,
         )
         for examples in splits
     ]

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -32,6 +32,7 @@ from fs_plugins.experiment.reading import (
 from fs_plugins.experiment.summary import problem_of
 from fs_plugins.host.configuration import Config
 from fs_plugins.state.files import remove_parts, write_file
+from fs_plugins.trainer.answer import Answer
 
 Json = dict[str, Any]
 Counts = dict[str, dict[str, dict[str, int]]]  # client, split, class
@@ -105,6 +106,7 @@ class RunFolder:
     CONFIG = "config.yaml"
     SUMMARY = "summary.json"
     METRICS = "metrics.jsonl"
+    GENERATIONS = "generations.jsonl"
     HOST_RESULTS = "eval_results.log"
     HOST_RAW = "eval_results.raw.gz"  # by FederatedScope itself only
     HOST_RAW_OPEN = "eval_results.raw"  # until it is compressed
@@ -117,7 +119,7 @@ class RunFolder:
     TENSORBOARD = "tensorboard"
     LOCK = "lock"
     FILES = (
-        *(SUMMARY, METRICS, CONFIG, LABEL_COUNTS, LOG, LOCK),
+        *(SUMMARY, METRICS, CONFIG, LABEL_COUNTS, LOG, LOCK, GENERATIONS),
         *(HOST_RESULTS, HOST_RAW, HOST_COSTS),
     )
     FOLDERS = (ADAPTERS, CHECKPOINTS, CLIENT_STATE, TENSORBOARD)
@@ -138,7 +140,10 @@ class RunFolder:
         # its checkpoint.
         self.growing = tuple(
             self.path / name
-            for name in (self.METRICS, self.HOST_RESULTS, self.HOST_COSTS)
+            for name in (
+                *(self.METRICS, self.GENERATIONS),
+                *(self.HOST_RESULTS, self.HOST_COSTS),
+            )
         )
 
     def check_links(self) -> None:
@@ -308,6 +313,21 @@ class RunFolder:
         with open(self.path / self.METRICS, "a", encoding="utf-8") as file:
             file.write(json.dumps(as_json(line), allow_nan=False) + "\n")
 
+    def append_generations(self, answers: Sequence[Answer]) -> None:
+        """Add generated answers to those of the run.
+
+        They contain prompts and references of the clients' data, so only the
+        owner of the file may read it.
+        """
+        lines = [json.dumps(asdict(answer)) + "\n" for answer in answers]
+        with open(
+            self.path / self.GENERATIONS,
+            "a",
+            encoding="utf-8",
+            opener=_private,
+        ) as file:
+            file.writelines(lines)
+
     # the data
 
     def read_label_counts(self) -> Counts | None:
@@ -412,6 +432,10 @@ def _has_other_names(path: Path) -> bool:
         and path.is_file()
         and path.stat().st_nlink > 1
     )
+
+
+def _private(name: str, flags: int) -> int:
+    return os.open(name, flags, 0o600)
 
 
 def _evaluation_in(line: str) -> Json:

@@ -32,6 +32,7 @@ from fs_plugins.experiment.folder import (
     old_folder,
     remember,
 )
+from fs_plugins.experiment.generations import keep_generations
 from fs_plugins.experiment.loading import load_data
 from fs_plugins.experiment.progress import progress_for
 from fs_plugins.experiment.recorder import Recorder
@@ -218,6 +219,7 @@ def _run(job: _Job, scope: RunScope | None) -> dict[str, Any]:
     facts = facts_of(cfg, {"host": host.name, "host_version": host.version})
     with disk_errors_explained(cfg):
         runner = build_runner(cfg, scope)
+        keep_generations(runner, files)
         if is_client(cfg):
             take_part(runner)
             save_adapters(runner, files.adapters)

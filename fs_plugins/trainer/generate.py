@@ -1,12 +1,13 @@
 """Generates a language model's answers."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
-from fs_plugins.data.instructions import INSTRUCTION
+from fs_plugins.data.instructions import until_next
+from fs_plugins.data.template import Template
 from fs_plugins.data.tokenizer import answer_text, prompt_ids
 from fs_plugins.host.configuration import Generation
 from fs_plugins.model.inputs import longest_text
@@ -59,13 +60,14 @@ def respond(
     decoding: Decoding,
     device: Any = "cpu",
     before: Callable[[Mapping[str, Any]], Any] = nullcontext,
+    template: Template | None = None,
 ) -> list[list[str]]:
     """Generate answers to prompts.
 
     Prompts of similar length share a batch.  A prompt that is too long for
     the model loses its beginning.  An answer ends with the tokenizer's
-    end-of-text token, or where the next instruction begins.  The model's own
-    generation_config.json is ignored.
+    end-of-text token or that of the template, or where the next instruction
+    begins.  The model's own generation_config.json is ignored.
 
     Args:
         model: a model with ``generate`` and ``config``, as transformers' own
@@ -76,6 +78,7 @@ def respond(
         device: the device of the model.
         before: a function that makes a context manager of a batch, in which
             the batch is answered.
+        template: the template that has made the prompts, if one has.
 
     Returns:
         For each prompt, a list of ``decoding.samples`` answers.
@@ -84,7 +87,13 @@ def respond(
     inner = getattr(model, "model", model)
     most = longest_text(inner.config) or 1 << 20
     room = max(1, most - decoding.max_new_tokens)
-    ids = [row[-room:].tolist() for row in prompt_ids(tokenizer, prompts)]
+    tokens = (
+        prompt_ids(tokenizer, prompts)
+        if template is None
+        else template.prompt_ids(prompts)
+    )
+    ends = [tokenizer.eos_token_id] if template is None else template.ends
+    ids = [row[-room:].tolist() for row in tokens]
     order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
     answers: list[list[str]] = [[] for _ in ids]
     for begin in range(0, len(order), decoding.batch_size):
@@ -96,15 +105,23 @@ def respond(
             decoding,
             device,
             before,
+            ends,
         )
         for place, i in enumerate(batch):
             first = place * decoding.samples
-            answers[i] = texts[first : first + decoding.samples]
+            answers[i] = [
+                until_next(text) if template is None else template.answer(text)
+                for text in texts[first : first + decoding.samples]
+            ]
     return answers
 
 
 def batches_agree(
-    model: Any, tokenizer: Any, prompts: Sequence[str], device: Any = "cpu"
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    device: Any = "cpu",
+    template: Template | None = None,
 ) -> bool:
     """Whether prompts have the same answers in a batch as alone.
 
@@ -118,12 +135,20 @@ def batches_agree(
         tokenizer: the tokenizer of the model.
         prompts: the texts of the prompts.
         device: the device of the model.
+        template: the template that has made the prompts, if one has.
 
     """
     ordered = sorted(prompts, key=len)
     two = [ordered[0], ordered[-1]]
     together, alone = (
-        respond(model, tokenizer, two, Decoding(_TRIED, size), device)
+        respond(
+            model,
+            tokenizer,
+            two,
+            Decoding(_TRIED, size),
+            device,
+            template=template,
+        )
         for size in (2, 1)
     )
     return together == alone
@@ -139,6 +164,7 @@ def _generate(
     decoding: Decoding,
     device: Any,
     before: Callable[[Mapping[str, Any]], Any],
+    ends: Sequence[int],
 ) -> list[str]:
     from transformers import GenerationConfig
 
@@ -160,15 +186,17 @@ def _generate(
                 do_sample=is_drawn,
                 num_return_sequences=decoding.samples,
                 pad_token_id=tokenizer.pad_token_id,
-                eos_token_id=tokenizer.eos_token_id,
+                eos_token_id=[*ends],
                 use_cache=True,
                 **(drawing if is_drawn else {}),
             ),
         )
     new = output[:, padded["input_ids"].shape[1] :].tolist()
     return [
-        until_next(
-            answer_text(tokenizer, ids[row // decoding.samples], answer)
+        answer_text(
+            tokenizer,
+            ids[row // decoding.samples],
+            [*takewhile(lambda token: token not in ends, answer)],
         )
         for row, answer in enumerate(new)
     ]
@@ -196,13 +224,3 @@ def _without_defaults(model: Any) -> Iterator[None]:
     finally:
         for owner, config in zip(owners, kept, strict=True):
             owner.generation_config = config
-
-
-def until_next(text: str) -> str:
-    """The text before the line with which the next instruction begins.
-
-    Headings that belong to the answer, as in Markdown or as GSM8K's
-    ``#### 72``, do not end it.
-    """
-    begin = f"^{re.escape(INSTRUCTION)}[ \t]*$"
-    return re.split(begin, text, maxsplit=1, flags=re.MULTILINE)[0]

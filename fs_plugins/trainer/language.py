@@ -1,6 +1,6 @@
 """Local training and evaluation of a causal language model."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -10,7 +10,9 @@ from federatedscope.core.trainers.context import Context, CtxVar
 from federatedscope.core.trainers.enums import LIFECYCLE
 
 from fs_plugins.data.client_data import NO_LOSS
+from fs_plugins.data.template import Template
 from fs_plugins.seeds import random_state
+from fs_plugins.trainer.answer import Answer
 from fs_plugins.trainer.base import AdapterTrainer
 from fs_plugins.trainer.generate import (
     Decoding,
@@ -35,7 +37,14 @@ class LanguageTrainer(AdapterTrainer):
     weighted by the number of examples of each batch, as in FederatedScope.
     With ``fedsa.eval.generate`` answers to the test examples are also
     generated and scored.
+
+    Attributes:
+        keep_answers: a function that is called with generated answers; None
+            if nobody wants them.
+
     """
+
+    keep_answers: Callable[[Sequence[Answer]], None] | None = None
 
     def evaluate(  # type: ignore[override]
         self, target_data_split_name: str = "test"
@@ -58,12 +67,15 @@ class LanguageTrainer(AdapterTrainer):
         return results
 
     def _is_time_to_generate(self) -> bool:
-        options = self.cfg.fedsa.eval.generate
-        # Clients evaluate before the host has counted the round, the server
-        # evaluates after it has.
-        done = self._state + (1 if self._client else 0)
+        options, done = self.cfg.fedsa.eval.generate, self._rounds_done
         is_last = done >= self.cfg.federate.total_round_num
         return bool(options.examples and (is_last or not done % options.every))
+
+    @property
+    def _rounds_done(self) -> int:
+        # Clients evaluate before the host has counted the round, the server
+        # evaluates after it has.
+        return self._state + (1 if self._client else 0)
 
     def _hook_on_batch_forward(self, ctx: Context) -> None:
         batch = {k: v.to(ctx.device) for k, v in ctx.data_batch.items()}
@@ -100,23 +112,64 @@ class LanguageTrainer(AdapterTrainer):
         ):
             if metric == "pass_at_1":
                 return self._pass_rates()
-            references, answers = self._answers()
+            questions = self._questions()
+            prompts = [prompt for prompt, _ in questions]
+            answers = self._respond(prompts, self.ctx.data.template)
         score = exact_match if metric == "exact_match" else rouge_l
-        values = [
-            score(answer, reference)
-            for reference, samples in zip(references, answers, strict=True)
-            for answer in samples
+        scores = [
+            [score(answer, reference) for answer in samples]
+            for (_, reference), samples in zip(questions, answers, strict=True)
         ]
+        self._keep(questions, answers, scores)
+        values = [value for each in scores for value in each]
         return {f"test_{metric}": sum(values) / len(values)}
 
-    def _answers(self) -> tuple[list[str], list[list[str]]]:
-        """The reference and the generated answers of each test example."""
+    def _questions(self) -> list[tuple[str, str]]:
+        """The prompt and the reference of each test example."""
         data, options = self.ctx.data, self.cfg.fedsa.eval.generate
+        chats = data.chats_of("test", options.examples)
+        if chats:
+            shown = data.chats_of("train", options.shots)
+            return [
+                (data.template.prompt(chat[:-1], shown), chat[-1].content)
+                for chat in chats
+            ]
         pairs = data.pairs_of("test", options.examples)
         shots = data.pairs_of("train", options.shots)
-        prompts = [few_shot(prompt, shots) for prompt, _ in pairs]
-        answers = self._respond(prompts)
-        return [response for _, response in pairs], answers
+        return [(few_shot(prompt, shots), right) for prompt, right in pairs]
+
+    def _keep(
+        self,
+        questions: Sequence[tuple[str, str]],
+        answers: Sequence[Sequence[str]],
+        scores: Sequence[Sequence[float]],
+    ) -> None:
+        """Hand over what was generated.
+
+        Args:
+            questions: the prompt and the reference of each example.
+            answers: the answers to each prompt.
+            scores: the score of each answer.
+
+        """
+        if self.keep_answers is None:
+            return
+        self.keep_answers(
+            [
+                Answer(
+                    self._rounds_done,
+                    self._client,
+                    prompt,
+                    answer,
+                    reference,
+                    score,
+                )
+                for (prompt, reference), samples, each in zip(
+                    questions, answers, scores, strict=True
+                )
+                for answer, score in zip(samples, each, strict=True)
+            ]
+        )
 
     def _pass_rates(self) -> dict[str, float]:
         """pass@k over HumanEval's problems, for k of 1 and of all samples."""
@@ -125,13 +178,16 @@ class LanguageTrainer(AdapterTrainer):
         if options.examples > 0:
             problems = problems[: options.examples]
         answers = self._respond([problem.prompt for problem in problems])
-        solved = [
-            sum(
-                passes(problem, function_body(a), options.timeout)
+        passed = [
+            [
+                float(passes(problem, function_body(a), options.timeout))
                 for a in samples
-            )
+            ]
             for problem, samples in zip(problems, answers, strict=True)
         ]
+        questions = [(problem.prompt, problem.test) for problem in problems]
+        self._keep(questions, answers, passed)
+        solved = [int(sum(each)) for each in passed]
         return {
             f"test_pass_at_{k}": sum(
                 pass_at_k(options.samples, right, k) for right in solved
@@ -140,13 +196,19 @@ class LanguageTrainer(AdapterTrainer):
             for k in choices(options.samples)
         }
 
-    def _respond(self, prompts: Sequence[str]) -> list[list[str]]:
+    def _respond(
+        self, prompts: Sequence[str], template: Template | None = None
+    ) -> list[list[str]]:
         model, mixture = self.ctx.model, self._mixture
         model.eval()
         decoding = Decoding.of(self.cfg.fedsa.eval.generate)
         with torch.no_grad(), self._autocast():
             if decoding.batch_size > 1 and not batches_agree(
-                model, self.ctx.data.tokenizer, prompts, self.ctx.device
+                model,
+                self.ctx.data.tokenizer,
+                prompts,
+                self.ctx.device,
+                template,
             ):
                 decoding = replace(decoding, batch_size=1)
             return respond(
@@ -156,4 +218,5 @@ class LanguageTrainer(AdapterTrainer):
                 decoding,
                 self.ctx.device,
                 mixture.mixed_for if mixture is not None else nullcontext,
+                template,
             )
