@@ -127,7 +127,7 @@ class Template:
         """
         first = [m for m in messages[:1] if m.role == SYSTEM]
         rest = [m for chat in shots for m in chat if m.role != SYSTEM]
-        messages = [*first, *rest, *messages[len(first) :]]
+        messages = self._clean([*first, *rest, *messages[len(first) :]])
         asked = self._rendered(messages, add_generation_prompt=True)
         if self._has_prompt is None:
             self._has_prompt = asked != self._rendered(messages)
@@ -162,6 +162,7 @@ class Template:
             ``text[first:last]``.
 
         """
+        chat = self._clean(chat)
         text = self._rendered(chat)
         answers = [i for i, m in enumerate(chat) if m.role == ASSISTANT]
         parts = []
@@ -214,6 +215,8 @@ class Template:
     def ends(self) -> list[int]:
         """The numbers of the tokens that end an answer."""
         ends = {int(self._tokenizer.eos_token_id)}
+        if self._name in _OURS:
+            return [*ends]
         for token in self._tokens:
             if self.ending.endswith(token):
                 ends.add(int(self._tokenizer.convert_tokens_to_ids(token)))
@@ -231,6 +234,18 @@ class Template:
 
         """
         (folder / FILE).write_text(self.source, encoding="utf-8")
+
+    def _clean(self, messages: Messages) -> list[Message]:
+        """Messages without the ends that the template writes itself."""
+        tokens = [self._tokenizer.convert_ids_to_tokens(n) for n in self.ends]
+        clean = []
+        for message in messages:
+            content = message.content
+            if message.role == ASSISTANT:
+                for token in tokens:
+                    content = content.removesuffix(token)
+            clean.append(message._replace(content=content))
+        return clean
 
     def _around(self, chat: Messages, place: int) -> tuple[str, str]:
         """The text before and after an answer.

@@ -131,9 +131,7 @@ def tokenise(
     folder = Path(cache) if cache else default_cache() / "tokens"
     if template is None:
         examples = replace(examples, chats=())
-    key = cache != NO_CACHE and _key(
-        examples, tokenizer, max_length, template
-    )
+    key = cache != NO_CACHE and _key(examples, tokenizer, max_length, template)
     file = folder / f"{key}.npz"
     stored = _stored(file) if key else None
     if stored is None:
