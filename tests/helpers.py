@@ -247,6 +247,7 @@ def everything_of(folder: Path) -> dict[str, Any]:
             k: v for k, v in summary.items() if k not in ("time", "memory")
         },
         "metrics": (folder / "metrics.jsonl").read_text(),
+        "answers": [f.read_text() for f in folder.glob("generations.jsonl")],
         "host": _without_times((folder / "eval_results.log").read_text()),
         "costs": _costs_in(folder / "system_metrics.log"),
         "adapters": adapters,

@@ -567,7 +567,11 @@ def test_which_template_is_taken(tmp_path, notes):
     "source, system, words",
     [
         (STYLES["Gemma"][0], "be brief", "System role not supported .leave t"),
-        ("{% for m in messages %}", "", "does not render .*Unexpected end of t"),
+        (
+            "{% for m in messages %}",
+            "",
+            "does not render .*Unexpected end of t",
+        ),
         ("{{ messages[0].x.y }}", "", "does not render"),
         ("{{ 1 / 0 }}", "", "division by zero"),
         ("a fixed text", "", "leaves out the answers"),

@@ -124,10 +124,13 @@ def test_a_language_model_goes_on_with_generation(language_lab, monkeypatch):
             "temperature": 0.7,
             "max_new_tokens": 8,
         },
+        "federate__total_round_num": 4,
+        "fedsa__checkpoint__every": 2,
     }
     whole = whole_of(language_lab, **changes)
+    assert whole["answers"]
     with monkeypatch.context() as patch:
-        kill_in_round(patch, 2)
+        kill_in_round(patch, 3)  # when there are answers after round 3
         with pytest.raises(Killed):
             language_lab.run(**changes)
     assert everything_of(resumed(folder_of(language_lab))) == whole
