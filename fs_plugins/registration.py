@@ -9,8 +9,8 @@ from typing import Any
 from fs_plugins.host.configuration import Config, Model
 from fs_plugins.policy import METHODS
 from fs_plugins.terms import (
+    ANSWER_METRICS,
     CLASSIFICATION_TRAINER,
-    GENERATION_METRICS,
     LANGUAGE_TRAINER,
     TASKS,
 )
@@ -30,7 +30,7 @@ def register_plugins() -> None:
     register.register_data("fedsa", call_data)
     register.register_model("fedsa", call_model)
     register.register_splitter("fedsa", call_splitter)
-    for name in (*_METRICS, *GENERATION_METRICS, "pass_at_k"):
+    for name in (*_METRICS, *ANSWER_METRICS, "pass_at_k"):
         register.register_metric(name, _metric_caller(name))
     register.register_config("fedsa", extend_fedsa_cfg)
     if (

@@ -11,6 +11,10 @@ TRAINERS = (CLASSIFICATION_TRAINER, LANGUAGE_TRAINER)
 AUTO, ALPACA, NONE = "auto", "alpaca", "none"
 # the scores of generated answers (fedsa.eval.generate.metric)
 GENERATION_METRICS = ("exact_match", "rouge_l", "pass_at_1")
+# the results of multiple-choice questions (fedsa.eval.choices)
+CHOICE_METRICS = ("choice_acc", "choice_acc_norm")
+# what fedsa_llm computes besides the loss
+ANSWER_METRICS = (*GENERATION_METRICS, *CHOICE_METRICS)
 # the programs that can show the results of a run (fedsa.track)
 TENSORBOARD = "tensorboard"
 TRACKERS = (TENSORBOARD,)

@@ -22,7 +22,12 @@ from fs_plugins.model.arguments import check_arguments
 from fs_plugins.model.start import is_adapter
 from fs_plugins.settings import is_ours, policy_from
 from fs_plugins.state.weights import read_weights
-from fs_plugins.terms import GENERATION_METRICS, LANGUAGE_TRAINER, TRAINERS
+from fs_plugins.terms import (
+    CHOICE_METRICS,
+    GENERATION_METRICS,
+    LANGUAGE_TRAINER,
+    TRAINERS,
+)
 from fs_plugins.trainer.metrics import METRICS, unfit
 from fs_plugins.trainer.scores import score_names
 
@@ -169,6 +174,8 @@ def _check_computed(cfg: Config, computed: set[str]) -> None:
             if metric in GENERATION_METRICS
             else ""
         )
+        if metric in CHOICE_METRICS:
+            hint = "; set fedsa.eval.choices.data"
         raise UserError(
             f"eval.metrics: {metric!r} is not computed by trainer.type "
             f"{cfg.trainer.type}; it computes {', '.join(sorted(computed))}"
@@ -204,15 +211,23 @@ def _check_selection(
 
 
 def _answer_metrics(cfg: Config) -> set[str]:
-    """The metrics of generated answers; empty if none are generated."""
-    options = cfg.fedsa.eval.generate
-    if not options.examples:
-        return set()
-    return {*score_names(options.metric, options.samples)}
+    """The metrics of answers; empty if none are asked for."""
+    options, metrics = cfg.fedsa.eval.generate, set[str]()
+    if cfg.fedsa.eval.choices.data:
+        metrics |= {*CHOICE_METRICS}
+    if options.examples:
+        metrics |= {*score_names(options.metric, options.samples)}
+    return metrics
 
 
 def _check_generation(cfg: Config) -> None:
     options, key = cfg.fedsa.eval.generate, "fedsa.eval.generate"
+    choices = cfg.fedsa.eval.choices.data
+    if choices and cfg.trainer.type != LANGUAGE_TRAINER:
+        raise UserError(
+            f"fedsa.eval.choices.data: {shown(choices)} needs trainer.type "
+            f"{LANGUAGE_TRAINER}, not {cfg.trainer.type}"
+        )
     if options.samples > 1 and not options.temperature:
         raise UserError(
             f"{key}.samples: {options.samples} answers at temperature 0 "

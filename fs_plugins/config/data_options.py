@@ -125,4 +125,18 @@ DATA_OPTIONS: Sequence[Option] = (
         Choice(names=("all", "last")),
         "All answers of a conversation are learned, or only its last one.",
     ),
+    Option(
+        "fedsa.eval.choices.data",
+        "",
+        _NAME,
+        "Each client's model answers the multiple-choice questions of this "
+        "file, folder or data set of the hub (fedsa_llm), as often as "
+        "fedsa.eval.generate.every says.",
+    ),
+    Option(
+        "fedsa.eval.choices.examples",
+        100,
+        Whole(-1),
+        "Each client answers this number of the questions; -1 stands for all.",
+    ),
 )

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from fs_plugins.data.chat import Chat
 from fs_plugins.data.human_eval import Problem
+from fs_plugins.data.questions import Question
 from fs_plugins.data.template import Template
 from fs_plugins.data.tokens import Tokens
 
@@ -114,6 +115,7 @@ class TextClientData(ClientData):  # type: ignore[misc]
 
     Attributes:
         problems: the problems of HumanEval, if a model is evaluated on them.
+        questions: the multiple-choice questions that a model is evaluated on.
         template: the template of conversations; None if texts are classified.
         union_data: the test shards of all clients together.  All clients
             share one object.
@@ -121,6 +123,7 @@ class TextClientData(ClientData):  # type: ignore[misc]
     """
 
     problems: Sequence[Problem] = ()
+    questions: Sequence[Question] = ()
     template: Template | None = None
     union_data: TextDataset | None = None
 

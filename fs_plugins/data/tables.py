@@ -52,7 +52,7 @@ class _Rows:
 
 
 def find_tables(
-    name: str, root: str, separator: str = ""
+    name: str, root: str, separator: str = "", needs_train: bool = True
 ) -> dict[str, list[Table]]:
     """The tables of ``data.type: <name>@text`` or ``<name>@chat``.
 
@@ -63,9 +63,11 @@ def find_tables(
         root: the folder ``data.root``.
         separator: what separates the columns of csv files; empty stands for
             a comma, and for a tab in tsv files.
+        needs_train: whether there must be something to train on.
 
     Returns:
-        The tables by part, ``train`` and perhaps ``val`` and ``test``.
+        The tables by part: ``train``, ``val`` and ``test``, as far as they
+        are there.
 
     Raises:
         UserError: there is nothing of this name, or it has no tables.
@@ -74,7 +76,7 @@ def find_tables(
     places = [Path(name).expanduser(), Path(root).expanduser() / name]
     for place in places:
         if os.path.isdir(place):
-            return _of_folder(place, separator)
+            return _of_folder(place, separator, needs_train)
         if os.path.isfile(place):
             return {"train": [_of_file(place, separator)]}
         if any(sign in name for sign in "*?["):
@@ -83,7 +85,7 @@ def find_tables(
                 return {"train": _of_files(files, separator)}
     if kind_of(Path(name)) or any(sign in name for sign in "*?[~"):
         raise _missing(KEY, name, places)
-    return _of_hub(name, places)
+    return _of_hub(name, places, needs_train)
 
 
 def find_table(
@@ -157,12 +159,14 @@ def _of_files(files: Sequence[Path], separator: str) -> list[Table]:
     ]
 
 
-def _of_folder(folder: Path, separator: str) -> dict[str, list[Table]]:
+def _of_folder(
+    folder: Path, separator: str, needs_train: bool
+) -> dict[str, list[Table]]:
     """The tables of a folder: by part, or else all of them for training."""
     if (folder / "dataset_info.json").exists() or (
         folder / "dataset_dict.json"
     ).exists():
-        return _of_saved(folder)
+        return _of_saved(folder, needs_train)
     files = sorted(f for f in folder.iterdir() if f.is_file() and kind_of(f))
     if not files:
         raise UserError(
@@ -180,7 +184,7 @@ def _of_folder(folder: Path, separator: str) -> dict[str, list[Table]]:
                         f"{Path(parts[part][0].source).name} and {file.name}"
                     )
                 parts[part] = [table]
-    if "train" in parts:
+    if "train" in parts or (parts and not needs_train):
         return parts
     if parts:
         raise UserError(
@@ -190,7 +194,7 @@ def _of_folder(folder: Path, separator: str) -> dict[str, list[Table]]:
     return {"train": _of_files(files, separator)}
 
 
-def _of_saved(folder: Path) -> dict[str, list[Table]]:
+def _of_saved(folder: Path, needs_train: bool) -> dict[str, list[Table]]:
     """The tables of a folder of ``datasets``' ``save_to_disk``."""
     import datasets
 
@@ -201,10 +205,12 @@ def _of_saved(folder: Path) -> dict[str, list[Table]]:
         raise UserError(
             f"{KEY}: {folder} cannot be read: {first_line(error)}"
         ) from error
-    return _of_splits(loaded, str(folder))
+    return _of_splits(loaded, str(folder), needs_train)
 
 
-def _of_hub(name: str, places: Sequence[Path]) -> dict[str, list[Table]]:
+def _of_hub(
+    name: str, places: Sequence[Path], needs_train: bool
+) -> dict[str, list[Table]]:
     """The tables of a data set of the hub."""
     import datasets
 
@@ -218,10 +224,12 @@ def _of_hub(name: str, places: Sequence[Path]) -> dict[str, list[Table]]:
             f"{_hint(name, places)}, and the hub has no such data set that "
             f"can be loaded: {first_line(error)}"
         ) from error
-    return _of_splits(loaded, name)
+    return _of_splits(loaded, name, needs_train)
 
 
-def _of_splits(loaded: Any, source: str) -> dict[str, list[Table]]:
+def _of_splits(
+    loaded: Any, source: str, needs_train: bool
+) -> dict[str, list[Table]]:
     """The tables of a data set of ``datasets``, with or without splits."""
     if not isinstance(loaded, Mapping):
         return {"train": [table_of(loaded, source)]}
@@ -230,7 +238,7 @@ def _of_splits(loaded: Any, source: str) -> dict[str, list[Table]]:
         for split in names:
             if split in loaded and part not in parts:
                 parts[part] = [table_of(loaded[split], f"{source} {split}")]
-    if "train" not in parts:
+    if "train" not in parts and (needs_train or not parts):
         raise UserError(
             f"{KEY}: {source} has no split 'train', but "
             f"{', '.join(map(repr, loaded))}"

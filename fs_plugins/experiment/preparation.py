@@ -20,6 +20,7 @@ from fs_plugins.data.federated import (
 from fs_plugins.data.glue import task_of
 from fs_plugins.data.human_eval import load_problems
 from fs_plugins.data.own import expected_examples
+from fs_plugins.data.questions import Question, load_questions
 from fs_plugins.data.split import Parts
 from fs_plugins.data.template import Template, template_of
 from fs_plugins.data.tokenizer import (
@@ -44,6 +45,7 @@ from fs_plugins.scope import begin_run, current_scope
 from fs_plugins.settings import has_own_data, is_client, is_distributed
 from fs_plugins.terms import (
     CAUSAL,
+    CHOICE_METRICS,
     CLASSIFICATION,
     CLASSIFICATION_TRAINER,
     GIVEN,
@@ -212,6 +214,7 @@ def _data_of_clients(
     """Each client's data by its ID; at 0 those of all, for the server."""
     file = cfg.fedsa.eval.generate.problems
     problems = load_problems(file) if file else ()
+    questions = _questions_of(cfg)
     union = TextDataset(
         tokens[2], sorted(i for part in parts[2] for i in part)
     )
@@ -234,8 +237,20 @@ def _data_of_clients(
             },
         )
         data[client].problems = problems
+        data[client].questions = questions
         data[client].union_data = union
     return data
+
+
+def _questions_of(cfg: Config) -> list[Question]:
+    """The multiple-choice questions that models are evaluated on."""
+    options = cfg.fedsa.eval.choices
+    if not options.data:
+        return []
+    separator = cfg.fedsa.data.separator
+    return load_questions(
+        options.data, cfg.data.root, separator, options.examples
+    )
 
 
 def _check_trainer(cfg: Config, examples: Examples) -> None:
@@ -261,6 +276,9 @@ def _tell_monitor(cfg: Config, name: str, examples: Examples) -> None:
     generate.metric = generate.metric or METRIC_OF.get(name.lower(), "rouge_l")
     if examples.are_instructions and generate.examples:
         metrics |= {*score_names(generate.metric, generate.samples)}
+    if examples.are_instructions and cfg.fedsa.eval.choices.data:
+        metrics |= {*CHOICE_METRICS}
+    if metrics - {*cfg.eval.metrics}:
         cfg.eval.metrics = sorted(metrics)
     elif cfg.data.type.lower().endswith("@glue") and not metrics:
         cfg.eval.metrics = list(task_of(name).metrics)

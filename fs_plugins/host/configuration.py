@@ -220,9 +220,17 @@ class Generation(Section, Protocol):
     top_p: float
 
 
+class Choices(Protocol):
+    """The section ``fedsa.eval.choices``."""
+
+    data: str
+    examples: int
+
+
 class OwnEvaluation(Protocol):
     """The section ``fedsa.eval``."""
 
+    choices: Choices
     generate: Generation
 
 

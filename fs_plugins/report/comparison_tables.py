@@ -8,7 +8,7 @@ from fs_plugins.experiment.runs import Run
 from fs_plugins.report.averages import deviation_of_all
 from fs_plugins.report.runs import union_metric_of
 from fs_plugins.report.tables import Table
-from fs_plugins.terms import GENERATION_METRICS
+from fs_plugins.terms import ANSWER_METRICS
 
 
 def comparison_table(runs: Sequence[Run]) -> Table:
@@ -146,7 +146,7 @@ def _generates(run: Run) -> bool:
     Only a few answers are scored, so the loss says more of such a model.
     """
     metric = run.metric.removeprefix("test_")
-    return metric in ("avg_loss", *GENERATION_METRICS)
+    return metric in ("avg_loss", *ANSWER_METRICS)
 
 
 def _best(run: Run) -> str:

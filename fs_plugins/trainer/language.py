@@ -1,6 +1,6 @@
 """Local training and evaluation of a causal language model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -11,9 +11,11 @@ from federatedscope.core.trainers.enums import LIFECYCLE
 
 from fs_plugins.data.client_data import NO_LOSS
 from fs_plugins.data.template import Template
+from fs_plugins.model.inputs import longest_text
 from fs_plugins.seeds import random_state
 from fs_plugins.trainer.answer import Answer
 from fs_plugins.trainer.base import AdapterTrainer
+from fs_plugins.trainer.choices import choice_scores
 from fs_plugins.trainer.generate import (
     Decoding,
     batches_agree,
@@ -60,16 +62,19 @@ class LanguageTrainer(AdapterTrainer):
 
         """
         results = super().evaluate(target_data_split_name)
-        if target_data_split_name == "test" and self._is_time_to_generate():
+        if target_data_split_name == "test" and self._is_time_for_answers:
             # The scores come last, and every client of a round returns the
             # same names.
-            results = {**results, **self._scores()}
+            if self.cfg.fedsa.eval.generate.examples:
+                results = {**results, **self._scores()}
+            if self.ctx.data.questions:
+                results = {**results, **self._choice_scores()}
         return results
 
-    def _is_time_to_generate(self) -> bool:
-        options, done = self.cfg.fedsa.eval.generate, self._rounds_done
-        is_last = done >= self.cfg.federate.total_round_num
-        return bool(options.examples and (is_last or not done % options.every))
+    @property
+    def _is_time_for_answers(self) -> bool:
+        every, done = self.cfg.fedsa.eval.generate.every, self._rounds_done
+        return done >= self.cfg.federate.total_round_num or not done % every
 
     @property
     def _rounds_done(self) -> int:
@@ -123,6 +128,32 @@ class LanguageTrainer(AdapterTrainer):
         self._keep(questions, answers, scores)
         values = [value for each in scores for value in each]
         return {f"test_{metric}": sum(values) / len(values)}
+
+    def _choice_scores(self) -> dict[str, float]:
+        """How many multiple-choice questions are answered right."""
+        model, data, mixture = self.ctx.model, self.ctx.data, self._mixture
+        model.eval()
+        inner = getattr(model, "model", model)
+
+        def logits_of(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+            inputs = {
+                name: batch[name].to(self.ctx.device)
+                for name in ("input_ids", "attention_mask")
+            }
+            mixed = nullcontext() if not mixture else mixture.mixed_for(inputs)
+            with mixed, self._autocast():
+                logits: torch.Tensor = model(**inputs).logits
+            return logits
+
+        with torch.no_grad():
+            scores = choice_scores(
+                logits_of,
+                data.tokenizer,
+                data.questions,
+                self.cfg.dataloader.batch_size,
+                longest_text(inner.config) or 1 << 20,
+            )
+        return {f"test_{name}": value for name, value in scores.items()}
 
     def _questions(self) -> list[tuple[str, str]]:
         """The prompt and the reference of each test example."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fs_plugins.errors import UserError
-from fs_plugins.terms import CLASSIFICATION, GENERATION_METRICS, REGRESSION
+from fs_plugins.terms import ANSWER_METRICS, CLASSIFICATION, REGRESSION
 
 Metric = Callable[..., float]
 
@@ -105,7 +105,7 @@ def unfit(metric: str, task: str, classes: int) -> str:
 
     """
     if task in (CLASSIFICATION, REGRESSION) and _is_of_answers(metric):
-        return "scores generated answers, and these data have none"
+        return "scores answers, and these data have none"
     if task == REGRESSION and metric in _OF_CLASSES:
         return (
             "compares classes, and these data have scores; take "
@@ -125,7 +125,7 @@ def unfit(metric: str, task: str, classes: int) -> str:
 
 
 def _is_of_answers(metric: str) -> bool:
-    return metric in GENERATION_METRICS or bool(_PASS_AT.fullmatch(metric))
+    return metric in ANSWER_METRICS or bool(_PASS_AT.fullmatch(metric))
 
 
 def metric_among(
@@ -160,6 +160,6 @@ def _by_generation(**_: Any) -> float:
 
     """
     raise UserError(
-        f"eval.metrics: {', '.join(GENERATION_METRICS)} are computed by "
-        "trainer.type fedsa_llm, when fedsa.eval.generate asks for them"
+        f"eval.metrics: {', '.join(ANSWER_METRICS)} are computed by "
+        "trainer.type fedsa_llm, when fedsa.eval asks for them"
     )
