@@ -356,8 +356,7 @@ def _read_state(folder: CheckpointFolder) -> dict[str, Any]:
         raise UserError(f"{file} cannot be used: its checksum is wrong")
     if not isinstance(state, dict) or state.get("schema") != _SCHEMA:
         raise UserError(f"{file} cannot be used: it is of another version")
-    # Earlier versions have kept no answers.
-    state["logs"].setdefault(RunFolder.GENERATIONS, [0, 0])
+    state["logs"].setdefault(RunFolder.GENERATIONS, [0, 0])  # of old runs
     return state
 
 

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -32,7 +32,6 @@ from fs_plugins.experiment.reading import (
 from fs_plugins.experiment.summary import problem_of
 from fs_plugins.host.configuration import Config
 from fs_plugins.state.files import remove_parts, write_file
-from fs_plugins.trainer.answer import Answer
 
 Json = dict[str, Any]
 Counts = dict[str, dict[str, dict[str, int]]]  # client, split, class
@@ -135,6 +134,7 @@ class RunFolder:
         self.adapters = self.path / self.ADAPTERS
         self.lock = self.path / self.LOCK
         self.log = self.path / self.LOG
+        self.generations = self.path / self.GENERATIONS
         self.tensorboard = self.path / self.TENSORBOARD
         # The logs, which a resumed run cuts to the lengths that they had at
         # its checkpoint.
@@ -313,21 +313,6 @@ class RunFolder:
         with open(self.path / self.METRICS, "a", encoding="utf-8") as file:
             file.write(json.dumps(as_json(line), allow_nan=False) + "\n")
 
-    def append_generations(self, answers: Sequence[Answer]) -> None:
-        """Add generated answers to those of the run.
-
-        They contain prompts and references of the clients' data, so only the
-        owner of the file may read it.
-        """
-        lines = [json.dumps(asdict(answer)) + "\n" for answer in answers]
-        with open(
-            self.path / self.GENERATIONS,
-            "a",
-            encoding="utf-8",
-            opener=_private,
-        ) as file:
-            file.writelines(lines)
-
     # the data
 
     def read_label_counts(self) -> Counts | None:
@@ -432,10 +417,6 @@ def _has_other_names(path: Path) -> bool:
         and path.is_file()
         and path.stat().st_nlink > 1
     )
-
-
-def _private(name: str, flags: int) -> int:
-    return os.open(name, flags, 0o600)
 
 
 def _evaluation_in(line: str) -> Json:
