@@ -41,9 +41,13 @@ def folder(lab, finished, tmp_path):
     return Path(shutil.copytree(finished[0], tmp_path / "run"))
 
 
-def test_every_file_of_a_run_is_known(lab, host_name):
+def test_every_file_of_a_run_is_known(language_lab, host_name):
     """Whatever is written into it, by the host or by this package."""
-    summary = lab.run(fedsa__track="tensorboard", fedsa__state__backend="disk")
+    summary = language_lab.run(
+        fedsa__track="tensorboard",
+        fedsa__state__backend="disk",
+        fedsa__eval__generate={"examples": 1, "max_new_tokens": 2},
+    )
     folder = Path(summary["outdir"])
     found = {path.name for path in folder.iterdir()}
     left_out = {RunFolder.HOST_RAW} if host_name == "embedded" else set()
