@@ -1,10 +1,15 @@
 """Multiple-choice questions, as the columns of test sets have them."""
 
 import json
+import re
+from ast import literal_eval
+from pathlib import Path
 
 import datasets
+import jinja2
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -131,6 +136,24 @@ def test_a_mistake_names_the_key(tmp_path):
     with pytest.raises(UserError) as error:
         load_questions("y.jsonl", str(tmp_path))
     assert str(error.value).startswith("fedsa.eval.choices.data: there is no")
+
+
+def test_the_documented_task_asks_the_same():
+    """What lm-evaluation-harness makes of its templates, by Jinja alone."""
+    page = Path(__file__).parents[2].joinpath("docs/generation.md")
+    blocks = re.findall(
+        "```yaml\n(.*?)```", page.read_text("utf-8"), re.DOTALL
+    )
+    (task,) = [yaml.safe_load(b) for b in blocks if "doc_to_text" in b]
+    row = {"question": "What is hot?", "choices": list(CHOICES), "answer": 1}
+    question = question_in(row, "row 0")
+
+    def made(name):
+        return jinja2.Template(task[name]).render(**row)
+
+    assert made("doc_to_text") == question.prompt
+    assert literal_eval(made("doc_to_choice")) == [*question.choices]
+    assert row[task["doc_to_target"]] == question.right
 
 
 values = (
