@@ -93,7 +93,7 @@ def test_gsm8k(tmp_path):
             *("federate.client_num", "2"),
             *("eval.split", "['val']"),
             *("data.splits", "[0.99, 0.001, 0.009]"),
-            *("llm.tok_len", "160"),
+            *("llm.tok_len", "256"),
             *("dataloader.batch_size", "2"),
             *("federate.total_round_num", "1"),
             *("train.local_update_steps", "2"),
