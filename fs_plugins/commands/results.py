@@ -156,3 +156,34 @@ def whole_numbers(text: str) -> list[int]:
             "commas between them"
         )
     return [int(part) for part in parts]
+
+
+@results.command(
+    epilog=examples(
+        "chat exp/fedsa_prompts --client 2",
+        "chat exp/fedsa_prompts --client 2 --prompt 'What is LoRA?'",
+    )
+)
+def chat(
+    run: RUN,
+    client: Annotated[
+        str, typer.Option(help="The name or number of one, or global.")
+    ] = "global",
+    prompt: Annotated[
+        str, typer.Option(help="The only thing to answer.")
+    ] = "",
+    system: Annotated[str, typer.Option(help="The system prompt.")] = "",
+    max_new_tokens: Annotated[
+        int, typer.Option(min=1, help="The most tokens of an answer.")
+    ] = 256,
+    temperature: Annotated[
+        float, typer.Option(min=0, help="Above 0 tokens are drawn.")
+    ] = 0.0,
+    as_json: JSON = False,
+) -> None:
+    """Talk with a client's language model, as it was trained."""
+    from fs_plugins.commands.chat import chat as talk
+    from fs_plugins.trainer.generate import Decoding
+
+    decoding = Decoding(max_new_tokens, 1, temperature)
+    talk(run, client, prompt, system, decoding, as_json)

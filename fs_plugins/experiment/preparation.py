@@ -140,6 +140,8 @@ def _templated(
     if not splits[0].are_instructions:
         return splits, None
     template = template_of(cfg.fedsa.chat, splits[0].template, tokenizer)
+    if not cfg.fedsa.chat.template:  # Whoever asks the model needs the name.
+        cfg.fedsa.chat.template = splits[0].template
     return [template.applied_to(split) for split in splits], template
 
 
