@@ -225,7 +225,10 @@ def make(name: str, folder: Path, is_classifier: bool = True) -> Path:
     else:
         model = hf.AutoModelForCausalLM.from_config(config)
     model.save_pretrained(folder)
-    _tokenizer(architecture.kind).save_pretrained(folder)
+    kind = architecture.kind
+    if not is_classifier and kind == "encoder":
+        kind = "decoder"
+    _tokenizer(kind).save_pretrained(folder)
     return folder
 
 

@@ -16,6 +16,8 @@ import torch
 import transformers
 from architectures import ARCHITECTURES, LANGUAGE, WORDS, make
 
+from fs_plugins.errors import UserError
+
 BATCH = 8
 
 
@@ -42,6 +44,41 @@ def loaded(folder, adapter, seed, auto_class, **options):
         return peft.PeftModel.from_pretrained(base, adapter).eval()
 
 
+def of_another_task(folder, has_head=False):
+    """Make the checkpoint one of five classes, with a head or without one."""
+    file = folder / "config.json"
+    content = json.loads(file.read_text())
+    content["id2label"] = {str(i): f"other {i}" for i in range(5)}
+    file.write_text(json.dumps(content))
+    if has_head:
+        auto_class = transformers.AutoModelForSequenceClassification
+        auto_class.from_pretrained(folder).save_pretrained(folder)
+
+
+def plainly_loaded(auto_class, adapter):
+    """The saved adapter by PEFT's class for the task, with no argument."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return auto_class.from_pretrained(str(adapter)).eval()
+
+
+def check_plain_call(runner, out, found):
+    """PEFT's class for the task gives the run's loss in batches."""
+    model = plainly_loaded(
+        peft.AutoPeftModelForSequenceClassification,
+        out / "adapters" / "client_1",
+    )
+    assert model.config.id2label == {0: "negative", 1: "positive"}
+    total = number = 0
+    with torch.no_grad():
+        for batch in runner.data[1]["test"]:
+            size = len(batch["labels"])
+            total += float(model(**batch).loss) * size
+            number += size
+    assert number > 1
+    assert found["test_avg_loss"] == pytest.approx(total / number, rel=1e-4)
+
+
 def texts_of(runner, client):
     """The client's test texts: the tokens of each, and its label."""
     data = runner.data[client].test_data
@@ -56,6 +93,7 @@ def texts_of(runner, client):
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_a_classifier_is_saved_whole(lab, tmp_path, name):
     folder = make(name, tmp_path / name)
+    of_another_task(folder)
     changes = {
         "model__type": f"{folder}@huggingface_llm",
         "llm__adapter__args": args_of(name),
@@ -100,6 +138,65 @@ def test_a_classifier_is_saved_whole(lab, tmp_path, name):
         if ".lora_" not in key
     }
     assert saved, "no head was saved"
+    check_plain_call(runner, out, last["clients"]["1"])
+
+
+@pytest.mark.parametrize("name", ["bert", "gpt2", "t5"])
+def test_a_head_of_another_task_does_not_get_in_the_way(lab, tmp_path, name):
+    folder = make(name, tmp_path / name)
+    of_another_task(folder, has_head=True)
+    changes = {
+        "model__type": f"{folder}@huggingface_llm",
+        "llm__adapter__args": args_of(name),
+        "federate__total_round_num": 1,
+        "dataloader__batch_size": BATCH,
+    }
+    out = Path(lab.run(**changes)["outdir"])
+    last = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
+    check_plain_call(lab.runner(**changes), out, last["clients"]["1"])
+
+
+def check_generation(model, adapter):
+    """A batch has the answers that each prompt has, token by token."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(adapter)
+    prompts = ["w1 w2 w3 w4", "w5 w6"]
+    batch = tokenizer(prompts, return_tensors="pt", padding=True)
+    with torch.no_grad():
+        found = model.generate(
+            input_ids=batch.input_ids,
+            attention_mask=batch.attention_mask,
+            min_new_tokens=3,
+            max_new_tokens=3,
+            do_sample=False,
+        )
+    for row, prompt in zip(found, prompts, strict=True):
+        ids = tokenizer(prompt, return_tensors="pt").input_ids
+        for _ in range(3):
+            with torch.no_grad():
+                logits = model(input_ids=ids).logits[0, -1]
+            logits[tokenizer.eos_token_id] = -torch.inf
+            ids = torch.cat([ids, logits.argmax().view(1, 1)], dim=1)
+        assert row[-ids.shape[1] :].tolist() == ids[0].tolist()
+
+
+@pytest.mark.parametrize(
+    "name, words",
+    [
+        ("t5", "'t5' reads a text and writes another one"),
+        # BartForCausalLM does not shift the labels
+        ("bart", "compares each token with its own place"),
+    ],
+)
+def test_an_encoder_decoder_goes_on_with_no_text(
+    language_lab, tmp_path, name, words
+):
+    folder = make(name, tmp_path / name, is_classifier=name == "t5")
+    with pytest.raises(UserError, match=words):
+        language_lab.run(
+            model__type=f"{folder}@huggingface_llm",
+            llm__adapter__args=args_of(name),
+            llm__tok_len=32,
+        )
 
 
 @pytest.mark.parametrize("name", LANGUAGE)
@@ -130,8 +227,9 @@ def test_a_language_model_is_saved_whole(language_lab, tmp_path, name):
     runner = language_lab.runner(**changes)
     out = Path(summary["outdir"])
     last = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
-    auto_class = transformers.AutoModelForCausalLM
-    model = loaded(folder, out / "adapters" / "client_1", 1, auto_class)
+    adapter = out / "adapters" / "client_1"
+    model = plainly_loaded(peft.AutoPeftModelForCausalLM, adapter)
+    check_generation(model, adapter)
     losses = []
     tokens = runner.data[1].test_data.tokens
     with torch.no_grad():

@@ -1,19 +1,19 @@
 """Trained adapters out of a run's folder, ready for PEFT."""
 
 import contextlib
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from fs_plugins.commands.model_card import model_card, rounds, warning
 from fs_plugins.errors import UserError, first_line, unknown
 from fs_plugins.experiment.adapters import save_adapters
 from fs_plugins.experiment.checkpoint import Checkpoints
 from fs_plugins.experiment.folder import writing_to
-from fs_plugins.experiment.offline import rounds_trained, save_newest
+from fs_plugins.experiment.offline import save_newest
 from fs_plugins.experiment.reading import check_path
 from fs_plugins.experiment.recorder import Recorder
 from fs_plugins.experiment.run_folder import RunFolder
@@ -26,15 +26,10 @@ from fs_plugins.experiment.saved_models import (
     with_adapter,
 )
 from fs_plugins.host.configuration import Model
-from fs_plugins.policy import PRIVATE_ADAPTER, Action, Role
-from fs_plugins.report.tables import (
-    markdown_code,
-    markdown_rows,
-    markdown_text,
-)
-from fs_plugins.settings import is_client, is_ours, policy_from
+from fs_plugins.model.base_files import folder_of
+from fs_plugins.policy import PRIVATE_ADAPTER
+from fs_plugins.settings import is_client
 from fs_plugins.state.files import write_file
-from fs_plugins.terms import CAUSAL
 
 
 def export(
@@ -88,11 +83,12 @@ def export(
                     _merge(run, model, adapters[name], target)
                 else:
                     _copy(adapters[name], target)
-                card = _card(run, model, name, merge)
+                    _bring_base(model, adapters[name], target, part, out)
+                card = model_card(run, model, name, merge)
                 write_file(target / "README.md", card.encode())
-    said = f"{out}: {', '.join(wanted)}, after {_rounds(run)}"
-    if RunFolder.GLOBAL in wanted and _warning(run):
-        said += f"; {_warning(run)}"
+    said = f"{out}: {', '.join(wanted)}, after {rounds(run)}"
+    if RunFolder.GLOBAL in wanted and warning(run):
+        said += f"; {warning(run)}"
     return said
 
 
@@ -122,6 +118,44 @@ def _copy(adapter: Path, target: Path) -> None:
     shutil.copytree(adapter, target, dirs_exist_ok=True)
 
 
+def _bring_base(
+    model: Model, adapter: Path, target: Path, part: Path, out: Path
+) -> None:
+    """Copy the base model that lies beside a run's adapters, if one does.
+
+    It holds a configuration and links, and the adapters name it.
+
+    Args:
+        model: the section ``model`` of the run's configuration.
+        adapter: the folder of an adapter in the run's folder.
+        target: the folder of the exported adapter.
+        part: the folder of all that is exported, while it is written.
+        out: the folder that ``part`` becomes.
+
+    Raises:
+        UserError: a link does not lead to a file of the base model.
+
+    """
+    base, copy = adapter.parent / RunFolder.BASE, part / RunFolder.BASE
+    if not base.is_dir():
+        return
+    name = model.type.rpartition("@")[0]
+    source = folder_of(name, model.adapter.cache)
+    for path in (base, *base.rglob("*")):
+        if path.is_symlink() and path.readlink().parent != source:
+            raise UserError(
+                f"{path} is a link, and does not lead to a file of {name!r}; "
+                "it is not exported"
+            )
+    if not copy.is_dir():
+        shutil.copytree(base, copy, symlinks=True)
+    for file in target.rglob("adapter_config.json"):
+        config = json.loads(file.read_text())
+        there = (out / RunFolder.BASE).absolute()
+        config["base_model_name_or_path"] = str(there)
+        write_file(file, json.dumps(config, indent=2).encode())
+
+
 def _adapters_of(files: RunFolder, scratch: RunFolder) -> dict[str, Path]:
     """The folders of the newest adapters, by name.
 
@@ -145,8 +179,9 @@ def _adapters_of(files: RunFolder, scratch: RunFolder) -> dict[str, Path]:
     cfg.fedsa.state.folder = ""
     runner = build_runner(cfg)
     checkpoints = Checkpoints(runner, Recorder(cfg, {}))
-    checkpoints.restore_parameters(files.checkpoints()[-1])
-    save_adapters(runner, scratch.adapters)
+    newest = files.checkpoints()[-1]
+    checkpoints.restore_parameters(newest)
+    save_adapters(runner, scratch.adapters, newest.round)
     return scratch.saved_adapters()
 
 
@@ -280,141 +315,3 @@ def _untie(merged: Any, ties: Mapping[int, list[str]]) -> None:
         inner.weight = nn.Parameter(weight.detach().clone())
         for config in (base.config, base.config.get_text_config()):
             config.tie_word_embeddings = False
-
-
-def _policy_section(run: Run) -> Any:
-    """The sections of a run's configuration that decide on the policy.
-
-    They are read from the file of what was used, for which no plugin has to
-    be executed.
-    """
-    from federatedscope.core.configs.config import CN
-
-    config = run.config
-    try:
-        method = str(config["federate"]["method"])
-        section = config.get("fedsa", {})
-        policy = dict(section.get("policy", {}))
-        plugins = list(section.get("plugins", []))
-        return CN(
-            {
-                "federate": {"method": method},
-                "fedsa": {"policy": policy, "plugins": plugins},
-            }
-        )
-    except (TypeError, KeyError, AttributeError, ValueError) as error:
-        raise UserError(
-            f"{run.folder} has no usable {RunFolder.CONFIG}"
-        ) from error
-
-
-def _card(run: Run, model: Model, name: str, is_merged: bool) -> str:
-    """A model card: the adapter's origin, its results, how to load it."""
-    method = run.setting("federate.method", "")
-    header = {
-        "base_model": model.type.rpartition("@")[0],
-        "library_name": "transformers" if is_merged else "peft",
-        "tags": ["lora", "federated-learning", method.lower()],
-    }
-    client = RunFolder.client_of(name, run.names)
-    owner = (
-        f"client {run.name_of(client)}'s"
-        if client
-        else "what the server knows"
-    )
-    lines = [
-        f"---\n{yaml.safe_dump(header, sort_keys=False)}---",
-        f"# {markdown_text(f'{run.folder.name}: {name}')}\n",
-        f"Trained with {markdown_code(method)} by federated learning of "
-        f"{run.setting('federate.client_num', 0)} clients on "
-        f"{markdown_code(run.setting('data.type', ''))}; this is {owner}, "
-        f"after {_rounds(run)}.\n",
-    ]
-    if not client and _warning(run):
-        lines.append(f"Note: {_warning(run)}.\n")
-    lines += _figures(run, client)
-    lines.append(f"```python\n{_call(model, is_merged)}\n```")
-    return "\n".join(lines) + "\n"
-
-
-def _call(model: Model, is_merged: bool) -> str:
-    """The lines of Python that load what was exported."""
-    is_causal = model.task == CAUSAL
-    task = "CausalLM" if is_causal else "SequenceClassification"
-    load = f"transformers.AutoModelFor{task}.from_pretrained"
-    if is_merged:
-        return f"model = {load}(<this folder>)"
-    base = model.type.rpartition("@")[0]
-    lines = [f"base_model = {load}(", f"    {base!r},"]
-    classes = model.adapter.classes
-    if classes:
-        lines.append(f"    id2label={dict(enumerate(classes))},")
-    elif not is_causal:
-        lines.append(f"    num_labels={model.num_labels},")
-    if not is_causal:  # the base model may have the head of another task
-        lines.append("    ignore_mismatched_sizes=True,")
-    lines += [
-        ")",
-        "model = peft.PeftModel.from_pretrained(base_model, <this folder>)",
-    ]
-    return "\n".join(lines)
-
-
-def _rounds(run: Run) -> str:
-    """After how many rounds the adapters were written."""
-    total = run.setting("federate.total_round_num", 0)
-    if run.is_finished:
-        return f"{run.last.get('round', total)} of {total} rounds"
-    files = RunFolder(run.folder)
-    if files.are_adapters_newest and files.adapters.is_dir():
-        return f"an unfinished run of {total} rounds"
-    return f"{rounds_trained(files, files.load_asked())} of {total} rounds"
-
-
-def _figures(run: Run, client: int) -> list[str]:
-    """A table of the newest results, with the client's own in a column."""
-    last = run.last
-    if not last["weighted"]:
-        return []
-    columns: dict[str, Mapping[str, float] | None] = {}
-    if client:
-        title = f"client {run.name_of(client)}"
-        columns[title] = last["clients"].get(str(client))
-    columns |= {
-        "clients, weighted": last["weighted"],
-        "clients, mean": last["mean"],
-    }
-    shown = {title: results for title, results in columns.items() if results}
-    rows = [
-        (key, *(f"{results[key]:.6g}" for results in shown.values()))
-        for key in last["weighted"]
-        if all(key in results for results in shown.values())
-    ]
-    return [*markdown_rows((f"after round {last['round']}", *shown), rows), ""]
-
-
-def _warning(run: Run) -> str:
-    """A sentence on what "global" lacks because the clients keep it."""
-    cfg = _policy_section(run)
-    if not is_ours(cfg):
-        if cfg.federate.method.lower() == "fedavg" or not cfg.fedsa.plugins:
-            return ""
-        return (
-            "global holds what clients share; if the method "
-            f"{cfg.federate.method!r} keeps anything, it never came to the "
-            "server"
-        )
-    policy = policy_from(cfg)
-    kept = [r.value for r in Role if policy[r] is Action.KEEP]
-    starts = {
-        "A": "A as it was drawn",
-        "B": "B at zero, so that the adapter changes nothing",
-        "HEAD": "a head, if the task has one, that is untrained",
-    }
-    lacks = [starts[role] for role in kept if role in starts]
-    if not lacks:
-        return ""
-    return (
-        "global holds what clients share; what they keep never came to the "
-        f"server: it has {' and '.join(lacks)}"
-    )

@@ -12,7 +12,7 @@ from fs_plugins.settings import has_own_data
 
 _SHOWN = 10  # names in a sentence
 _LONGEST = 200  # bytes of the name of a folder
-_TAKEN = ("", "global", "all")
+_TAKEN = ("", "global", "all", "base")
 
 
 def settle_clients(

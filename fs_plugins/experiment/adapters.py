@@ -1,13 +1,27 @@
 """The adapters that a run has trained."""
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from peft import PeftModel
+
+from fs_plugins.experiment.adapter_files import (
+    describe,
+    link_files,
+    rounds_of,
+    save_tokenizer,
+    tokenizer_of,
+    write_description,
+)
 from fs_plugins.experiment.run_folder import RunFolder
+from fs_plugins.host.configuration import Config
 from fs_plugins.host.protocols import Runner
 from fs_plugins.listeners import Listener
+from fs_plugins.model.base_files import BaseFiles, base_files
 from fs_plugins.model.delta import Delta
 from fs_plugins.model.peft_files import save_adapter
 from fs_plugins.policy import truncate
@@ -79,17 +93,25 @@ class Trained(Listener):
     Args:
         anything: whether an earlier process has trained something.
 
+    Attributes:
+        rounds: the last round that was begun; 0 for none.
+
     """
 
     def __init__(self, anything: bool) -> None:
         self.anything = anything
+        self.rounds = 0
+
+    def round_begins(self, rnd: int, clients: int) -> None:
+        """Note the number of the round."""
+        self.rounds = rnd
 
     def client_trained(self, client: int) -> None:
         """Note that there is something to save."""
         self.anything = True
 
 
-def save_adapters(runner: Runner, folder: Path) -> None:
+def save_adapters(runner: Runner, folder: Path, rounds: int = 0) -> None:
     """Save the adapters that a run has trained.
 
     ``PeftModel.from_pretrained(base_model, <folder>/client_<ID>)`` is the
@@ -101,12 +123,65 @@ def save_adapters(runner: Runner, folder: Path) -> None:
     Args:
         runner: a runner that has run.
         folder: the folder in which each adapter gets a folder.
+        rounds: for how many rounds the adapters were trained; 0 for as many
+            as the runner has run.
 
     """
-    for adapter in adapters_of(runner):
-        ensure_private(folder)
-        target = folder / adapter.name
-        save_adapter(adapter.model, target, adapter.delta, adapter.rank)
+    with saving(runner.cfg, tokenizer_of(runner.data), folder) as save:
+        for adapter in adapters_of(runner):
+            save(adapter, rounds or rounds_of(runner))
+
+
+@contextmanager
+def saving(
+    cfg: Config, tokenizer: Any, folder: Path
+) -> Iterator[Callable[[Adapter, int], None]]:
+    """Make a function that saves an adapter with all that belongs to it.
+
+    The adapters share one copy of the tokenizer.
+
+    Args:
+        cfg: the configuration of the run.
+        tokenizer: the tokenizer of the run; None for none.
+        folder: the folder in which each adapter gets a folder.
+
+    Returns:
+        A context manager of the function, whose arguments are an adapter and
+        the number of rounds that it was trained for.
+
+    """
+    ensure_private(folder)
+    common = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(common, ignore_errors=True)  # of a process that was killed
+    ensure_private(common)
+    base: list[BaseFiles] = []
+    files: list[Path] = []
+
+    def save(adapter: Adapter, rounds: int) -> None:
+        model = getattr(adapter.model, "model", adapter.model)
+        if not isinstance(model, PeftModel):
+            return
+        if not base:
+            cache, place = cfg.llm.cache.model, folder / RunFolder.BASE
+            base.append(base_files(model, cache, place))
+            task = cfg.model.task
+            files.extend(save_tokenizer(tokenizer, task, model, common))
+        for target in save_adapter(
+            adapter.model,
+            folder / adapter.name,
+            base[0],
+            adapter.delta,
+            adapter.rank,
+        ):
+            link_files(files, common, target)
+            client = adapter.client
+            content = describe(cfg, model, client, rounds, base[0])
+            write_description(target, content)
+
+    try:
+        yield save
+    finally:
+        shutil.rmtree(common, ignore_errors=True)
 
 
 def _of_server(server: "FedSAServer") -> Iterator[Adapter]:

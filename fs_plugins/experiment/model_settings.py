@@ -90,6 +90,8 @@ def resolve_model(cfg: Config) -> str:
     if hub == "demo":
         name = str(_demo_model(name))
     name = str(Path(name).expanduser()) if name.startswith("~") else name
+    if Path(name).is_dir():  # whatever folder the results are read from
+        name = str(Path(name).absolute())
     cfg.model.type = f"{name}@huggingface_llm"
     if not cfg.llm.adapter.use:
         raise UserError("llm.adapter.use: must be True; LoRA is trained")

@@ -3,16 +3,19 @@
 No process is started that others could take for the participant.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from fs_plugins.errors import UserError
+from fs_plugins.experiment.adapter_files import tokenizer_of
+from fs_plugins.experiment.adapters import Adapter, saving
 from fs_plugins.experiment.loading import load_data
 from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.experiment.states import split
 from fs_plugins.host.configuration import Config
 from fs_plugins.model.delta import DELTA
-from fs_plugins.model.peft_files import save_adapter
 from fs_plugins.policy import truncate
 from fs_plugins.scope import RunScope, building
 from fs_plugins.settings import is_client, rank_of
@@ -55,34 +58,37 @@ def save_newest(files: RunFolder, cfg: Config, folder: Path) -> None:
     from federatedscope.core.auxiliaries.model_builder import get_model
 
     with building(RunScope()):
-        load_data(cfg)
+        data = load_data(cfg)
         model = get_model(cfg)
         parameters = parameters_of(model, cfg)
-    if is_client(cfg):
-        _save_client(files, cfg, model, parameters, folder)
-    else:
-        _save_server(files, model, parameters, folder)
+    rounds = rounds_trained(files, cfg)
+    load = _client if is_client(cfg) else _server
+    with (
+        saving(cfg, tokenizer_of(data), folder) as save,
+        load(files, cfg, model, parameters) as adapter,
+    ):
+        if adapter is not None:
+            save(adapter, rounds)
 
 
-def _save_server(
-    files: RunFolder, model: Any, parameters: AdapterParameters, folder: Path
-) -> None:
+@contextmanager
+def _server(
+    files: RunFolder, cfg: Config, model: Any, parameters: AdapterParameters
+) -> Iterator[Adapter | None]:
     aggregator = parameters.aggregator()
     tensors = read_tensors(files.checkpoints()[-1].server)
     aggregator.restore(split(tensors))
     if not aggregator.shared:  # the clients share nothing
+        yield None
         return
     with parameters.loaded(aggregator.shared):
-        save_adapter(model, folder / files.GLOBAL, parameters.delta)
+        yield Adapter(files.GLOBAL, model, parameters.delta)
 
 
-def _save_client(
-    files: RunFolder,
-    cfg: Config,
-    model: Any,
-    parameters: AdapterParameters,
-    folder: Path,
-) -> None:
+@contextmanager
+def _client(
+    files: RunFolder, cfg: Config, model: Any, parameters: AdapterParameters
+) -> Iterator[Adapter]:
     client = int(cfg.distribute.data_idx)
     rank = rank_of(cfg, client)
     shared, initial = (
@@ -99,9 +105,8 @@ def _save_client(
     parameters.delta.restore(changes)
     values = {n: received[n] for n in shared}
     with parameters.loaded(values, kept.values, client=client):
-        names = cfg.fedsa.data.clients
-        target = folder / files.adapter_name(client, names)
-        save_adapter(model, target, parameters.delta, rank)
+        name = files.adapter_name(client, cfg.fedsa.data.clients)
+        yield Adapter(name, model, parameters.delta, rank, client)
 
 
 def _state_of(

@@ -126,6 +126,8 @@ class RunFolder:
     # The files from which results can be read, the most complete first.
     RESULTS = (SUMMARY, METRICS, HOST_RESULTS)
     GLOBAL = "global"  # the name of the server's adapter
+    # the base model with the run's own config.json, beside the adapters
+    BASE = "base"
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -149,6 +151,9 @@ class RunFolder:
     def check_links(self) -> None:
         """Refuse links, through which a resumed run would write elsewhere.
 
+        The files of adapters are only ever replaced, and share the files of
+        their tokenizer; the folder of their base model has links.
+
         Raises:
             UserError: a file or folder of the run is a symbolic link, or a
                 file that may be written into has a second name.
@@ -157,12 +162,14 @@ class RunFolder:
         for name in (*self.NAMES, self.HOST_RAW_OPEN):
             top = self.path / name
             for path in (top, *top.rglob("*")):
+                if path.parent == self.adapters / self.BASE:
+                    continue  # It is replaced as a whole.
                 if path.is_symlink():
                     raise UserError(
                         f"{path} is a link, and a run writes nowhere but into "
                         "its own folder; put what it leads to in its place"
                     )
-                if _has_other_names(path):
+                if _has_other_names(path) and name != self.ADAPTERS:
                     raise UserError(
                         f"{path} is a file of several names (hard links), and "
                         "a run would change it under all of them; put a copy "
@@ -372,7 +379,11 @@ class RunFolder:
 
     def saved_adapters(self) -> dict[str, Path]:
         """The folders of the saved adapters, by name."""
-        return {path.name: path for path in sorted(self.adapters.glob("*"))}
+        return {
+            path.name: path
+            for path in sorted(self.adapters.glob("*"))
+            if path.name != self.BASE and not path.name.startswith(".")
+        }
 
     @property
     def are_adapters_newest(self) -> bool:

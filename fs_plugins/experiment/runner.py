@@ -254,7 +254,7 @@ def _run(job: _Job, scope: RunScope | None) -> dict[str, Any]:
                 _run_rounds(run, checkpoints, stops, is_resumable)
             finally:
                 if trained.anything:
-                    save_adapters(runner, files.adapters)
+                    save_adapters(runner, files.adapters, trained.rounds)
         seconds = time.perf_counter() - job.begin
         try:
             # The summary comes last, so that a run that is killed during the

@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import peft
 import torch
 from torch import Tensor
 
+from fs_plugins.data.client_data import NO_LOSS
 from fs_plugins.errors import UserError, first_line
 from fs_plugins.experiment.adapters import Adapter, adapters_of
 from fs_plugins.host.configuration import Config, Model
@@ -115,6 +117,41 @@ def _try_causality(
             "foretell, so it is no causal language model (a BERT needs "
             "is_decoder: true in its config.json)"
         )
+    # Nothing comes before the first token, so that it is not foretold.
+    labels = torch.full_like(ids, NO_LOSS)
+    labels[:, 0] = first
+    loss = _loss(model, text, labels, cfg)
+    if math.isfinite(loss) and loss > 1e-3:
+        raise UserError(
+            "model.type: this model's loss compares each token with its own "
+            "place in place of the next one's (as that of BART's decoder "
+            "does), so that it would learn to repeat; take a model such as "
+            "GPT-2 or Llama"
+        )
+
+
+def _loss(
+    model: Any, text: Mapping[str, Tensor], labels: Tensor, cfg: Config
+) -> float:
+    """A language model's own loss for a text with these labels."""
+    device = device_of(cfg)
+    inputs = {n: t.to(device) for n, t in text.items() if n != "labels"}
+    with _evaluating(model), autocast(cfg, device):
+        loss = model(**inputs, labels=labels.to(device)).loss
+    return float(loss)
+
+
+@contextmanager
+def _evaluating(model: Any) -> Iterator[None]:
+    """Have a model compute as in an evaluation, without gradients."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def check_saved(runner: Runner, folder: Path) -> str:
@@ -266,14 +303,8 @@ def _logits(
     device = device_of(cfg)
     if not cfg.fedsa.base.quantize:
         model.to(device)
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad(), autocast(cfg, device):
-            output = model(**{n: t.to(device) for n, t in batch.items()})
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    with _evaluating(model), autocast(cfg, device):
+        output = model(**{n: t.to(device) for n, t in batch.items()})
     logits: Tensor = output.logits
     if logits.dim() == 3:
         last = batch["attention_mask"].sum(1).to(logits.device) + place

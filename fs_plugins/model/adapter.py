@@ -3,6 +3,7 @@
 import copy
 import re
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import peft
@@ -10,9 +11,14 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from fs_plugins.errors import UserError, first_line
+from fs_plugins.errors import UserError, did_you_mean, first_line
 from fs_plugins.host.configuration import Model
-from fs_plugins.model.arguments import KEY, check_matches, resolve
+from fs_plugins.model.arguments import (
+    ALL_LINEAR,
+    KEY,
+    check_matches,
+    resolve,
+)
 from fs_plugins.model.pretrained import Base
 from fs_plugins.policy import PRIVATE_ADAPTER, is_embedding
 from fs_plugins.terms import CAUSAL
@@ -56,7 +62,7 @@ def put_adapter(base: Base, model_config: Model) -> Any:
             "are for; leave it out"
         )
     modules = [name for name, _ in model.named_modules()]
-    linear = _linear(model)
+    linear = _linear(model, base.head)
 
     def config() -> Any:
         # A copy, as PEFT adds to the lists in its arguments.  The classes
@@ -80,7 +86,7 @@ def put_adapter(base: Base, model_config: Model) -> Any:
     except Exception as error:
         # PEFT checks few arguments itself, so that any class of exception
         # may come from its layers.
-        raise _refusal(kwargs, linear, error) from error
+        raise _refusal(model, kwargs, linear, error) from error
     dtype = getattr(torch, model_config.adapter.dtype)
     for parameter in adapted.parameters():
         if parameter.requires_grad:
@@ -89,17 +95,41 @@ def put_adapter(base: Base, model_config: Model) -> Any:
 
 
 def _refusal(
-    kwargs: dict[str, Any], linear: list[str], error: Exception
+    model: Any, kwargs: dict[str, Any], linear: list[str], error: Exception
 ) -> UserError:
     """The error for arguments that PEFT refuses.
 
     Args:
+        model: the base model.
         kwargs: the arguments.
         linear: the names of the model's linear layers.
         error: the exception that PEFT has raised.
 
     """
     reason = first_line(error).split(". ")[0]
+    targets = kwargs.get("target_modules")
+    has_none = reason.startswith(("Please specify", "No modules"))
+    if has_none and targets is None:
+        kind = getattr(getattr(model, "config", None), "model_type", "")
+        return UserError(
+            f"{KEY}: target_modules: PEFT has no layers of its own choice "
+            f"for a model of the kind {kind!r}; give {ALL_LINEAR!r}, or a "
+            f"list of some of {', '.join(linear)}"
+        )
+    if has_none and isinstance(targets, str):
+        return UserError(
+            f"{KEY}: target_modules: {targets!r} matches nothing in this "
+            f"model{did_you_mean(targets, [ALL_LINEAR])}; a string is a "
+            "regular expression for the whole name of a layer, and names of "
+            f"layers stand in a list: {', '.join(linear)}"
+        )
+    if has_none and targets and not {*targets} & {*linear}:
+        name = min(targets)
+        return UserError(
+            f"{KEY}: target_modules: {name!r} matches nothing in this "
+            f"model{did_you_mean(name, linear)}; its linear layers are "
+            f"{', '.join(linear)}"
+        )
     if not isinstance(error, (ValueError, TypeError)):
         reason = f"{type(error).__name__}: {reason}"
     return UserError(
@@ -180,12 +210,19 @@ def _check_not_tied(adapted: Any) -> None:
             addresses.add(parameter.data_ptr())
 
 
-def _linear(model: nn.Module) -> list[str]:
-    """The names of linear layers that ``target_modules`` may hold, sorted."""
+def _linear(model: nn.Module, head: Sequence[str] = ()) -> list[str]:
+    """The names of linear layers that ``target_modules`` may hold, sorted.
+
+    Args:
+        model: the base model.
+        head: the names of the head's modules, which are not adapted.
+
+    """
     return sorted(
         {
             name.rpartition(".")[2]
             for name, module in model.named_modules()
             if isinstance(module, (nn.Linear, Conv1D))
+            and not any(f"{name}.".startswith(f"{top}.") for top in head)
         }
     )

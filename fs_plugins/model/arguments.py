@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping
+from types import NoneType
 from typing import Any
 
 import peft
@@ -45,6 +46,15 @@ COVERED = (
     "d_initial",
     "init_weights",
 )
+# Arguments that are a name or a list of names.
+_NAMES = (
+    "target_modules",
+    "exclude_modules",
+    "modules_to_save",
+    "layers_pattern",
+    "target_parameters",
+)
+ALL_LINEAR = "all-linear"  # in place of target_modules: all but the head
 _BY_ITSELF = "PEFT writes it, and nobody needs to give it"
 _BASE = "the base model is the one that model.type names"
 _DATA = (
@@ -142,6 +152,9 @@ def resolve(args: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         if is_ours and name not in COVERED and value != _default(fields[name]):
             reason = REFUSED.get(name, _BUILD)
             raise UserError(f"{KEY}: {name}: {value!r} is refused: {reason}")
+    for name in _NAMES:
+        if kwargs.get(name) is not None:
+            _check_names(name, kwargs[name])
     for name in ("r", "rank_pattern", "lora_alpha", "alpha_pattern"):
         if name in fields and kwargs.get(name) is not None:
             _check_number(name, kwargs[name])
@@ -157,6 +170,21 @@ def resolve(args: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
     if isinstance(kwargs.get("modules_to_save"), str):
         kwargs["modules_to_save"] = [kwargs["modules_to_save"]]
     return config_class, kwargs
+
+
+def _check_names(name: str, value: Any) -> None:
+    """Refuse what is neither a name nor a list of names."""
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, (list, tuple, set)) or not all(
+        isinstance(each, str) and each for each in names
+    ):
+        raise UserError(
+            f"{KEY}: {name}: {value!r} is neither a name nor a list of names"
+        )
+    if ALL_LINEAR in names and value != ALL_LINEAR:
+        raise UserError(
+            f"{KEY}: {name}: {ALL_LINEAR!r} stands by itself, not in a list"
+        )
 
 
 def _check_number(name: str, value: Any) -> None:
@@ -209,11 +237,17 @@ def check_matches(
     def is_module(name: str) -> bool:
         return any(f".{module}".endswith(f".{name}") for module in modules)
 
+    def is_adapted(name: str) -> bool:
+        return any(f".{layer}".endswith(f".{name}") for layer in layers)
+
     def is_layer(pattern: str) -> bool:
         return any(re.match(rf"(.*\.)?({pattern})$", name) for name in layers)
 
     def is_index(index: int) -> bool:
         return any(str(index) in name.split(".") for name in layers)
+
+    def is_stack(pattern: str) -> bool:
+        return any(re.match(rf".*\.({pattern})\.\d", n) for n in modules)
 
     def is_parameter(name: str) -> bool:
         return any(f".{known}".endswith(f".{name}") for known in parameters)
@@ -221,21 +255,46 @@ def check_matches(
     # PEFT renames the layers of some mixtures of experts in its own
     # configuration, whose target modules are therefore compared.
     targets = getattr(config, "target_modules", None)
+    if isinstance(given.get("target_modules"), (str, NoneType)):
+        targets = None  # a regular expression, or PEFT's own choice
+    ends = {name.rpartition(".")[2] for name in modules} - {""}
     for argument, names, is_there in (
-        ("target_modules", () if isinstance(targets, str) else targets, None),
-        ("modules_to_save", given.get("modules_to_save"), None),
-        ("exclude_modules", given.get("exclude_modules"), None),
+        ("target_modules", targets, is_adapted if layers else is_module),
+        ("modules_to_save", given.get("modules_to_save"), is_module),
+        ("exclude_modules", given.get("exclude_modules"), is_module),
         ("target_parameters", given.get("target_parameters"), is_parameter),
         ("rank_pattern", given.get("rank_pattern"), is_layer),
         ("alpha_pattern", given.get("alpha_pattern"), is_layer),
         ("layers_to_transform", given.get("layers_to_transform"), is_index),
+        ("layers_pattern", given.get("layers_pattern"), is_stack),
     ):
-        if isinstance(names, str):  # a regular expression
+        if argument == "exclude_modules" and isinstance(names, str):
+            _check_pattern(argument, names, modules)
             continue
-        names = [names] if isinstance(names, int) else list(names or ())
-        for name in names:
-            if not (is_there or is_module)(name):
+        names = [names] if isinstance(names, (int, str)) else names or ()
+        for name in sorted(names, key=str):
+            if is_there(name):
+                continue
+            if argument == "target_modules" and is_module(name):
                 raise UserError(
-                    f"{KEY}: {argument}: {name!r} matches nothing in this "
-                    "model; leave it out, or correct it"
+                    f"{KEY}: {argument}: {name!r} is the name of no layer "
+                    "that is adapted: it is excluded, or a part of the head, "
+                    "which is trained in full and saved; leave it out"
                 )
+            hint = did_you_mean(name, ends) if isinstance(name, str) else ""
+            raise UserError(
+                f"{KEY}: {argument}: {name!r} matches nothing in this "
+                f"model{hint}; leave it out, or correct it"
+            )
+
+
+def _check_pattern(
+    argument: str, pattern: str, modules: Iterable[str]
+) -> None:
+    """Refuse a regular expression that is the whole name of no module."""
+    if not any(re.fullmatch(pattern, name) for name in modules):
+        raise UserError(
+            f"{KEY}: {argument}: {pattern!r} matches nothing in this model; "
+            "a string is a regular expression for the whole name of a "
+            "module, and names of layers stand in a list"
+        )

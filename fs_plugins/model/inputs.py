@@ -62,13 +62,19 @@ def inputs_of(
             if model is None:
                 model = auto_class(task).from_config(config)
     except Exception as error:  # each model raises exceptions of its own
+        if task == CAUSAL and config.is_encoder_decoder:
+            raise UserError(
+                f"model.type: a {config.model_type!r} reads a text and writes "
+                "another one, and instructions need a model that goes on with "
+                "a text, such as GPT-2 or Llama; here it classifies texts"
+            ) from error
         raise UserError(
             f"model.type: a model of type {config.model_type!r} cannot be "
             f"built for {task}: {first_line(error)}"
         ) from error
     is_classifier = task != CAUSAL
     return Inputs(
-        tokens=_tokens(model),
+        tokens=tokens_of(model),
         positions=_positions(model, config.get_text_config()),
         segments=_segments(model),
         # of XLNet; other models with a summary look for the padding
@@ -78,11 +84,14 @@ def inputs_of(
     )
 
 
-def _tokens(model: Any) -> int:
-    """The rows of the table of tokens; CANINE and Perceiver have no table."""
+def tokens_of(model: Any) -> int:
+    """How many tokens have an embedding; 0 for a model without a table.
+
+    CANINE and Perceiver have none, nor need a model of another library.
+    """
     try:
         table = model.get_input_embeddings()
-    except NotImplementedError:
+    except (NotImplementedError, AttributeError):
         return 0
     weight = getattr(table, "weight", None)
     return 0 if weight is None else int(weight.shape[0])

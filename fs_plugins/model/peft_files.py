@@ -2,19 +2,23 @@
 
 import copy
 import re
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
 
 import peft
 import torch
+from peft.utils import CONFIG_NAME
 from safetensors.torch import save
 
+from fs_plugins.model.base_files import BaseFiles
 from fs_plugins.model.delta import Delta
 from fs_plugins.policy import (
     Role,
     is_a,
     is_b,
+    is_of_adapter,
     layer_of,
     name_in_base,
     saved_names,
@@ -24,29 +28,44 @@ from fs_plugins.wire import Tensors
 
 
 def save_adapter(
-    wrapper: Any, folder: Path, delta: Delta | None = None, rank: int = 0
-) -> None:
+    wrapper: Any,
+    folder: Path,
+    base: BaseFiles,
+    delta: Delta | None = None,
+    rank: int = 0,
+) -> list[Path]:
     """Write ``adapter_config.json`` and ``adapter_model.safetensors``.
 
     A client's second, private adapter is written into a folder ``private``
-    inside ``folder``.
+    inside ``folder``, with the head that both adapters have.
 
     Args:
         wrapper: a PEFT model, or a wrapper that has one as ``model``; the
             model has the values that are saved.
         folder: the folder of the files; it is created if it does not exist.
+        base: the base model, as the adapter names it.
         delta: the change of the base model by an aggregator, which becomes a
             part of the saved adapter.
         rank: the rank of the client; 0 stands for the adapter's rank.
 
+    Returns:
+        The folders that were written.
+
     """
+    written: list[Path] = []
     model = getattr(wrapper, "model", wrapper)
     if not isinstance(model, peft.PeftModel):
-        return
-    for name, config in model.peft_config.items():
+        return written
+    default: Any = model.peft_config["default"]
+    for name, trained in model.peft_config.items():
         if name != "default" and folder.name == "global":
             continue
         tensors = _state_of(model, adapter_name=name)
+        config: Any = copy.deepcopy(trained)
+        if name != "default":
+            whole = _state_of(model)
+            tensors |= {n: t for n, t in whole.items() if not is_of_adapter(n)}
+            config.modules_to_save = default.modules_to_save
         parts = []
         if _changes_base(config):
             start = model.state_dict() | wrapper.initial
@@ -58,7 +77,14 @@ def save_adapter(
             config, tensors = _sum(model, config, tensors, parts, rank)
         target = folder / name if name != "default" else folder
         ensure_private(target)
-        config.save_pretrained(str(target))
+        config.base_model_name_or_path = base.path or None
+        is_on_hub = base.path == base.name
+        config.revision = (base.revision or None) if is_on_hub else None
+        config.inference_mode = True
+        with tempfile.TemporaryDirectory() as scratch:
+            config.save_pretrained(scratch)
+            content = Path(scratch, CONFIG_NAME).read_bytes()
+        write_file(target / CONFIG_NAME, content)
         # Copies, as one tensor may have several names (tied weights).
         plain = {
             n: t.detach().cpu().clone(memory_format=torch.contiguous_format)
@@ -69,14 +95,16 @@ def save_adapter(
             save(plain, {"format": "pt"}),
             private=True,
         )
+        written.append(target)
+    return written
 
 
-def _state_of(model: Any, **kwargs: Any) -> Tensors:
+def _state_of(model: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
     """The tensors that PEFT saves, without any of the frozen base model."""
     with warnings.catch_warnings():
         # PEFT takes the bias of B for a part of a matrix, and warns
         warnings.filterwarnings("ignore", ".*have invalid shape")
-        tensors: Tensors = peft.get_peft_model_state_dict(
+        tensors: dict[str, torch.Tensor] = peft.get_peft_model_state_dict(
             model, save_embedding_layers=False, **kwargs
         )
     return tensors
@@ -120,7 +148,7 @@ def _sum(
 
     Args:
         model: the PEFT model.
-        config: the adapter's configuration.
+        config: the adapter's configuration, which is changed.
         tensors: the adapter's parameters, B and A among them, by name.
         parts: the factors B_i and A_i of the other terms, each by the names
             in ``tensors``.
@@ -148,7 +176,6 @@ def _sum(
             joined[name] = torch.cat(
                 [b, *(p[name].to(b) for p in parts)], dim=1
             )
-    config = copy.deepcopy(config)
     config.init_lora_weights = True
     config.use_rslora = False
     config.r, config.lora_alpha = max(ranks.values()), max(alphas.values())

@@ -172,7 +172,7 @@ def set_task(config: Any, model_config: Model) -> None:
         model_config: the configuration's section ``model``.
 
     """
-    for part in _with_text_config(config):
+    for part in with_text_config(config):
         for flag in ("output_router_logits", "torchscript"):
             if getattr(part, flag, False):
                 setattr(part, flag, False)
@@ -208,14 +208,14 @@ def agree_on_tokens(config: Any, model_config: Model) -> None:
     if model_config.task == CAUSAL:
         return
     adapter = model_config.adapter
-    for part in _with_text_config(config):
+    for part in with_text_config(config):
         if adapter.get("pad", -1) >= 0:
             part.pad_token_id = adapter.pad
         if config.is_encoder_decoder and adapter.get("eos", -1) >= 0:
             part.eos_token_id = adapter.eos
 
 
-def _with_text_config(config: Any) -> list[Any]:
+def with_text_config(config: Any) -> list[Any]:
     """A configuration, and the one of its model for texts if that differs."""
     text_config = config.get_text_config()
     return [config] if text_config is config else [config, text_config]

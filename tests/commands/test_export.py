@@ -15,6 +15,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from fs_plugins.experiment.checkpoint import Checkpoints
 from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.experiment.runner import build_runner
+from fs_plugins.experiment.runs import load_run
 
 IDS = torch.arange(4, 16).view(2, 6)
 
@@ -186,3 +187,102 @@ def test_the_cards_own_lines_load_it(lab, fedsa, toy_model, merge):
         logits_of(known["model"]), expected, rtol=1e-4, atol=1e-4
     )
     assert known["model"].config.id2label == {0: "negative", 1: "positive"}
+
+
+@pytest.fixture
+def six(lab, toy_model):
+    """A finished run of six classes, on a base model of two."""
+    lines = ["text,label"]
+    lines += [f"w{i % 60} w{i // 60},class {i % 6}" for i in range(120)]
+    file = lab.folder / "six.csv"
+    file.write_text("\n".join(lines) + "\n")
+    return Path(
+        lab.run(
+            data__root=str(lab.folder),
+            data__type="six.csv@text",
+            federate__total_round_num=2,
+        )["outdir"]
+    )
+
+
+SIX = {i: f"class {i}" for i in range(6)}
+
+
+def test_peft_loads_what_is_exported_without_an_argument(
+    lab, fedsa, six, monkeypatch
+):
+    """Also once the run is gone; the base model's own head has two classes."""
+    expected = logits_of(load_run(six).client(2).model())
+    out = lab.folder / "exported"
+    assert fedsa("export", six, "--client", 2, "--out", out).returncode == 0
+    shutil.rmtree(six)
+    monkeypatch.chdir(out)
+    auto_class = peft.AutoPeftModelForSequenceClassification
+    model = auto_class.from_pretrained(str(out))
+    assert model.config.id2label == SIX
+    assert_near(logits_of(model), expected)
+    assert AutoTokenizer.from_pretrained(out)("w1").input_ids == [2, 5, 3]
+    said = json.loads((out / "fs_plugins.json").read_text())
+    assert said["id2label"] == {str(i): name for i, name in SIX.items()}
+
+
+def test_of_all_adapters_each_is_loaded_without_an_argument(lab, fedsa, six):
+    run, out = load_run(six), lab.folder / "exported"
+    found = fedsa("export", six, "--client", "all", "--out", out)
+    assert found.returncode == 0
+    names = {path.name for path in out.iterdir()}
+    assert names == {"base", "client_1", "client_2", "client_3", "global"}
+    auto_class = peft.AutoPeftModelForSequenceClassification
+    for ID in (1, 3):
+        model = auto_class.from_pretrained(str(out / f"client_{ID}"))
+        assert_near(logits_of(model), logits_of(run.client(ID).model()))
+
+
+def test_a_merged_model_answers_with_the_names_of_its_classes(lab, fedsa, six):
+    out = lab.folder / "merged"
+    words = ["--client", 1, "--merge", "--out", out]
+    assert fedsa("export", six, *words).returncode == 0
+    answer = transformers.pipeline("text-classification", str(out))("w1 w2")
+    assert answer[0]["label"] in SIX.values()
+    config = json.loads((out / "config.json").read_text())
+    assert config["id2label"] == {str(i): name for i, name in SIX.items()}
+    assert config["label2id"] == {name: i for i, name in SIX.items()}
+
+
+def test_an_unfinished_runs_adapters_are_loaded_without_an_argument(
+    lab, fedsa, six
+):
+    expected = of_the_run(lab, six, 1)
+    shutil.rmtree(six / "adapters")
+    (six / "summary.json").unlink()
+    out = lab.folder / "exported"
+    assert fedsa("export", six, "--client", 1, "--out", out).returncode == 0
+    auto_class = peft.AutoPeftModelForSequenceClassification
+    assert_near(logits_of(auto_class.from_pretrained(str(out))), expected)
+    said = json.loads((out / "fs_plugins.json").read_text())
+    assert said["trained"]["round"] == 1
+
+
+def test_a_base_models_link_to_another_file_is_not_exported(
+    lab, fedsa, six, tmp_path
+):
+    """The folder of a run may be somebody else's."""
+    secret = tmp_path / "secret"
+    secret.write_text("x")
+    (six / "adapters" / "base" / "vocab.txt").symlink_to(secret)
+    out = lab.folder / "exported"
+    found = fedsa("export", six, "--client", 1, "--out", out)
+    assert found.returncode == 2 and "vocab.txt is a link" in found.stderr
+    assert not out.exists()
+
+
+def test_a_run_with_a_base_model_beside_its_adapters_goes_on(fedsa, six):
+    """Its links lead to the base model, and nothing is written there."""
+    before = logits_of(load_run(six).client(1).model())
+    (six / "summary.json").unlink()
+    found = fedsa("run", "--resume", six)
+    assert found.returncode == 0, found.stderr
+    assert torch.equal(logits_of(load_run(six).client(1).model()), before)
+    auto_class = peft.AutoPeftModelForSequenceClassification
+    model = auto_class.from_pretrained(str(six / "adapters" / "client_1"))
+    assert_near(logits_of(model), before)

@@ -559,7 +559,7 @@ def test_clients_are_called_by_their_names(lab, tmp_path, monkeypatch):
         assert "this is client Köln / Süd's" in card
 
 
-@pytest.mark.parametrize("name", ["global", ".hidden", "x" * 250])
+@pytest.mark.parametrize("name", ["global", "base", ".hidden", "x" * 250])
 def test_names_that_no_folder_can_have(lab, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     write_csv("a.csv", [r | {"region": name} for r in ROWS[:20]] + ROWS[20:])

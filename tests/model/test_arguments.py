@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from architectures import make
 from helpers import LORA
 from peft import LoraConfig, VeraConfig
 from test_reloaded import EXPERTS, PAIRS
@@ -54,6 +55,46 @@ MISTAKES = {
     "a part of a name": (
         [{"target_modules": ["query", "alue"]}],
         "target_modules: 'alue' matches nothing",
+    ),
+    "one name": (
+        [{"target_modules": ["valeu"]}],
+        r"target_modules: 'valeu' matches nothing.*\(did you mean 'value'\?\)",
+    ),
+    "a layer of the head": (
+        [{"target_modules": ["query", "classifier"]}],
+        "target_modules: 'classifier' is the name of no layer that is adapted",
+    ),
+    "a layer that is excluded": (
+        [{"target_modules": ["query", "key"], "exclude_modules": ["key"]}],
+        "target_modules: 'key' is the name of no layer that is adapted",
+    ),
+    "a name for a list of names": (
+        [{"target_modules": "query"}],
+        "target_modules: 'query' matches nothing.*a regular expression",
+    ),
+    "a word": (
+        [{"target_modules": "all_linear"}],
+        "did you mean 'all-linear'",
+    ),
+    "a word in a list": (
+        [{"target_modules": ["all-linear"]}],
+        "'all-linear' stands by itself",
+    ),
+    "no name": (
+        [{"target_modules": ["query", ""]}],
+        "target_modules: .* is neither a name nor a list of names",
+    ),
+    "a number": (
+        [{"exclude_modules": 3}],
+        "exclude_modules: 3 is neither a name nor a list of names",
+    ),
+    "an excluded pattern": (
+        [{"exclude_modules": "key"}],
+        "exclude_modules: 'key' matches nothing",
+    ),
+    "one stack of two": (
+        [{"layers_to_transform": [0], "layers_pattern": ["layer", "blocks"]}],
+        "layers_pattern: 'blocks' matches nothing",
     ),
     "a head": (
         [{"modules_to_save": ["classifier", "scroe"]}],
@@ -144,6 +185,48 @@ def test_what_peft_takes_for_itself_is_no_mistake(lab):
             }
         ]
     )
+
+
+CHOICES = {
+    "bert": ("query", "value"),
+    "gpt2": ("c_attn",),
+    "opt": ("q_proj", "v_proj"),
+    "t5": ("q", "v"),
+    "albert": "all-linear', or a list of some of .*ffn.*query",
+    "distilbert": "all-linear', or a list of some of k_lin.*q_lin",
+}
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_targets_that_are_left_out_are_pefts_choice(lab, tmp_path, name):
+    """Where PEFT has made none, a sentence names what there is."""
+    folder = make(name, tmp_path / name)
+    changes = {
+        "model__type": f"{folder}@huggingface_llm",
+        "llm__adapter__args": [{"r": 2}],
+    }
+    if isinstance(CHOICES[name], str):
+        with pytest.raises(UserError, match=CHOICES[name]):
+            lab.runner(**changes)
+        return
+    model = lab.runner(**changes).server.model.model
+    found = {n.split(".")[-1] for n in model.base_model.targeted_module_names}
+    assert found == {*CHOICES[name]}
+
+
+@pytest.mark.parametrize(
+    "targets, found",
+    [
+        ("all-linear", {"query", "key", "value", "dense"}),
+        (r".*layer\.1.*(query|key)", {"query", "key"}),
+    ],
+)
+def test_targets_may_be_a_string(lab, targets, found):
+    args = [{**LORA, "target_modules": targets}]
+    model = lab.runner(llm__adapter__args=args).server.model.model
+    names = model.base_model.targeted_module_names
+    assert {name.split(".")[-1] for name in names} == found
+    assert not any("classifier" in name for name in names)
 
 
 def test_flora_starts_each_round_at_zero(lab):
