@@ -151,8 +151,8 @@ class RunFolder:
     def check_links(self) -> None:
         """Refuse links, through which a resumed run would write elsewhere.
 
-        The files of adapters are only ever replaced, and share the files of
-        their tokenizer; the folder of their base model has links.
+        Adapters may share the files of their tokenizer, and the folder of
+        their base model has links; both are replaced, never written into.
 
         Raises:
             UserError: a file or folder of the run is a symbolic link, or a
@@ -169,7 +169,7 @@ class RunFolder:
                         f"{path} is a link, and a run writes nowhere but into "
                         "its own folder; put what it leads to in its place"
                     )
-                if _has_other_names(path) and name != self.ADAPTERS:
+                if _has_other_names(path, self.adapters):
                     raise UserError(
                         f"{path} is a file of several names (hard links), and "
                         "a run would change it under all of them; put a copy "
@@ -417,17 +417,27 @@ class RunFolder:
             remove_parts(folder)
 
 
-def _has_other_names(path: Path) -> bool:
-    """Whether a file has several names, and is not one of tensors.
+def _has_other_names(path: Path, adapters: Path) -> bool:
+    """Whether a file has names elsewhere, and is not one of tensors.
 
     Files of tensors are replaced and never written into, and those of
     several checkpoints may be one.
+
+    Args:
+        path: the path of a file, or of anything else.
+        adapters: the folder of a run's adapters, which may share files with
+            each other.
+
     """
-    return (
-        path.suffix != ".safetensors"
-        and path.is_file()
-        and path.stat().st_nlink > 1
-    )
+    if path.suffix == ".safetensors" or not path.is_file():
+        return False
+    names = path.stat().st_nlink
+    if names > 1 and adapters in path.parents:
+        names -= sum(
+            other != path and other.is_file() and other.samefile(path)
+            for other in adapters.rglob(path.name)
+        )
+    return names > 1
 
 
 def _evaluation_in(line: str) -> Json:

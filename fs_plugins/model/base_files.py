@@ -117,7 +117,7 @@ def _config_in(folder: Path) -> Any:
     A model that code has handed to a run may have come from anywhere.
     """
     try:
-        return AutoConfig.from_pretrained(folder)
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError):
         return None
 
