@@ -227,10 +227,8 @@ def check_matches(
 
     """
     modules = list(modules)
-    config = adapted.peft_config["default"]
-    tuner = adapted.base_model
+    tuner: Any = adapted.base_model
     parameters = list(getattr(tuner, "targeted_parameter_names", []))
-    # PEFT methods that adapt no layers, such as prompt tuning, have no names.
     layers = [*getattr(tuner, "targeted_module_names", []), *parameters]
     layers += [name.rpartition(".")[0] for name in parameters]
 
@@ -252,12 +250,10 @@ def check_matches(
     def is_parameter(name: str) -> bool:
         return any(f".{known}".endswith(f".{name}") for known in parameters)
 
-    # PEFT renames the layers of some mixtures of experts in its own
-    # configuration, whose target modules are therefore compared.
-    targets = getattr(config, "target_modules", None)
+    # PEFT's own configuration, as PEFT renames some mixtures' layers there
+    targets = getattr(adapted.peft_config["default"], "target_modules", None)
     if isinstance(given.get("target_modules"), (str, NoneType)):
         targets = None  # a regular expression, or PEFT's own choice
-    ends = {name.rpartition(".")[2] for name in modules} - {""}
     for argument, names, is_there in (
         ("target_modules", targets, is_adapted if layers else is_module),
         ("modules_to_save", given.get("modules_to_save"), is_module),
@@ -273,19 +269,34 @@ def check_matches(
             continue
         names = [names] if isinstance(names, (int, str)) else names or ()
         for name in sorted(names, key=str):
-            if is_there(name):
-                continue
-            if argument == "target_modules" and is_module(name):
-                raise UserError(
-                    f"{KEY}: {argument}: {name!r} is the name of no layer "
-                    "that is adapted: it is excluded, or a part of the head, "
-                    "which is trained in full and saved; leave it out"
-                )
-            hint = did_you_mean(name, ends) if isinstance(name, str) else ""
-            raise UserError(
-                f"{KEY}: {argument}: {name!r} matches nothing in this "
-                f"model{hint}; leave it out, or correct it"
-            )
+            if not is_there(name):
+                raise _unmatched(argument, name, modules)
+
+
+def _unmatched(
+    argument: str, name: str | int, modules: Iterable[str]
+) -> UserError:
+    """The error for a name, or a number of a layer, that matches nothing.
+
+    Args:
+        argument: the argument that has the name.
+        name: the name.
+        modules: the names of the base model's modules.
+
+    """
+    ends = {module.rpartition(".")[2] for module in modules} - {""}
+    is_module = any(f".{m}".endswith(f".{name}") for m in modules)
+    if argument == "target_modules" and is_module:
+        return UserError(
+            f"{KEY}: {argument}: {name!r} is the name of no layer that is "
+            "adapted: it is excluded, or a part of the head, which is trained "
+            "in full and saved; leave it out"
+        )
+    hint = did_you_mean(name, ends) if isinstance(name, str) else ""
+    return UserError(
+        f"{KEY}: {argument}: {name!r} matches nothing in this model{hint}; "
+        "leave it out, or correct it"
+    )
 
 
 def _check_pattern(

@@ -9,7 +9,7 @@ from typing import Any
 
 import peft
 import torch
-from peft.utils import CONFIG_NAME
+from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME
 from safetensors.torch import save
 
 from fs_plugins.model.base_files import BaseFiles
@@ -76,27 +76,42 @@ def save_adapter(
         if parts or rank:
             config, tensors = _sum(model, config, tensors, parts, rank)
         target = folder / name if name != "default" else folder
-        ensure_private(target)
-        config.base_model_name_or_path = base.path or None
-        is_on_hub = base.path == base.name
-        config.revision = (base.revision or None) if is_on_hub else None
-        config.inference_mode = True
-        with tempfile.TemporaryDirectory() as scratch:
-            config.save_pretrained(scratch)
-            content = Path(scratch, CONFIG_NAME).read_bytes()
-        write_file(target / CONFIG_NAME, content)
-        # Copies, as one tensor may have several names (tied weights).
-        plain = {
-            n: t.detach().cpu().clone(memory_format=torch.contiguous_format)
-            for n, t in tensors.items()
-        }
-        write_file(
-            target / "adapter_model.safetensors",
-            save(plain, {"format": "pt"}),
-            private=True,
-        )
+        _write(target, config, tensors, base)
         written.append(target)
     return written
+
+
+def _write(
+    folder: Path, config: Any, tensors: Tensors, base: BaseFiles
+) -> None:
+    """Write the two files of an adapter.
+
+    Args:
+        folder: the folder of the adapter.
+        config: the configuration of the adapter, which is changed.
+        tensors: the adapter's tensors, by the names that PEFT saves.
+        base: the base model, as the adapter names it.
+
+    """
+    ensure_private(folder)
+    is_on_hub = base.path == base.name
+    config.base_model_name_or_path = base.path or None
+    config.revision = (base.revision or None) if is_on_hub else None
+    config.inference_mode = True
+    with tempfile.TemporaryDirectory() as scratch:
+        config.save_pretrained(scratch)
+        content = Path(scratch, CONFIG_NAME).read_bytes()
+    write_file(folder / CONFIG_NAME, content)
+    # Copies, as one tensor may have several names (tied weights).
+    plain = {
+        n: t.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for n, t in tensors.items()
+    }
+    write_file(
+        folder / SAFETENSORS_WEIGHTS_NAME,
+        save(plain, {"format": "pt"}),
+        private=True,
+    )
 
 
 def _state_of(model: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
