@@ -137,7 +137,7 @@ def test_pairs(rng, toy):
     assert "test_f1" in results["results"]["last"]["weighted"]
 
 
-def test_prompts(rng, toy_llama):
+def test_prompts(rng, toy_llama, capsys):
     write_lines(
         "prompts.jsonl",
         [
@@ -151,6 +151,13 @@ def test_prompts(rng, toy_llama):
         *("llm.tok_len", "64"),
     )
     assert Path("exp/fedsa_prompts/adapters/client_3").is_dir()
+    capsys.readouterr()
+    words = ("--prompt", "3 and 3?", "--json", "--max-new-tokens", "4")
+    fedsa("chat", "exp/fedsa_prompts", "--client", "2", *words)
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["prompt"] == "3 and 3?" and answer.keys() == {
+        *("prompt", "answer")
+    }
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from fs_plugins.data.instructions import prompt_of
 from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.experiment.summary import facts_of
 from fs_plugins.host.configuration import Config
 from fs_plugins.host.protocols import Runner
 from fs_plugins.model.base_files import BaseFiles
 from fs_plugins.model.inputs import tokens_of
+from fs_plugins.settings import plain
 from fs_plugins.state.files import link_file, write_file
 from fs_plugins.terms import CAUSAL
 from fs_plugins.version import __version__
@@ -63,7 +63,7 @@ def describe(
             "rounds": facts["rounds"],
         },
         "text": {
-            "prompt": _template() if is_causal else None,
+            "chat": plain(cfg.fedsa.chat) if is_causal else None,
             "tok_len": cfg.llm.tok_len,
             "pad": options.pad,
             "eos": options.eos,
@@ -81,11 +81,6 @@ def rounds_of(runner: Runner) -> int:
     is_distributed = runner.mode == "distributed"
     worker = participant_of(runner) if is_distributed else runner.server
     return min(worker.state, runner.cfg.federate.total_round_num)
-
-
-def _template() -> str:
-    """The prompt of an instruction, with a name in place of each text."""
-    return prompt_of({"instruction": "{instruction}", "input": "{input}"})
 
 
 def write_description(folder: Path, content: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from fs_plugins.errors import UserError
+from fs_plugins.experiment.checkpoint_folder import CheckpointFolder
 from fs_plugins.experiment.digests import (
     data_of,
     digests_of,
@@ -19,7 +20,7 @@ from fs_plugins.experiment.digests import (
 from fs_plugins.experiment.growing import GrowingFile
 from fs_plugins.experiment.reading import digest_of, json_in
 from fs_plugins.experiment.recorder import Recorder
-from fs_plugins.experiment.run_folder import CheckpointFolder, RunFolder
+from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.experiment.states import (
     joined,
     restore_worker,

@@ -10,6 +10,7 @@ from typing import Any
 
 from fs_plugins.config.load import difference, nested
 from fs_plugins.errors import UserError
+from fs_plugins.experiment.folder_checks import check_kinds, check_links
 from fs_plugins.experiment.reading import check_path
 from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.host.configuration import Config
@@ -146,8 +147,8 @@ def old_folder(folder: Path, verbose: bool) -> Iterator[Path]:
 
     """
     log = logging.getLogger("federatedscope")
-    RunFolder(folder).check_links()
-    RunFolder(folder).check_kinds()
+    check_links(RunFolder(folder))
+    check_kinds(RunFolder(folder))
     with locked(folder):
         handler = logging.FileHandler(RunFolder(folder).log)
         handler.setFormatter(logging.Formatter(_FORMAT))

@@ -142,6 +142,8 @@ def _templated(
     template = template_of(cfg.fedsa.chat, splits[0].template, tokenizer)
     if not cfg.fedsa.chat.template:  # Whoever asks the model needs the name.
         cfg.fedsa.chat.template = splits[0].template
+    # What is saved beside adapters makes the same texts.
+    tokenizer.chat_template = template.source
     return [template.applied_to(split) for split in splits], template
 
 

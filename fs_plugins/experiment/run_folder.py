@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -13,6 +12,11 @@ from urllib.parse import quote, unquote
 from fs_plugins.config.load import load_config
 from fs_plugins.config.yaml_file import dump
 from fs_plugins.errors import UserError
+from fs_plugins.experiment.checkpoint_folder import (
+    CLIENT,
+    ROUND,
+    CheckpointFolder,
+)
 from fs_plugins.experiment.evaluations import (
     as_json,
     as_read,
@@ -21,7 +25,6 @@ from fs_plugins.experiment.evaluations import (
 from fs_plugins.experiment.host_results import evaluation_of_host
 from fs_plugins.experiment.reading import (
     bytes_in,
-    check_is_file,
     check_path,
     configuration_in,
     evaluations_in,
@@ -36,55 +39,8 @@ from fs_plugins.state.files import remove_parts, write_file
 Json = dict[str, Any]
 Counts = dict[str, dict[str, dict[str, int]]]  # client, split, class
 
-_ROUND = "round_"
-_CLIENT = "client_"
 _REMOVE = "remove it, and what else the run's folder holds is reported"
 _CHECKSUM = "# sha256 "  # the first line of what was asked for begins so
-
-
-@dataclass(frozen=True)
-class CheckpointFolder:
-    """The folder of a checkpoint, ``checkpoints/round_<n>``.
-
-    Attributes:
-        path: the path of the folder.
-
-    """
-
-    path: Path
-
-    @property
-    def round(self) -> int:
-        """The number of rounds that were over."""
-        return int(self.path.name.removeprefix(_ROUND))
-
-    @property
-    def state(self) -> Path:
-        """The file of the state that consists of no tensors."""
-        return self.path / "state.json"
-
-    @property
-    def server(self) -> Path:
-        """The file of the tensors that the aggregator carries."""
-        return self.path / "server.safetensors"
-
-    def client(self, ID: int) -> Path:
-        """The file of the tensors that a client keeps."""
-        return self.path / f"{_CLIENT}{ID}.safetensors"
-
-    def unfinished(self) -> "CheckpointFolder":
-        """The folder of this checkpoint while it is written or removed."""
-        return CheckpointFolder(self.path.with_name(f"{self.path.name}.part"))
-
-    def remove(self) -> None:
-        """Remove the checkpoint.
-
-        The folder is renamed first, so that no incomplete checkpoint is ever
-        found under the checkpoint's name.
-        """
-        part = self.unfinished().path
-        self.path.replace(part)
-        shutil.rmtree(part, ignore_errors=True)
 
 
 class RunFolder:
@@ -147,54 +103,6 @@ class RunFolder:
                 *(self.HOST_RESULTS, self.HOST_COSTS),
             )
         )
-
-    def check_links(self) -> None:
-        """Refuse links, through which a resumed run would write elsewhere.
-
-        Adapters may share the files of their tokenizer, and the folder of
-        their base model has links; both are replaced, never written into.
-
-        Raises:
-            UserError: a file or folder of the run is a symbolic link, or a
-                file that may be written into has a second name.
-
-        """
-        for name in (*self.NAMES, self.HOST_RAW_OPEN):
-            top = self.path / name
-            for path in (top, *top.rglob("*")):
-                if path.parent == self.adapters / self.BASE:
-                    continue  # It is replaced as a whole.
-                if path.is_symlink():
-                    raise UserError(
-                        f"{path} is a link, and a run writes nowhere but into "
-                        "its own folder; put what it leads to in its place"
-                    )
-                if _has_other_names(path, self.adapters):
-                    raise UserError(
-                        f"{path} is a file of several names (hard links), and "
-                        "a run would change it under all of them; put a copy "
-                        "in its place"
-                    )
-
-    def check_kinds(self) -> None:
-        """Refuse a folder in which files and folders are mixed up.
-
-        Called before a run goes on, which writes to all of them.
-
-        Raises:
-            UserError: a folder, a pipe or the like is in the place of a file,
-                or a file in the place of a folder.
-
-        """
-        files = [self.path / name for name in self.FILES]
-        files += [f for f in self.adapters.rglob("*") if f.suffix]
-        for file in files:
-            if os.path.lexists(file):
-                check_is_file(file)
-        for name in self.FOLDERS:
-            folder = self.path / name
-            if os.path.lexists(folder) and not folder.is_dir():
-                raise UserError(f"{folder} cannot be used: it is no folder")
 
     # the configuration
 
@@ -360,7 +268,7 @@ class RunFolder:
         """
         if not client:
             return cls.GLOBAL
-        return quote(names[client - 1], " ") if names else f"{_CLIENT}{client}"
+        return quote(names[client - 1], " ") if names else f"{CLIENT}{client}"
 
     @classmethod
     def client_of(cls, adapter: str, names: Sequence[str] = ()) -> int:
@@ -374,7 +282,7 @@ class RunFolder:
         if names:
             name = unquote(adapter)
             return names.index(name) + 1 if name in names else 0
-        number = adapter.removeprefix(_CLIENT)
+        number = adapter.removeprefix(CLIENT)
         return int(number) if number.isdecimal() else 0
 
     def saved_adapters(self) -> dict[str, Path]:
@@ -392,15 +300,15 @@ class RunFolder:
 
     def checkpoint(self, rnd: int) -> CheckpointFolder:
         """The folder of the checkpoint after a round."""
-        path = self.path / self.CHECKPOINTS / f"{_ROUND}{rnd}"
+        path = self.path / self.CHECKPOINTS / f"{ROUND}{rnd}"
         return CheckpointFolder(path)
 
     def checkpoints(self) -> list[CheckpointFolder]:
         """The complete checkpoints, the oldest first."""
         folders = [
             CheckpointFolder(path)
-            for path in (self.path / self.CHECKPOINTS).glob(f"{_ROUND}*")
-            if path.name.removeprefix(_ROUND).isdecimal()
+            for path in (self.path / self.CHECKPOINTS).glob(f"{ROUND}*")
+            if path.name.removeprefix(ROUND).isdecimal()
         ]
         return sorted(folders, key=lambda folder: folder.round)
 
@@ -415,29 +323,6 @@ class RunFolder:
             *self.saved_adapters().values(),
         ):
             remove_parts(folder)
-
-
-def _has_other_names(path: Path, adapters: Path) -> bool:
-    """Whether a file has names elsewhere, and is not one of tensors.
-
-    Files of tensors are replaced and never written into, and those of
-    several checkpoints may be one.
-
-    Args:
-        path: the path of a file, or of anything else.
-        adapters: the folder of a run's adapters, which may share files with
-            each other.
-
-    """
-    if path.suffix == ".safetensors" or not path.is_file():
-        return False
-    names = path.stat().st_nlink
-    if names > 1 and adapters in path.parents:
-        names -= sum(
-            other != path and other.is_file() and other.samefile(path)
-            for other in adapters.rglob(path.name)
-        )
-    return names > 1
 
 
 def _evaluation_in(line: str) -> Json:
