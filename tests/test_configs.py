@@ -298,7 +298,8 @@ def test_one_short_round_of_several_processes(tmp_path):
         env=os.environ | {"PYTHONPATH": str(FOLDER.parent)},
     )
     assert result.returncode == 0, result.stderr
-    assert result.stderr == ""
+    lines = result.stderr.splitlines()  # the texts are cut on purpose
+    assert all("fill llm.tok_len" in line for line in lines), lines
     summary = json.loads((tmp_path / "server" / "summary.json").read_text())
     assert summary["results"]["last"]["clients"].keys() == {"1", "2", "3"}
 

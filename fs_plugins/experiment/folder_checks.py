@@ -11,8 +11,9 @@ from fs_plugins.experiment.run_folder import RunFolder
 def check_links(files: RunFolder) -> None:
     """Refuse links, through which a resumed run would write elsewhere.
 
-    Adapters may share the files of their tokenizer, and the folder of
-    their base model has links; both are replaced, never written into.
+    Files of adapters may have several names, as adapters share those of
+    their tokenizer, and the folder of their base model has links.  All of
+    them are replaced, never written into.
 
     Args:
         files: the run's folder.
@@ -32,7 +33,8 @@ def check_links(files: RunFolder) -> None:
                     f"{path} is a link, and a run writes nowhere but into "
                     "its own folder; put what it leads to in its place"
                 )
-            if _has_other_names(path, files.adapters):
+            is_replaced = files.adapters in path.parents
+            if not is_replaced and _has_other_names(path):
                 raise UserError(
                     f"{path} is a file of several names (hard links), and "
                     "a run would change it under all of them; put a copy "
@@ -61,24 +63,11 @@ def check_kinds(files: RunFolder) -> None:
             raise UserError(f"{folder} cannot be used: it is no folder")
 
 
-def _has_other_names(path: Path, adapters: Path) -> bool:
+def _has_other_names(path: Path) -> bool:
     """Whether a file has names elsewhere, and is not one of tensors.
 
     Files of tensors are replaced and never written into, and those of
     several checkpoints may be one.
-
-    Args:
-        path: the path of a file, or of anything else.
-        adapters: the folder of a run's adapters, which may share files with
-            each other.
-
     """
-    if path.suffix == ".safetensors" or not path.is_file():
-        return False
-    names = path.stat().st_nlink
-    if names > 1 and adapters in path.parents:
-        names -= sum(
-            other != path and other.is_file() and other.samefile(path)
-            for other in adapters.rglob(path.name)
-        )
-    return names > 1
+    is_written_into = path.suffix != ".safetensors" and path.is_file()
+    return is_written_into and path.stat().st_nlink > 1
