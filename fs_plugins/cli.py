@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from fs_plugins.commands.completion import complete_files
 from fs_plugins.commands.results import PAIRS, examples, results
-from fs_plugins.configurations import complete_files
 from fs_plugins.errors import (
     Interrupted,
     RunError,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fs_plugins.configurations import complete_files
+from fs_plugins.commands.completion import complete_files
 from fs_plugins.errors import UserError, shown
 
 results = typer.Typer()
