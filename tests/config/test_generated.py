@@ -39,7 +39,7 @@ def refused(call, *words):
     return ""
 
 
-@hypothesis.settings(max_examples=1300 * TIMES, **GENERATED)
+@hypothesis.settings(max_examples=1700 * TIMES, **GENERATED)
 @hypothesis.given(data=files(), alone=st.booleans())
 def test_a_file_is_accepted_or_refused_in_a_sentence(file, data, alone):
     file.write_bytes(data)
@@ -64,6 +64,7 @@ NOT_ALONE = {
     "federate.sample_client_num",
     "fedsa.adapter_dtype",
     "fedsa.base.dtype",
+    "fedsa.chat.template",
     "fedsa.eval.generate.metric",
     "fedsa.eval.generate.problems",
     "fedsa.eval.generate.samples",
@@ -75,7 +76,7 @@ NOT_ALONE = {
 }
 
 
-@hypothesis.settings(max_examples=200 * TIMES, **GENERATED)
+@hypothesis.settings(max_examples=300 * TIMES, **GENERATED)
 @hypothesis.given(data=st.data())
 def test_a_value_that_the_table_allows_is_accepted(file, data):
     key = data.draw(st.sampled_from(sorted(set(ROWS) - NOT_ALONE)))

@@ -545,7 +545,7 @@ def test_clients_are_called_by_their_names(lab, tmp_path, monkeypatch):
     found = load_run(folder)
     assert found.names == ["9", "Köln / Süd", "north", "south"]
     assert {path.name for path in (folder / "adapters").iterdir()} == {
-        *("global", "9", "K%C3%B6ln %2F S%C3%BCd", "north", "south")
+        *("base", "global", "9", "K%C3%B6ln %2F S%C3%BCd", "north", "south")
     }
     assert found.client("north").ID == found.client(3).ID == 3
     assert found.client("9").ID == 1  # the name, not the number
