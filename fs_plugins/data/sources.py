@@ -9,7 +9,7 @@ from typing import Any
 
 from fs_plugins.data.json_rows import json_rows, jsonl_rows
 from fs_plugins.data.lines import PACKED, lines_of
-from fs_plugins.errors import UserError, first_line
+from fs_plugins.errors import UserError, first_line, shown
 
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".parquet", ".txt")
 # The suffixes of the files that can be read; the last three are binary.
@@ -231,6 +231,11 @@ def _table(
     left_out: list[int] | None,
 ) -> Iterator[tuple[str, Row]]:
     """The rows of a tsv or csv file, with the arguments of ``read_rows``."""
+    if len(form.separator) != 1 or form.separator in '\r\n"':
+        raise UserError(
+            f"fedsa.data.separator: {shown(form.separator)} is not one "
+            "character that can stand between two columns"
+        )
     reader = csv.reader(
         lines_of(file),
         delimiter=form.separator,

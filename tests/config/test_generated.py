@@ -65,6 +65,7 @@ NOT_ALONE = {
     "fedsa.adapter_dtype",
     "fedsa.base.dtype",
     "fedsa.chat.template",
+    "fedsa.eval.choices.data",
     "fedsa.eval.generate.metric",
     "fedsa.eval.generate.problems",
     "fedsa.eval.generate.samples",

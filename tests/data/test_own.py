@@ -405,6 +405,14 @@ LABELLED = "fedsa.data.label"
             {"data.type": "a.jsonl@text"},
             "line 2: not a JSON object",
         ),
+        *(
+            (
+                text_file("text,label\nx,y\n"),
+                {"fedsa.data.separator": separator},
+                "is not one character",
+            )
+            for separator in (";;", "\n", '"')
+        ),
         (
             text_file("hello", "a.txt"),
             {"data.type": "a.txt@text"},
