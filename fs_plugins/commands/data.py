@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from fs_plugins.commands.dry_run import split_table
 from fs_plugins.config.load import load_config, update
 from fs_plugins.data.federated import SPLITS, three_splits
 from fs_plugins.data.tokens import NO_CACHE, Tokens, tokenise
@@ -86,6 +85,27 @@ def _examples_table(counts: Mapping[str, Any]) -> Table:
         classes = ", ".join(f"{n} {k}" for k, n in sorted(total.items()))
         rows.append((split, str(total.total()), classes))
     return Table("the examples", ("split", "examples", "classes"), rows)
+
+
+def split_table(counts: Mapping[str, Any], names: Sequence[str] = ()) -> Table:
+    """How many examples each client has in each split, and of which classes.
+
+    Args:
+        counts: the numbers of examples, by client, split and class.
+        names: the clients' names, if they have names.
+
+    """
+    rows = []
+    for client, splits in counts.items():
+        cells = [
+            str(sum(splits.get(split, {}).values()))
+            for split in ("train", "val", "test")
+        ]
+        classes = ", ".join(f"{n} {k}" for k, n in splits["train"].items())
+        name = names[int(client) - 1] if names else client
+        rows.append((name, *cells, classes))
+    columns = ("client", "train", "val", "test", "classes to train on")
+    return Table("the split: examples", columns, rows)
 
 
 def _seen_table(

@@ -1,9 +1,9 @@
 """What an experiment would do, without training: ``fedsa run --dry-run``."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from fs_plugins.commands.data import tables_of
 from fs_plugins.commands.listings import action_of
 from fs_plugins.config.load import load_config, tree_of
 from fs_plugins.config.yaml_file import dump
@@ -43,30 +43,10 @@ def dry_run(experiment: str, overrides: Sequence[str]) -> None:
     cfg.outdir, cfg.wandb.use = outdir, tracked
     print(dump(tree_of(cfg)))
     if counts:
-        show(split_table(counts, cfg.fedsa.data.clients))
+        for table in tables_of(cfg, runner.data, counts):
+            show(table)
     show(parameters_table(runner))
     show(costs_table(runner))
-
-
-def split_table(counts: Mapping[str, Any], names: Sequence[str] = ()) -> Table:
-    """How many examples each client has in each split, and of which classes.
-
-    Args:
-        counts: the numbers of examples, by client, split and class.
-        names: the clients' names, if they have names.
-
-    """
-    rows = []
-    for client, splits in counts.items():
-        cells = [
-            str(sum(splits.get(split, {}).values()))
-            for split in ("train", "val", "test")
-        ]
-        classes = ", ".join(f"{n} {k}" for k, n in splits["train"].items())
-        name = names[int(client) - 1] if names else client
-        rows.append((name, *cells, classes))
-    columns = ("client", "train", "val", "test", "classes to train on")
-    return Table("the split: examples", columns, rows)
 
 
 def parameters_table(runner: Runner) -> Table:
