@@ -118,12 +118,13 @@ def _seen_table(
         own = data[ID].train_data
         tokens: Tokens = own.tokens
         number = int(own.index[0])
-        ids = tokens.ids[tokens.start(number) : int(tokens.ends[number])]
-        label = ""
+        place = slice(tokens.start(number), int(tokens.ends[number]))
+        ids = tokens.ids[place]
         if tokens.prompts.size:
-            prompt = int(tokens.prompts[number])
-            answer = data[ID].tokenizer.decode(ids[prompt:])
-            ids, label = ids[:prompt], answer
+            is_learned = np.arange(len(ids)) >= int(tokens.prompts[number])
+            if tokens.learned.size:
+                is_learned = tokens.learned[place]
+            label = data[ID].tokenizer.decode(ids[is_learned])
         elif cfg.model.adapter.classes:
             label = cfg.model.adapter.classes[int(tokens.labels[number])]
         else:
@@ -132,7 +133,9 @@ def _seen_table(
         name = names[ID - 1] if names else str(ID)
         rows.append((name, text, label))
     return Table(
-        "examples as the model sees them", ("client", "text", "label"), rows
+        "examples as the model sees them",
+        ("client", "text", "label, or what is learned of the text"),
+        rows,
     )
 
 
