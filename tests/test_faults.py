@@ -139,6 +139,7 @@ def test_a_run_that_may_no_longer_be_written_to(lab, public, fedsa):
     if os.geteuid() == 0:  # What is private is only its owner's to read.
         for path in (moved, *moved.rglob("*")):
             os.chown(path, 65534, 65534, follow_symlinks=False)
+    (moved / "lock").chmod(0o444)
     moved.chmod(0o555)
     with not_root():
         found = fedsa("run", "--resume", moved)

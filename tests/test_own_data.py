@@ -112,7 +112,7 @@ def test_hospitals(rng, toy):
     fedsa("run", "--cfg", pages_file("hospitals.yaml"), *toy, *QUICK)
     adapters = Path("exp/fedsa_hospitals/adapters")
     assert {path.name for path in adapters.iterdir()} == {
-        *("global", "north", "south", "west")
+        *("base", "global", "north", "south", "west")
     }
 
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from fs_plugins.commands.model_card import note_what_is_missing
 from fs_plugins.errors import printable
 from fs_plugins.experiment.runs import load_run
 from fs_plugins.inference.chatter import Chatter
@@ -36,6 +37,7 @@ def chat(
 
     """
     run = load_run(folder)
+    note_what_is_missing(run, client)
     chatter = Chatter(
         run,
         None if client == "global" else run.client(client),

@@ -11,17 +11,25 @@ from safetensors.torch import load_file, save
 from fs_plugins.aggregator import AGGREGATORS
 from fs_plugins.errors import UserError, first_line, shown, unknown
 from fs_plugins.experiment.folder import make_folder
-from fs_plugins.model.start import config_in
-from fs_plugins.policy import PEFT_METHODS, Role, is_a, is_b, layer_of
+from fs_plugins.model.start import SCALE, config_in
+from fs_plugins.policy import (
+    METHODS,
+    PEFT_METHODS,
+    Action,
+    Role,
+    is_a,
+    is_b,
+    layer_of,
+)
 from fs_plugins.state.files import write_file
 from fs_plugins.wire import Tensors
 
 _FILE = "adapter_model.safetensors"
-# What each way shares, and with which aggregator.
-WAYS: dict[str, tuple[tuple[Role, ...], str]] = {
-    "fedsa": ((Role.A,), "weighted_average"),
-    "fedit": ((Role.A, Role.B), "weighted_average"),
-    "flexlora": ((Role.A, Role.B), "flexlora"),
+# The method whose policy says what is shared, and the aggregator.
+WAYS: dict[str, tuple[str, str]] = {
+    "fedsa": ("fedsa", "weighted_average"),
+    "fedit": ("fedit", "weighted_average"),
+    "flexlora": ("fedit", "flexlora"),
 }
 
 
@@ -66,11 +74,12 @@ def merge(
     _check_alike(folders, adapters)
     shared = _merged(adapters, roles, by, weights or [1] * len(folders))
     make_folder(out)
+    for name in names:
+        if (out / name).exists():
+            raise UserError(f"--out: {out / name} is there already")
     written = []
     for folder, name, tensors in zip(folders, names, adapters, strict=True):
         target = out / name
-        if target.exists():
-            raise UserError(f"--out: {target} is there already")
         shutil.copytree(folder, target)
         (target / _FILE).unlink()
         data = save({**tensors, **shared}, {"format": "pt"})
@@ -108,7 +117,7 @@ def _check_alike(folders: Sequence[Path], adapters: Sequence[Tensors]) -> None:
     shapes = {name: tensor.shape for name, tensor in adapters[0].items()}
     for folder, tensors in zip(folders[1:], adapters[1:], strict=True):
         config = config_in(folder)
-        for name in ("peft_type", "lora_alpha", "r", "use_rslora"):
+        for name in ("peft_type", "r", "use_dora", *SCALE):
             here, there = getattr(config, name, 0), getattr(first, name, 0)
             if here != there:
                 raise UserError(
@@ -130,8 +139,9 @@ def _merged(
     weights: Sequence[int],
 ) -> dict[str, Any]:
     """The shared parameters after one round of a method."""
-    kinds, name = WAYS[by]
-    wanted = [n for n, role in roles.items() if role in kinds]
+    method, name = WAYS[by]
+    policy = METHODS[method]
+    wanted = [n for n, role in roles.items() if policy[role] is Action.SHARE]
     if not wanted:
         raise UserError(f"--by: {by} shares nothing that the adapters have")
     aggregator = AGGREGATORS[name](

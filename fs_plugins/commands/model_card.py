@@ -10,6 +10,7 @@ from fs_plugins.experiment.offline import rounds_trained
 from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.experiment.runs import Run
 from fs_plugins.host.configuration import Model
+from fs_plugins.notes import note
 from fs_plugins.policy import Action, Role
 from fs_plugins.report.tables import (
     markdown_code,
@@ -146,6 +147,20 @@ def warning(run: Run) -> str:
         "global holds what clients share; what they keep never came to the "
         f"server: it has {' and '.join(lacks)}"
     )
+
+
+def note_what_is_missing(run: Run, client: str) -> None:
+    """Tell whoever asks the server's model what it lacks.
+
+    Args:
+        run: the run.
+        client: the word of the user; nothing is said unless it is
+            ``global``.
+
+    """
+    sentence = warning(run) if client == RunFolder.GLOBAL else ""
+    if sentence:
+        note(f"{sentence}; name a client with --client")
 
 
 def _policy_section(run: Run) -> Any:

@@ -11,7 +11,7 @@ from fs_plugins.experiment.runner import run as run_experiment
 from fs_plugins.experiment.runs import Run, load_run
 from fs_plugins.experiment.saved_models import model_section
 from fs_plugins.host.configuration import Config
-from fs_plugins.model.start import config_in
+from fs_plugins.model.start import SCALE, config_in
 from fs_plugins.settings import adapter_args
 from fs_plugins.terms import CAUSAL, GIVEN
 
@@ -83,6 +83,7 @@ def _settings(run: Run, asked: Config, data: str) -> dict[str, Any]:
         "federate.restore_from": str(adapter),
         "llm.adapter.args": [{**adapter_args(asked), **_scale_of(adapter)}],
         "fedsa.scale_by_clients": False,
+        "fedsa.chat.template": run.settings.get("fedsa.chat.template", ""),
     }
 
 
@@ -92,22 +93,32 @@ def _scale_of(adapter: Path) -> dict[str, Any]:
     They differ from those that the run was asked for where an aggregator has
     added to the adapter.
     """
-    config = config_in(adapter).to_dict()
-    wanted = ("r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern")
-    return {name: config[name] for name in wanted if name in config} | (
-        {"init_lora_weights": True} if "init_lora_weights" in config else {}
-    )
+    saved = config_in(adapter)
+    config = saved.to_dict()
+    wanted = ("r", "use_dora", *SCALE)
+    # A name such as 'rslora' or 'pissa' would imply other values.
+    return {
+        "adapter_method": saved.peft_type.value.lower(),
+        **{name: config[name] for name in wanted if name in config},
+        **({"init_lora_weights": True} if "lora_alpha" in config else {}),
+    }
 
 
 def _alone(out: Path, name: str) -> dict[str, Any]:
     """The settings of a run of one client that keeps A as it is."""
     return {
         "federate.method": "local",
+        "federate.mode": "standalone",
+        "federate.share_local_model": True,
+        "federate.save_to": "",
+        "distribute.use": False,
         "federate.client_num": 1,
         "federate.sample_client_num": -1,
         "federate.sample_client_rate": -1.0,
         "federate.make_global_eval": False,
         "fedsa.policy.A": "freeze",
+        "fedsa.policy.odd.A": "",
+        "fedsa.policy.even.A": "",
         "fedsa.data.clients": [name],
         "fedsa.aggregator": "weighted_average",
         "fedsa.ranks": [],

@@ -4,12 +4,14 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 
+from fs_plugins.commands.model_card import note_what_is_missing
 from fs_plugins.data.cells import text_in
 from fs_plugins.data.columns import texts_of
 from fs_plugins.data.own_examples import examples_in
@@ -60,6 +62,7 @@ def predict(
     else:
         rows = [dict(zip(("text", "text_pair"), texts, strict=False))]
         inputs = [tuple(texts)]
+    note_what_is_missing(run, client)
     found = predictor_of(run, client).predict(inputs)
     text = _as_json(rows, found) if as_json else _as_csv(rows, found)
     if out is None:
@@ -121,10 +124,12 @@ def evaluate(
     """
     run = load_run(folder)
     names = [run.name_of(ID) for ID in run.clients] if client == "all" else []
+    note_what_is_missing(run, client)
+    table = _table(file, run)
+    table = replace(table, rows=[*table.rows])
     results: dict[str, dict[str, float]] = {}
     for name in names or [client]:
-        predictor = predictor_of(run, name)
-        results[name] = _results(predictor, _table(file, run), run)
+        results[name] = _results(predictor_of(run, name), table, run)
     if as_json:
         print(json.dumps(results, ensure_ascii=False))
         return

@@ -139,7 +139,7 @@ OPTIONS: Sequence[Option] = (
     ),
     Option(
         "fedsa.max_norm",
-        10.0,
+        100.0,
         Number(least=0),
         "An update is refused if its distance from the round's start is more "
         "than this number of times the median of the round's updates, and "

@@ -146,13 +146,16 @@ def _cell(row: Row, name: str, where: str) -> Any:
     return value
 
 
-def text_in(row: Row, name: str, where: str) -> str:
+def text_in(
+    row: Row, name: str, where: str, allows_blank: bool = False
+) -> str:
     """The text in a column of a row.
 
     Args:
         row: the row.
         name: the name of the column.
         where: the table and the row, for an error message.
+        allows_blank: whether the text may consist of white space.
 
     Raises:
         UserError: the column is missing, empty, or holds no text.
@@ -162,7 +165,7 @@ def text_in(row: Row, name: str, where: str) -> str:
     if not isinstance(value, (str, bytes)):
         raise UserError(f"{where}: {name!r} is {shown(value)}, not a text")
     text = text_of(value, name, where)
-    if not text.strip():
+    if not (text if allows_blank else text.strip()):
         raise UserError(f"{where}: {name!r} is empty{_SKIP}")
     return text
 
@@ -174,7 +177,7 @@ def _fields(row: Row, columns: Columns, where: str) -> dict[str, Any]:
         if field_ == "messages":
             fields[field_] = chat_in(plain(row.get(name)), name, where)
         elif is_needed(field_):
-            fields[field_] = text_in(row, name, where)
+            fields[field_] = text_in(row, name, where, allows_blank=True)
         elif not is_missing(plain(row.get(name))):
             fields[field_] = text_of(row[name], name, where)
     return fields

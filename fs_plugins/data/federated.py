@@ -180,12 +180,17 @@ def split_over_clients(cfg: Config, tokens: list[Tokens]) -> list[Parts]:
     if basis == "client":
         return _of_clients(cfg, tokens)
     if basis == "length":
-        return [split_train(part.lengths().tolist(), cfg) for part in tokens]
+        lengths = [part.lengths().tolist() for part in tokens]
+        return [
+            split_train(lengths[0], cfg),
+            *(split_train(part, cfg, least=1) for part in lengths[1:]),
+        ]
     classes = [_classes(part) for part in tokens]
     train = split_train(classes[0], cfg)
     if not cfg.data.consistent_label_distribution:
         # As in the released FedSA-LoRA code, each split is drawn by itself.
-        return [train, *(split_train(part, cfg) for part in classes[1:])]
+        rest = (split_train(part, cfg, least=1) for part in classes[1:])
+        return [train, *rest]
     train_labels = [[classes[0][i] for i in part] for part in train]
     rng = np.random.default_rng(SPLIT_SEED)
     return [

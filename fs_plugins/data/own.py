@@ -1,11 +1,14 @@
 """Data of the user's own: ``data.type: <file>@text`` and ``<file>@chat``."""
 
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from fs_plugins.data.examples import Examples
 from fs_plugins.data.loaded import Loaded
 from fs_plugins.data.own_examples import examples_in
-from fs_plugins.data.tables import find_table, find_tables
+from fs_plugins.data.tables import Table, find_table, find_tables
+from fs_plugins.errors import UserError
 from fs_plugins.host.configuration import Config
 from fs_plugins.terms import AUTO
 
@@ -74,6 +77,30 @@ def expected_examples(cfg: Config) -> Examples:
     return Examples([], [], tuple(names), are_instructions=not is_text)
 
 
+def _apart(tables: Mapping[str, Sequence[Table]], name: str) -> list[Table]:
+    """The tables to train on, without those that are validated or tested on.
+
+    A pattern or a folder may have them, too.
+    """
+    others = {
+        os.path.realpath(table.source)
+        for part, of_part in tables.items()
+        if part != "train"
+        for table in of_part
+    }
+    kept = [
+        table
+        for table in tables["train"]
+        if os.path.realpath(table.source) not in others
+    ]
+    if not kept:
+        raise UserError(
+            f"data.type: {name} has no file to train on beside those of "
+            "fedsa.data.validation and fedsa.data.test"
+        )
+    return kept
+
+
 def _load(name: str, cfg: Config, kind: str) -> Loaded:
     options, root = cfg.fedsa.data, cfg.data.root
     tables = find_tables(name, root, options.separator)
@@ -85,5 +112,6 @@ def _load(name: str, cfg: Config, kind: str) -> Loaded:
             tables[part] = find_table(
                 f"fedsa.data.{option}", file, root, options.separator
             )
+    tables["train"] = _apart(tables, name)
     by_file = cfg.data.splitter == BY_FILE
     return Loaded(**examples_in(tables, options, kind, by_file))

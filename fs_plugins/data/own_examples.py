@@ -47,6 +47,8 @@ def examples_in(
             names the table and the row.
 
     """
+    # The training examples say which columns and which classes there are.
+    parts = {p: parts[p] for p in ("train", "val", "test") if p in parts}
     first, rows = _opened(next(iter(parts.values()))[0])
     columns = replace(columns_of(first, rows, options, kind), by_file=by_file)
     if not columns.answers:

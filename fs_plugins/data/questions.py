@@ -212,6 +212,17 @@ def _number(
             word = word.lower()
         numbers = [*map(str, range(len(choices)))]
         texts = choices if isinstance(value, str) else ()
+        if (
+            isinstance(value, str)
+            and word in choices
+            and word in numbers
+            and [*choices].index(word) != int(word)
+        ):
+            raise UserError(
+                f"{where}: {name!r} is {shown(value)}, which is one of the "
+                "answers and the number of another; write numbers without "
+                "quotes, or letters"
+            )
         for known in (labels, numbers, ascii_uppercase, texts):
             if word in [*known[: len(choices)]]:
                 return [*known].index(word)

@@ -11,13 +11,17 @@ from fs_plugins.host.configuration import Config
 Parts = list[list[int]]  # for each client, the numbers of its examples
 
 
-def split_train(labels: Sequence[int], cfg: Config) -> Parts:
+def split_train(
+    labels: Sequence[int], cfg: Config, least: int | None = None
+) -> Parts:
     """Split the training examples with FederatedScope's splitter.
 
     Args:
         labels: the class of each example.
         cfg: the configuration, of which ``data.splitter``,
             ``data.splitter_args`` and ``federate.client_num`` are used.
+        least: the least number of examples of a client; None for
+            ``fedsa.data.min_examples``.
 
     Returns:
         For each client, the numbers of its examples.
@@ -37,7 +41,10 @@ def split_train(labels: Sequence[int], cfg: Config) -> Parts:
         )
     _check_alpha(cfg)
     # FederatedScope's splitters lose examples unless classes are 0, 1, 2, ...
-    codes = np.unique(labels, return_inverse=True)[1].tolist()
+    codes = list(labels)
+    if name not in BY_CLIENT:
+        codes = np.unique(labels, return_inverse=True)[1].tolist()
+    least = cfg.fedsa.data.min_examples if least is None else least
     try:
         splitter = get_splitter(cfg)
         if splitter is None:
@@ -53,9 +60,9 @@ def split_train(labels: Sequence[int], cfg: Config) -> Parts:
     # After the clients' parts, FederatedScope's splitter 'meta' returns those
     # that it has merged into them.
     index = [[int(i) for i, _ in part] for part in parts[:clients]]
-    if cfg.fedsa.data.min_examples > 1 and name not in BY_CLIENT:
-        _fill_up(index, cfg.fedsa.data.min_examples)
-    _check_batches(index, cfg)
+    if least > 1 and name not in BY_CLIENT:
+        _fill_up(index, least)
+    _check_batches(index, cfg, least)
     return index
 
 
@@ -137,9 +144,9 @@ def _check_alpha(cfg: Config) -> None:
         )
 
 
-def _check_batches(parts: Parts, cfg: Config) -> None:
+def _check_batches(parts: Parts, cfg: Config, needed: int) -> None:
     least = cfg.dataloader.batch_size if cfg.dataloader.drop_last else 1
-    needed, names = cfg.fedsa.data.min_examples, cfg.fedsa.data.clients
+    names = cfg.fedsa.data.clients
     for client, part in enumerate(parts, 1):
         if len(part) < least:
             raise UserError(

@@ -107,7 +107,7 @@ def find_table(
     for place in places:
         files = [place] if os.path.isfile(place) else _matching(place)
         if files:
-            return [_of_file(file, separator) for file in files]
+            return _of_files(files, separator)
     raise _missing(key, name, places)
 
 

@@ -42,7 +42,7 @@ from fs_plugins.state.files import (
 from fs_plugins.wire import WireError, check_tensors, spec_of
 from fs_plugins.worker.ours import clients_of, is_our_server, our_clients
 
-_SCHEMA = 2  # the version of state.json
+_SCHEMA = 3  # the version of state.json
 
 
 class Checkpoints(Listener):

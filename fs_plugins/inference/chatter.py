@@ -15,6 +15,7 @@ from fs_plugins.experiment.saved_models import model_section
 from fs_plugins.host.configuration import ChatOptions
 from fs_plugins.terms import ALPACA, CAUSAL
 from fs_plugins.trainer.generate import Decoding, respond
+from fs_plugins.trainer.precision import autocast_of_run
 
 
 class Chatter:
@@ -74,6 +75,7 @@ class Chatter:
             ALPACA,
             self._tokenizer,
         )
+        self._settings = run.settings
         self.messages: list[Message] = []
 
     def say(self, text: str, system: str = "") -> str:
@@ -96,7 +98,10 @@ class Chatter:
     def answer(self, messages: Sequence[Message]) -> str:
         """The answer to a conversation, which is not remembered."""
         prompt = self._template.prompt(list(messages))
-        with torch.inference_mode():
+        with (
+            torch.inference_mode(),
+            autocast_of_run(self._settings, self._device),
+        ):
             ((answer,),) = respond(
                 self._model,
                 self._tokenizer,

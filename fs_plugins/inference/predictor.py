@@ -16,6 +16,7 @@ from fs_plugins.experiment.runs import Run, TrainedClient
 from fs_plugins.experiment.saved_models import model_section
 from fs_plugins.model.inputs import inputs_of
 from fs_plugins.terms import CAUSAL, REGRESSION
+from fs_plugins.trainer.precision import autocast_of_run
 
 _BATCH = 32  # texts
 
@@ -86,6 +87,7 @@ class Predictor:
         if self._pad < 0:
             self._pad = int(self.tokenizer.pad_token_id)
         self._is_score = section.task == REGRESSION
+        self._settings = run.settings
 
     def predict(
         self, texts: Sequence[str | tuple[str, ...]]
@@ -138,7 +140,10 @@ class Predictor:
             numbers = order[start : start + _BATCH]
             batch = collate(numbers)
             del batch["labels"]
-            with torch.inference_mode():
+            with (
+                torch.inference_mode(),
+                autocast_of_run(self._settings, device),
+            ):
                 output = self.model(
                     **{name: x.to(device) for name, x in batch.items()}
                 )

@@ -15,7 +15,7 @@ from fs_plugins.wire import Tensors
 _KEY = "federate.restore_from"
 _CONFIG = "adapter_config.json"
 # What the product of A and B is multiplied by follows from these.
-_SCALE = ("lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern")
+SCALE = ("lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern")
 
 
 def is_adapter(folder: str) -> bool:
@@ -64,7 +64,7 @@ def start_from(model: Any, folder: Path) -> None:
             f"{_KEY}: init_lora_weights {own.init_lora_weights!r} changes "
             "the base model, and the adapter was trained on the unchanged one"
         )
-    for name in _SCALE:
+    for name in SCALE:
         if getattr(saved, name, None) != getattr(own, name, None):
             raise UserError(
                 f"{_KEY}: {folder} has {name} {getattr(saved, name)!r}, and "

@@ -13,7 +13,6 @@ from fs_plugins.state.files import (
     ensure_private,
     link_file,
     read_tensors,
-    remove_parts,
     write_tensors,
 )
 from fs_plugins.wire import Tensors, spec_of
@@ -162,7 +161,6 @@ class StateOnDisk(ClientState):
         if not self.file.exists():
             return
         ensure_private(self.file.parent)
-        remove_parts(self.file.parent, self.file.name)
         if belongs_to_others(self.file):
             raise UserError(
                 f"{self.file} is a link or another user's, and not what the "

@@ -69,7 +69,7 @@ class StateOfProcess(StateOnDisk):
                 f"{self.file} is kept by process {error.process} of the same "
                 "client; wait for it to end, or end it"
             ) from None
-        for file in (self._previous, self._received):
+        for file in (self.file, self._previous, self._received):
             remove_parts(file.parent, file.name)
         self.find()
 

@@ -1,6 +1,8 @@
 """The precision in which a model computes."""
 
-from typing import Any
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any, cast
 
 import torch
 
@@ -29,6 +31,30 @@ def autocast(cfg: Config, device: Any) -> Any:
         getattr(torch, options.half),
         enabled=bool(cfg.train.is_enable_half or mixed),
     )
+
+
+def autocast_of_run(settings: Mapping[str, Any], device: Any) -> Any:
+    """The context of ``autocast`` for a run that has ended.
+
+    Args:
+        settings: the run's settings by keys with dots.
+        device: the device of the model.
+
+    """
+    base = SimpleNamespace(
+        quantize=settings.get("fedsa.base.quantize", ""),
+        dtype=settings.get("fedsa.base.dtype", "float32"),
+    )
+    fedsa = SimpleNamespace(
+        base=base,
+        adapter_dtype=settings.get("fedsa.adapter_dtype", "float32"),
+        half=settings.get("fedsa.half", "bfloat16"),
+    )
+    train = SimpleNamespace(
+        is_enable_half=settings.get("train.is_enable_half", False)
+    )
+    cfg = SimpleNamespace(fedsa=fedsa, train=train)
+    return autocast(cast(Config, cfg), device)
 
 
 def is_precise(cfg: Config) -> bool:

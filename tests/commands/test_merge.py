@@ -114,3 +114,28 @@ def test_what_cannot_be_merged_is_one_sentence(adapters, tmp_path):
     )
     with pytest.raises(UserError, match=r"has lora_alpha 9, and .* has 8"):
         merge(adapters, out, "fedsa")
+
+
+def test_what_fedit_shares_is_merged_of_dora_too(toy_model, tmp_path):
+    """Its magnitudes are shared by FedIT's policy, as in a run."""
+    folders = []
+    for number in range(2):
+        torch.manual_seed(number)
+        base = AutoModelForSequenceClassification.from_pretrained(toy_model)
+        config = LoraConfig(
+            task_type="SEQ_CLS", r=2, target_modules=["query"], use_dora=True
+        )
+        model = get_peft_model(base, config)
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                torch.nn.init.normal_(parameter)
+        folders.append(tmp_path / f"site_{number}")
+        model.save_pretrained(folders[-1])
+    before = by_name(folders)
+    after = by_name(merge(folders, tmp_path / "out", "fedit"))
+    names = [name for name in before[0] if "magnitude" in name]
+    assert names
+    for name in names:
+        expected = mean([t[name] for t in before], [1, 1]).float()
+        for tensors in after:
+            torch.testing.assert_close(tensors[name], expected)

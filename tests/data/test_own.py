@@ -598,3 +598,50 @@ def test_a_client_with_too_few_examples_to_validate(
     assert found.client("two").results["test_total"] == 1
     assert "val_acc" in found.client("many").results
     assert found.is_finished and found.client("one").adapter.is_dir()
+
+
+def test_nothing_is_trained_on_that_is_tested_on(load, tmp_path):
+    """A pattern, or a folder, may match the file of the test set, too."""
+    (tmp_path / "d").mkdir()
+    write_csv(tmp_path / "d" / "north.csv", ROWS[:15])
+    write_csv(tmp_path / "d" / "south.csv", ROWS[15:30])
+    write_csv(tmp_path / "d" / "other.csv", ROWS[30:])
+    options = {**NAMED, "fedsa.data.test": "d/other.csv"}
+    for name in ("d/*.csv", "d"):
+        found = load(name, options)
+        assert found.train.texts == BODIES[:30]
+        assert found.test.texts == BODIES[30:]
+    with pytest.raises(UserError, match="no file to train on beside"):
+        load("d/other.csv", options)
+
+
+def test_the_training_examples_say_which_classes_there_are(load, tmp_path):
+    """Not those of another part, which may come first by its name."""
+    (tmp_path / "d").mkdir()
+    few = [row for row in ROWS if row["stars"] in "12"]
+    write_csv(tmp_path / "d" / "train.csv", ROWS)
+    write_csv(tmp_path / "d" / "test.csv", few)
+    write_csv(tmp_path / "d" / "dev.csv", few)
+    found = load("d", {**NAMED, "fedsa.data.label": "stars"})
+    assert found.train.names == found.test.names == ("1", "2", "3", "4", "5")
+    assert {*found.test.labels} == {0, 1}
+
+
+def test_test_files_belong_to_the_clients_of_their_folders(
+    lab, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for number, site in enumerate(("a", "b")):
+        Path(site).mkdir()
+        write_csv(f"{site}/train.csv", ROWS[number:30:2])
+        write_csv(f"{site}/test.csv", ROWS[30 + number :: 2])
+    own = OWN | {
+        "data.type": "*/train.csv@text",
+        "data.splitter": "files",
+        "fedsa.data.client": "",
+        "fedsa.data.test": "*/test.csv",
+        "fedsa.data.label": "stars",
+    }
+    cfg, (_, _, test) = split(lab, **own)
+    assert cfg.fedsa.data.clients == ["a", "b"]
+    assert list(test.clients) == ["a"] * 5 + ["b"] * 5

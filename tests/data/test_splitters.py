@@ -123,3 +123,15 @@ def test_too_few_clients_for_the_classes():
 
 def test_the_hosts_splitters_stay_what_they_are():
     assert not {"iid", "lda", "meta"} & {*SPLITTERS}
+
+
+def test_only_training_examples_have_a_least_number(lab):
+    """There are fewer to validate and to test on."""
+    runner = lab.runner(
+        data__splitter="length",
+        data__splitter_args=[],
+        fedsa__data__min_examples=15,
+    )
+    sizes = [len(runner.data[ID].train_data) for ID in (1, 2, 3)]
+    assert min(sizes) >= 15
+    assert len(runner.data[1].val_data) < 15

@@ -14,6 +14,7 @@ from processes import Process
 from fs_plugins.errors import UserError
 from fs_plugins.state.client_state import Cache, StateInMemory, StateOnDisk
 from fs_plugins.state.files import link_file, read_tensors, write_file
+from fs_plugins.state.process_state import StateOfProcess
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
@@ -400,5 +401,7 @@ def test_what_a_killed_process_was_writing_is_removed(tmp_path):
     others.append(kept.file.with_name(f"client_2.{'0' * 16}.part"))
     for file in (own, *others):
         file.write_bytes(b"half")
-    StateOnDisk(of(), kept.file, Cache(0)).find()
+    state = StateOfProcess(of(), kept.file, Cache(0))
+    state.open()  # As it holds the lock, nobody else is writing.
+    state.close()
     assert not own.exists() and all(file.exists() for file in others)
