@@ -6,7 +6,10 @@
 import fs_plugins
 
 run = fs_plugins.run(
-    "demo/fedsa.yaml", outdir="exp/python", federate__total_round_num=2
+    "demo/fedsa.yaml",
+    outdir="exp/python",
+    federate__total_round_num=2,
+    data__subsample=0.2,  # of the data, to be quick
 )
 
 # %% Its results
@@ -16,7 +19,10 @@ print(run.client(2).results["test_acc"], run.worst_client())
 
 # %% Another one beside it
 local = fs_plugins.run(
-    "demo/fedsa.yaml+local", outdir="exp/python", federate__total_round_num=2
+    "demo/fedsa.yaml+local",
+    outdir="exp/python",
+    federate__total_round_num=2,
+    data__subsample=0.2,
 )
 print(run.compare(local, out="exp/python/report"))
 

@@ -93,6 +93,7 @@ def test_gsm8k(tmp_path):
             *("federate.client_num", "2"),
             *("eval.split", "['val']"),
             *("data.splits", "[0.99, 0.001, 0.009]"),
+            *("data.subsample", "0.3"),
             *("llm.tok_len", "256"),
             *("dataloader.batch_size", "2"),
             *("federate.total_round_num", "1"),
@@ -101,6 +102,6 @@ def test_gsm8k(tmp_path):
         quiet=True,
     )
     last = summary["results"]["last"]
-    assert last["weighted"]["val_total"] == 7  # of 7473
+    assert last["weighted"]["val_total"] == 2  # of 7473 * 0.3
     # knowing nothing would be log(49152) = 10.8
     assert 0.2 < last["weighted"]["val_avg_loss"] < 2.5
