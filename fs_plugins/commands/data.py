@@ -10,11 +10,13 @@ import numpy as np
 from fs_plugins.config.load import load_config, update
 from fs_plugins.data.federated import SPLITS, three_splits
 from fs_plugins.data.tokens import NO_CACHE, Tokens, tokenise
+from fs_plugins.errors import UserError
 from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.experiment.runner import silence
 from fs_plugins.host.configuration import Config
 from fs_plugins.report.tables import Table, show
 from fs_plugins.scope import RunScope, building
+from fs_plugins.settings import has_own_data, is_client, is_distributed
 
 _SHOWN = 3  # examples
 _UNCUT = 2**30  # tokens, more than any text has
@@ -34,6 +36,7 @@ def describe(experiment: str, overrides: Sequence[str]) -> None:
     """
     silence()
     cfg = load_config(experiment, overrides)
+    look_from_one_process(cfg)
     asked = cfg.clone()
     with tempfile.TemporaryDirectory() as folder:
         cfg.outdir = folder
@@ -42,6 +45,33 @@ def describe(experiment: str, overrides: Sequence[str]) -> None:
     for table in tables_of(cfg, data, counts):
         show(table)
     show(lengths_table(cfg, asked, data))
+
+
+def look_from_one_process(cfg: Config) -> None:
+    """Have one process see all data that a participant sees.
+
+    Args:
+        cfg: the configuration of a participant of a distributed run, which
+            is changed; that of another run stays as it is.
+
+    Raises:
+        UserError: the participant is a server without data.
+
+    """
+    if not is_distributed(cfg):
+        return
+    if has_own_data(cfg):
+        if not is_client(cfg):
+            raise UserError(
+                "the server has no data to show (data.splitter files); look "
+                "at those of a client"
+            )
+        cfg.federate.client_num = 0
+        cfg.federate.sample_client_num = -1
+        cfg.federate.sample_client_rate = -1.0
+        cfg.fedsa.data.clients = []
+    cfg.federate.mode = "standalone"
+    cfg.distribute.use = False
 
 
 def tables_of(

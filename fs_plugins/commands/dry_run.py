@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Sequence
 
-from fs_plugins.commands.data import tables_of
+from fs_plugins.commands.data import look_from_one_process, tables_of
 from fs_plugins.commands.listings import action_of
 from fs_plugins.config.load import load_config, tree_of
 from fs_plugins.config.yaml_file import dump
@@ -34,6 +34,7 @@ def dry_run(experiment: str, overrides: Sequence[str]) -> None:
     """
     silence()
     cfg = load_config(experiment, overrides)
+    look_from_one_process(cfg)
     with tempfile.TemporaryDirectory() as folder:
         outdir, cfg.outdir = cfg.outdir, folder
         tracked, cfg.wandb.use = cfg.wandb.use, False

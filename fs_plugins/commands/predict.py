@@ -54,6 +54,10 @@ def predict(
     if bool(file) == bool(texts):
         raise UserError("predict: name a file of texts, or give --text")
     run = load_run(folder)
+    if out is not None:
+        _check_out(out)
+        as_json = as_json or out.suffix.lower() in (".json", ".jsonl")
+    predictor = predictor_of(run, client)
     rows: list[dict[str, Any]]
     if file:
         table = _table(file, run)
@@ -63,12 +67,23 @@ def predict(
         rows = [dict(zip(("text", "text_pair"), texts, strict=False))]
         inputs = [tuple(texts)]
     note_what_is_missing(run, client)
-    found = predictor_of(run, client).predict(inputs)
+    found = predictor.predict(inputs)
     text = _as_json(rows, found) if as_json else _as_csv(rows, found)
     if out is None:
         print(text, end="")
     else:
         write_file(out, text.encode(), private=True)
+
+
+def _check_out(out: Path) -> None:
+    """Refuse a file that is there, or of a kind that is not written."""
+    if out.exists():
+        raise UserError(f"--out: {out} is there already")
+    if out.suffix.lower() not in ("", ".csv", ".json", ".jsonl"):
+        raise UserError(
+            f"--out: {shown(out.suffix)} is not written; take .csv, or "
+            ".jsonl for lines of JSON"
+        )
 
 
 def _as_csv(
@@ -125,11 +140,12 @@ def evaluate(
     run = load_run(folder)
     names = [run.name_of(ID) for ID in run.clients] if client == "all" else []
     note_what_is_missing(run, client)
-    table = _table(file, run)
-    table = replace(table, rows=[*table.rows])
+    tables = [
+        replace(table, rows=[*table.rows]) for table in _tables(file, run)
+    ]
     results: dict[str, dict[str, float]] = {}
     for name in names or [client]:
-        results[name] = _results(predictor_of(run, name), table, run)
+        results[name] = _results(predictor_of(run, name), tables, run)
     if as_json:
         print(json.dumps(results, ensure_ascii=False))
         return
@@ -146,10 +162,12 @@ def evaluate(
     )
 
 
-def _results(predictor: Predictor, table: Table, run: Run) -> dict[str, float]:
+def _results(
+    predictor: Predictor, tables: Sequence[Table], run: Run
+) -> dict[str, float]:
     """The metrics of a model on labelled texts."""
     options = _options(run, predictor.classes)
-    examples = examples_in({"train": [table]}, options, "text")["train"]
+    examples = examples_in({"train": tables}, options, "text")["train"]
     logits = predictor.logits(examples.texts).numpy()
     truth = np.array(examples.labels)
     results: dict[str, float] = {"examples": len(examples)}
@@ -167,11 +185,25 @@ def _results(predictor: Predictor, table: Table, run: Run) -> dict[str, float]:
 
 
 def _table(file: str, run: Run) -> Table:
-    """The table of a file, with the separator that the run's data have."""
-    tables = find_table("FILE", file, ".", _own(run).get("separator") or "")
+    """The table of a file."""
+    tables = _tables(file, run)
     if len(tables) > 1:
         raise UserError(f"{shown(file)}: name one file")
     return tables[0]
+
+
+def _tables(file: str, run: Run) -> list[Table]:
+    """The tables of a file, or of a pattern of files.
+
+    They have the separator of the run's data, or else the usual one.
+    """
+    separator = _own(run).get("separator") or ""
+    tables = find_table("FILE", file, ".", separator)
+    if not separator:
+        return tables
+    _, first = next(iter(tables[0].rows), ("", {}))
+    is_other = len(first) == 1 and separator not in next(iter(first))
+    return find_table("FILE", file, ".", "") if is_other else tables
 
 
 def _texts(table: Table, run: Run) -> list[tuple[str, ...]]:

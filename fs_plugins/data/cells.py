@@ -129,7 +129,7 @@ def _label(
 
 
 def _is_incomplete(row: Row, columns: Columns) -> bool:
-    needed = [*columns.text, columns.label]
+    needed = [*columns.text, columns.label, columns.client]
     needed += [n for f, n in columns.answers.items() if is_needed(f)]
     return any(
         is_missing(plain(row.get(name))) or not str(row.get(name)).strip()

@@ -1,5 +1,6 @@
 """The clients that examples name: which there are, and how many."""
 
+import unicodedata
 from collections.abc import Sequence
 from urllib.parse import quote
 
@@ -69,6 +70,7 @@ def settle_clients(
             "name those that take part (fedsa.data.clients)"
         )
     _check_names(names)
+    _note_alike(names)
     cfg.fedsa.data.clients = names
     _set_number(cfg, len(names))
     before = [len(part) for part in (train, val, test) if part is not None]
@@ -100,11 +102,25 @@ def _check_names(names: Sequence[str]) -> None:
         size = len(quote(name, " "))
         if name in _TAKEN or name.startswith(".") or size > _LONGEST:
             raise UserError(
-                f"fedsa.data.clients: {shown(name)} cannot be the name of a "
-                "client, after which a folder is called"
+                f"fedsa.data.client: {shown(name)} cannot be the name of a "
+                "client, as folders are called by the clients' names; rename "
+                "it, or name the clients that take part (fedsa.data.clients)"
             )
     if len({*names}) < len(names):
         raise UserError("fedsa.data.clients: a name is there twice")
+
+
+def _note_alike(names: Sequence[str]) -> None:
+    """Tell of clients whose names may be two spellings of one."""
+    seen: dict[str, str] = {}
+    for name in names:
+        spelling = unicodedata.normalize("NFKC", name).casefold()
+        other = seen.setdefault(" ".join(spelling.split()), name)
+        if other != name:
+            note(
+                f"{shown(other)} and {shown(name)} are two clients; is it "
+                "one, spelt in two ways?"
+            )
 
 
 def _needed(cfg: Config) -> str:

@@ -89,8 +89,8 @@ def _tell_left_out(read: Iterable[ReadRows]) -> None:
     left_out = sum(each.left_out for each in read)
     if left_out:
         note(
-            f"{left_out} rows lack a text or a label and are left out "
-            f"({_KEY}.incomplete)"
+            f"rows that lack a text, a label or a client are left out: "
+            f"{left_out} ({_KEY}.incomplete)"
         )
 
 
@@ -121,7 +121,8 @@ def _names_of(labels: Sequence[Label], source: str) -> tuple[str, ...]:
     if all(map(_is_number, words)):
         raise UserError(
             f"{source}: the labels are numbers with a point, such as "
-            f"{min(words)}; scores are named by {_KEY}.target"
+            f"{min(words)}; name scores by {_KEY}.target, and classes in "
+            f"their order by {_KEY}.classes"
         )
     return tuple(sorted(words))
 

@@ -263,6 +263,12 @@ def _table(
             row = _fitting(names, fields, varying)
         except ValueError as error:
             hint = ""
+            if len(names) == 1 and any(sign in names[0] for sign in ";\t|"):
+                raise UserError(
+                    f"{where}: {error} (is another character than "
+                    f"{_name_of(form.separator)} between the columns? "
+                    "fedsa.data.separator)"
+                ) from None
             if len(fields) >= len(names):
                 hint = " (a text cannot hold a tab)"
                 if form.has_quotes:

@@ -227,17 +227,19 @@ def _loaded(
     seed than in the run, as each adapter must contain them.
     """
     model: Any = None
-    for before, name in zip([None, *names], names, strict=False):
+    for number, name in enumerate(names):
         path = str(folder / name)
+        # A name of PEFT's may hold no dot, and a client's may.
+        before, own = f"adapter_{number - 1}", f"adapter_{number}"
         with warnings.catch_warnings():
             # The libraries warn of each other's future versions.
             warnings.simplefilter("ignore", FutureWarning)
             if model is None or _ties(model):
                 base = _other_base(model_config)
-                model = peft.PeftModel.from_pretrained(base, path, name)
+                model = peft.PeftModel.from_pretrained(base, path, own)
             else:
-                model.load_adapter(path, name)
-                model.set_adapter(name)
+                model.load_adapter(path, own)
+                model.set_adapter(own)
                 model.delete_adapter(before)
         yield name, model
 

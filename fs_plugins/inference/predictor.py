@@ -11,7 +11,7 @@ from fs_plugins.data.client_data import Collator
 from fs_plugins.data.examples import Examples
 from fs_plugins.data.tokenizer import load_tokenizer
 from fs_plugins.data.tokens import NO_CACHE, Tokens, tokenise
-from fs_plugins.errors import UserError
+from fs_plugins.errors import UserError, shown
 from fs_plugins.experiment.runs import Run, TrainedClient
 from fs_plugins.experiment.saved_models import model_section
 from fs_plugins.model.inputs import inputs_of
@@ -69,7 +69,7 @@ class Predictor:
         if section.task == CAUSAL:
             raise UserError(
                 f"{run.folder}: a language model has no classes to predict; "
-                "load it with Run.client(...).model() and let it answer"
+                f"'fedsa chat {run.folder}' asks it"
             )
         self._tok_len = _tok_len(run.config)
         self.classes = _classes(section)
@@ -88,6 +88,7 @@ class Predictor:
             self._pad = int(self.tokenizer.pad_token_id)
         self._is_score = section.task == REGRESSION
         self._settings = run.settings
+        self._width = len(run.settings.get("fedsa.data.text") or ())
 
     def predict(
         self, texts: Sequence[str | tuple[str, ...]]
@@ -120,6 +121,7 @@ class Predictor:
             regression, in float32.
 
         """
+        self._check(texts)
         if not len(texts):
             return torch.empty(0, max(1, len(self.classes)))
         tokens = self._tokens(texts)
@@ -128,6 +130,30 @@ class Predictor:
             for number, row in zip(numbers, logits, strict=True):
                 rows[number] = row
         return torch.stack(rows)
+
+    def _check(self, texts: object) -> None:
+        """Refuse what is no list of texts, or of pairs if pairs are known."""
+        if not isinstance(texts, (list, tuple)):
+            raise UserError(
+                f"predict: {type(texts).__name__} is no list of texts, or of "
+                "pairs of texts"
+            )
+        for number, text in enumerate(texts):
+            parts = (text,) if isinstance(text, str) else text
+            is_right = isinstance(parts, tuple) and all(
+                isinstance(part, str) and part.strip() for part in parts
+            )
+            if not is_right or len(parts) not in (1, 2):
+                raise UserError(
+                    f"predict: text {number}, {shown(text)}, is no text and "
+                    "no pair of texts, or is empty"
+                )
+            if self._width and len(parts) != self._width:
+                wanted = "a pair of texts" if self._width == 2 else "one text"
+                raise UserError(
+                    f"predict: text {number} has {len(parts)}, and the model "
+                    f"was trained on {wanted} each"
+                )
 
     def _batches(
         self, tokens: Tokens

@@ -159,11 +159,25 @@ def test_what_cannot_be_predicted_is_one_sentence(trained, tmp_path):
         ({"file": "bare.csv"}, "no column 'mail'"),
         ({"file": "empty.csv"}, "holds no examples"),
         ({"file": "gap.csv"}, "line 3: 'mail' is empty"),
-        ({"texts": ["a", "b", "c"]}, "one or two"),
+        ({"texts": ["a", "b", "c"]}, "is no text and no pair of texts"),
+        ({"texts": ["a", "b"]}, "was trained on one text each"),
+        ({"texts": [" "]}, "or is empty"),
     ):
         with pytest.raises(UserError, match=said) as caught:
             predict(folder, **{"client": "north", **call})
         assert "\n" not in str(caught.value)
+    for out, said in (
+        (tmp_path, "is there already"),
+        (tmp_path / "test.csv", "is there already"),
+        (tmp_path / "x.parquet", "'.parquet' is not written"),
+    ):
+        with pytest.raises(UserError, match=said):
+            predict(folder, "north", "test.csv", out=out)
+    run = load_run(folder)
+    ours = Predictor(run, run.client("north"))
+    for texts in ("a text", [1, 2], [None], [("a", "b")], [""], {"a": 1}):
+        with pytest.raises(UserError, match="^predict: "):
+            ours.predict(texts)
     with pytest.raises(UserError, match="line 3: the label 'spam' is none"):
         evaluate(folder, "all", "other.csv")
 
@@ -172,3 +186,29 @@ def test_a_language_model_has_no_classes(language_lab):
     folder = language_lab.run(federate__total_round_num=1)["outdir"]
     with pytest.raises(UserError, match="has no classes to predict"):
         predict(Path(folder), "1", texts=["a"])
+
+
+def test_the_servers_model_is_told_for_what_it_is(trained, capsys, caplog):
+    predict(trained(), "global", texts=["w1"])
+    assert "it has B at zero" in caplog.text
+    assert "name a client" in caplog.text
+
+
+def test_a_file_may_have_another_separator_than_the_data(trained, capsys):
+    text = Path("train.csv").read_text().replace(",", ";")
+    Path("semicolons.csv").write_text(text)
+    folder = trained(
+        data__type="semicolons.csv@text",
+        fedsa__data__separator=";",
+        fedsa__data__test="",
+    )
+    evaluate(folder, "north", "test.csv", as_json=True)
+    assert json.loads(capsys.readouterr().out)["north"]["examples"] == 60
+
+
+def test_a_pattern_of_files_is_evaluated(trained, capsys):
+    folder = trained()
+    write("part_1.csv", TEST[:10])
+    write("part_2.csv", TEST[10:25])
+    evaluate(folder, "north", "part_*.csv", as_json=True)
+    assert json.loads(capsys.readouterr().out)["north"]["examples"] == 25

@@ -149,7 +149,7 @@ def test_incomplete_conversations_can_be_left_out(
     table(tmp_path, rows)
     examples = loaded(language_lab, tmp_path, incomplete="skip")
     assert examples.chats == [READ]
-    assert any("5 rows lack a text" in sentence for sentence in notes)
+    assert any("are left out: 5" in sentence for sentence in notes)
     table(tmp_path, [*rows, {"messages": [ANSWER, USER]}])
     with pytest.raises(UserError, match="line 7"):
         loaded(language_lab, tmp_path, incomplete="skip")

@@ -315,7 +315,7 @@ def test_incomplete_rows_can_be_left_out(load, tmp_path, caplog):
     write_csv(tmp_path / "a.csv", rows)
     found = load("a.csv", {**NAMED, "fedsa.data.incomplete": "skip"}).train
     assert len(found) == 38
-    assert "2 rows lack a text or a label" in caplog.text
+    assert "are left out: 2" in caplog.text
 
 
 def text_file(text, name="a.csv", encoding="utf-8"):
@@ -546,19 +546,21 @@ def test_clients_are_called_by_their_names(lab, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rows = [dict(r) for r in ROWS]
     for row in rows:
-        row["region"] = {"10": "Köln / Süd"}.get(row["region"], row["region"])
+        new = {"10": "Köln / Süd", "north": "St. North"}
+        row["region"] = new.get(row["region"], row["region"])
     write_csv("a.csv", rows)
     own = {k.replace(".", "__"): v for k, v in OWN.items()}
     folder = Path(lab.run(**own, federate__total_round_num=1)["outdir"])
     found = load_run(folder)
-    assert found.names == ["9", "Köln / Süd", "north", "south"]
+    assert found.names == ["9", "Köln / Süd", "St. North", "south"]
     assert {path.name for path in (folder / "adapters").iterdir()} == {
-        *("base", "global", "9", "K%C3%B6ln %2F S%C3%BCd", "north", "south")
+        *("base", "global", "9", "K%C3%B6ln %2F S%C3%BCd"),
+        *("St. North", "south"),
     }
-    assert found.client("north").ID == found.client(3).ID == 3
+    assert found.client("St. North").ID == found.client(3).ID == 3
     assert found.client("9").ID == 1  # the name, not the number
     assert found.clients == [1, 2, 3, 4]
-    with pytest.raises(UserError, match="known are 9, Köln / Süd, north"):
+    with pytest.raises(UserError, match="known are 9, Köln / Süd, St. North"):
         found.client("east")
     for client in ("Köln / Süd", "2"):
         out = tmp_path / f"out {client[:1]}"
@@ -645,3 +647,35 @@ def test_test_files_belong_to_the_clients_of_their_folders(
     cfg, (_, _, test) = split(lab, **own)
     assert cfg.fedsa.data.clients == ["a", "b"]
     assert list(test.clients) == ["a"] * 5 + ["b"] * 5
+
+
+def test_two_spellings_of_a_client_are_told(
+    lab, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.chdir(tmp_path)
+    spelt = {"north": "Café", "9": "cafe\u0301"}
+    write_csv(
+        "a.csv",
+        [r | {"region": spelt.get(r["region"], r["region"])} for r in ROWS],
+    )
+    split(lab, **OWN)
+    assert "are two clients; is it one" in caplog.text
+
+
+def test_a_client_is_part_of_a_complete_row(load, tmp_path, caplog):
+    rows = [dict(row) for row in ROWS]
+    rows[4]["region"] = ""
+    write_csv(tmp_path / "a.csv", rows)
+    options = {**NAMED, "fedsa.data.client": "region"}
+    with pytest.raises(UserError, match="'region' is empty"):
+        load("a.csv", options)
+    found = load("a.csv", {**options, "fedsa.data.incomplete": "skip"})
+    assert len(found.train) == 39
+
+
+def test_another_separator_is_thought_of(load, tmp_path):
+    write_csv(tmp_path / "a.csv", ROWS, ";")
+    with pytest.raises(UserError, match=r"fedsa\.data\.separator"):
+        load("a.csv", NAMED)
+    found = load("a.csv", {**NAMED, "fedsa.data.separator": ";"})
+    assert found.train.texts == BODIES
