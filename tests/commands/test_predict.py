@@ -176,7 +176,7 @@ def test_what_cannot_be_predicted_is_one_sentence(trained, tmp_path):
     run = load_run(folder)
     ours = Predictor(run, run.client("north"))
     for texts in ("a text", [1, 2], [None], [("a", "b")], [""], {"a": 1}):
-        with pytest.raises(UserError, match="^predict: "):
+        with pytest.raises(UserError, match=r"^predict: "):
             ours.predict(texts)
     with pytest.raises(UserError, match="line 3: the label 'spam' is none"):
         evaluate(folder, "all", "other.csv")

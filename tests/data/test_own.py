@@ -560,7 +560,9 @@ def test_clients_are_called_by_their_names(lab, tmp_path, monkeypatch):
     assert found.client("St. North").ID == found.client(3).ID == 3
     assert found.client("9").ID == 1  # the name, not the number
     assert found.clients == [1, 2, 3, 4]
-    with pytest.raises(UserError, match="known are 9, Köln / Süd, St. North"):
+    with pytest.raises(
+        UserError, match=r"known are 9, Köln / Süd, St\. North"
+    ):
         found.client("east")
     for client in ("Köln / Süd", "2"):
         out = tmp_path / f"out {client[:1]}"
