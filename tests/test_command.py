@@ -46,7 +46,7 @@ def test_a_dry_run_says_what_the_run_then_does(fedsa, lab):
     result = fedsa("run", "--dry-run", "--cfg", file, "seed", 5)
     assert result.returncode == 0, result.stderr
     assert not Path(lab.settings["outdir"]).exists()
-    cfg = yaml.safe_load(result.stdout.partition("the split")[0])
+    cfg = yaml.safe_load(result.stdout.partition("the examples")[0])
     assert cfg["seed"] == 5 and cfg["fedsa"]["ranks"] == [2, 1]
     assert cfg["outdir"] == lab.settings["outdir"]
     summary = lab.run(**changes)
