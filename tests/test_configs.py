@@ -62,6 +62,7 @@ def test_one_short_round(file, tmp_path):
     more = ["outdir", str(tmp_path), *SHORT]
     if file.stem == "smollm2":
         more += ["data.subsample", "0.1", "llm.tok_len", "128"]
+        more += ["data.splits", "[0.98, 0.01, 0.01]"]
         more += ["dataloader.batch_size", "2"]
         more += ["fedsa.eval.generate.max_new_tokens", "2"]
         more += ["fedsa.eval.generate.examples", "2"]
