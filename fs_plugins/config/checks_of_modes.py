@@ -1,8 +1,33 @@
-"""Checks of a configuration in which each participant is a process."""
+"""Checks of how a run is spread: its clients, and their processes."""
 
+from fs_plugins.data.splitters import BY_CLIENT
 from fs_plugins.errors import UserError
 from fs_plugins.host.configuration import Config
-from fs_plugins.settings import has_own_data
+from fs_plugins.settings import has_own_data, is_distributed
+
+
+def check_by_host(cfg: Config) -> None:
+    """Run the checks that are registered with the host, and its own.
+
+    Args:
+        cfg: the configuration.  If the data are going to tell how many
+            clients there are, the host, which refuses a configuration
+            without clients, gets one client to check.
+
+    Raises:
+        UserError: a check of this package refuses a value.
+        ValueError: a check of the host refuses a value.
+        AssertionError: the same.
+
+    """
+    federate = cfg.federate
+    before = federate.client_num, federate.sample_client_num
+    is_counted = not federate.client_num and cfg.data.splitter in BY_CLIENT
+    if is_counted and not is_distributed(cfg):
+        federate.client_num = 1
+    cfg.assert_cfg()
+    if is_counted:
+        federate.client_num, federate.sample_client_num = before
 
 
 def check_distributed(cfg: Config) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from fs_plugins.config.adapter import merged_adapter
 from fs_plugins.config.checks import check_values
+from fs_plugins.config.checks_of_modes import check_by_host
 from fs_plugins.config.host_options import HOST_OPTIONS
 from fs_plugins.config.kinds import Kind, kind_like
 from fs_plugins.config.options import OPTIONS
@@ -95,7 +96,7 @@ def load_config(
         cfg.expname = f"{cfg.federate.method.lower()}_{name_of(experiment)}"
     check_values(cfg)
     try:
-        cfg.assert_cfg()
+        check_by_host(cfg)
     except UserError:
         raise
     except (ValueError, AssertionError) as error:

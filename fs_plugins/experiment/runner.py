@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 
 from fs_plugins.config.checks import notes_on, why_not_resumable
+from fs_plugins.config.checks_of_modes import check_by_host
 from fs_plugins.config.load import (
     Experiment,
     Overrides,
@@ -177,7 +178,7 @@ def _adopting(cfg: Config, scope: RunScope | None) -> Config:
     if model is None or not is_adapted(model):
         return cfg
     cfg.llm.adapter.args = [args_of(model)]
-    cfg.assert_cfg()
+    check_by_host(cfg)
     return cfg
 
 
