@@ -19,6 +19,7 @@ from fs_plugins.host.configuration import Config
 
 _KINDS = {option.key: option.kind for option in (*OPTIONS, *HOST_OPTIONS)}
 _ADAPTER = "llm.adapter.args"
+_MOST_KEYS = 20  # of a section, in a sentence
 # Files and folders that FederatedScope opens, which knows no home folder "~".
 _FILES = (
     "outdir",
@@ -265,9 +266,12 @@ def _set(cfg: Config, key: str, value: Any) -> None:
     is_known = isinstance(node, Mapping) and name in node
     if is_known and isinstance(node[name], dict):
         if value != {}:
+            keys = [k for k in node[name] if not k.startswith("__")]
+            more = ", ..." if keys[_MOST_KEYS:] else ""
             raise UserError(
                 f"{short(key)}: {shown(value)} stands where a section does; "
-                f"write its keys below it ({', '.join(node[name])})"
+                "write its keys below it "
+                f"({', '.join(keys[:_MOST_KEYS])}{more})"
             )
         return
     if not is_known:
