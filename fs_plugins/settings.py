@@ -8,6 +8,7 @@ import torch
 from fs_plugins.errors import UserError
 from fs_plugins.host.configuration import Config
 from fs_plugins.policy import METHODS, Policy, canonical, policy_of
+from fs_plugins.terms import BY_FILE
 
 
 def policy_from(cfg: Config) -> Policy:
@@ -90,7 +91,7 @@ def has_own_data(cfg: Config) -> bool:
 
     The server of such a run has no data.
     """
-    return is_distributed(cfg) and cfg.data.splitter == "files"
+    return is_distributed(cfg) and cfg.data.splitter == BY_FILE
 
 
 def is_client(cfg: Config) -> bool:

@@ -20,3 +20,5 @@ TENSORBOARD = "tensorboard"
 TRACKERS = (TENSORBOARD,)
 # in data.type and model.type: data or a model that Python code provides
 GIVEN = "given"
+# the splitter of which each file is a client (data.splitter)
+BY_FILE = "files"

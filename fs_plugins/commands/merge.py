@@ -5,13 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 
 from fs_plugins.aggregator import AGGREGATORS
-from fs_plugins.errors import UserError, first_line, shown, unknown
+from fs_plugins.errors import UserError, shown, unknown
 from fs_plugins.experiment.folder import make_folder
-from fs_plugins.model.start import SCALE, config_in
+from fs_plugins.model.start import SCALE, WEIGHTS, config_in, tensors_in
 from fs_plugins.policy import (
     METHODS,
     PEFT_METHODS,
@@ -24,7 +23,6 @@ from fs_plugins.policy import (
 from fs_plugins.state.files import write_file
 from fs_plugins.wire import Tensors
 
-_FILE = "adapter_model.safetensors"
 # The method whose policy says what is shared, and the aggregator.
 WAYS: dict[str, tuple[str, str]] = {
     "fedsa": ("fedsa", "weighted_average"),
@@ -69,7 +67,7 @@ def merge(
         raise UserError(
             f"--weights: {len(weights)} are given for {len(folders)} adapters"
         )
-    adapters = [_tensors_in(folder) for folder in folders]
+    adapters = [tensors_in(folder) for folder in folders]
     roles = _roles_in(folders[0], adapters[0])
     _check_alike(folders, adapters)
     shared = _merged(adapters, roles, by, weights or [1] * len(folders))
@@ -81,20 +79,11 @@ def merge(
     for folder, name, tensors in zip(folders, names, adapters, strict=True):
         target = out / name
         shutil.copytree(folder, target)
-        (target / _FILE).unlink()
+        (target / WEIGHTS).unlink()
         data = save({**tensors, **shared}, {"format": "pt"})
-        write_file(target / _FILE, data, private=True)
+        write_file(target / WEIGHTS, data, private=True)
         written.append(target)
     return written
-
-
-def _tensors_in(folder: Path) -> dict[str, Any]:
-    try:
-        return load_file(folder / _FILE)
-    except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"{folder / _FILE} cannot be used: {first_line(error)}"
-        ) from error
 
 
 def _roles_in(folder: Path, tensors: Tensors) -> dict[str, Role]:

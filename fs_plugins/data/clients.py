@@ -10,6 +10,7 @@ from fs_plugins.errors import UserError, did_you_mean, shown
 from fs_plugins.host.configuration import Config
 from fs_plugins.notes import note
 from fs_plugins.settings import has_own_data
+from fs_plugins.terms import BY_FILE
 
 _SHOWN = 10  # names in a sentence
 _LONGEST = 200  # bytes of the name of a folder
@@ -124,7 +125,7 @@ def _note_alike(names: Sequence[str]) -> None:
 
 
 def _needed(cfg: Config) -> str:
-    if cfg.data.splitter == "files":
+    if cfg.data.splitter == BY_FILE:
         return "a file for each client, such as data.type: 'sites/*.csv@text'"
     return "the column that names each example's client (fedsa.data.client)"
 

@@ -19,7 +19,7 @@ from fs_plugins.host.configuration import OwnData
 from fs_plugins.notes import note
 
 _KEY = "fedsa.data"
-_SEEN = 100  # rows by which columns are recognized
+SEEN = 100  # rows by which columns are recognized
 _PAIRS = (
     ("text", "text_pair"),
     ("sentence1", "sentence2"),
@@ -129,7 +129,7 @@ def texts_of(table: Table, options: OwnData) -> tuple[str, ...]:
         UserError: a column is missing or in doubt, or the table is empty.
 
     """
-    rows = [row for _, row in islice(table.rows, _SEEN)]
+    rows = [row for _, row in islice(table.rows, SEEN)]
     if not rows:
         raise UserError(f"{table.source} holds no examples")
     if options.text:

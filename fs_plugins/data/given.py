@@ -5,8 +5,8 @@ from typing import Any
 
 from fs_plugins.data.examples import Examples
 from fs_plugins.data.loaded import Loaded
-from fs_plugins.data.own_examples import examples_in, rows_of
-from fs_plugins.data.tables import Table, table_of
+from fs_plugins.data.own_examples import examples_in
+from fs_plugins.data.tables import Numbered, Table, table_of
 from fs_plugins.errors import UserError
 from fs_plugins.host.configuration import Config
 from fs_plugins.scope import current_scope
@@ -90,7 +90,7 @@ def _table(data: Any, where: str) -> Table:
                 f"row 0 has {_listed(rows[0])}"
             )
     classes = table_of(data, where).classes
-    return Table(where, [*rows_of(rows)], "", classes)
+    return Table(where, Numbered(rows), "", classes)
 
 
 def _listed(names: Any) -> str:

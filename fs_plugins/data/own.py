@@ -10,9 +10,7 @@ from fs_plugins.data.own_examples import examples_in
 from fs_plugins.data.tables import Table, find_table, find_tables
 from fs_plugins.errors import UserError
 from fs_plugins.host.configuration import Config
-from fs_plugins.terms import AUTO
-
-BY_FILE = "files"  # the splitter of which each file is a client
+from fs_plugins.terms import AUTO, BY_FILE
 
 
 def load_texts(name: str, cfg: Config) -> Loaded:

@@ -1,15 +1,14 @@
 """Turns tables of the user's own into examples."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, islice
-from typing import Any
 
 import numpy as np
 
 from fs_plugins.data.cells import Label, Numbers, ReadRows, read_rows_of
 from fs_plugins.data.chat import answered
-from fs_plugins.data.columns import check_columns, columns_of
+from fs_plugins.data.columns import SEEN, check_columns, columns_of
 from fs_plugins.data.examples import Examples
 from fs_plugins.data.instructions import instructions, numbered
 from fs_plugins.data.sources import Row
@@ -20,7 +19,6 @@ from fs_plugins.notes import note
 from fs_plugins.terms import AUTO, NONE
 
 _KEY = "fedsa.data"
-_SEEN = 100  # rows by which columns are recognized
 
 
 def examples_in(
@@ -97,7 +95,7 @@ def _tell_left_out(read: Iterable[ReadRows]) -> None:
 def _opened(table: Table) -> tuple[Table, list[Row]]:
     """A table, and its first rows."""
     rows = iter(table.rows)
-    head = list(islice(rows, _SEEN))
+    head = list(islice(rows, SEEN))
     if not head:
         raise UserError(f"{table.source} holds no examples")
     return replace(table, rows=chain(head, rows)), [row for _, row in head]
@@ -189,9 +187,3 @@ def _instructions(read: ReadRows) -> Examples:
         chats=chats,
         template=NONE if "prompt" in rows[0] else AUTO,
     )
-
-
-def rows_of(data: Any) -> Iterator[tuple[str, Row]]:
-    """The rows of a sequence of mappings, with their numbers."""
-    for number, row in enumerate(data):
-        yield f"row {number}", row

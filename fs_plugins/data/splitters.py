@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from fs_plugins.terms import BY_FILE
+
 SPLIT_SEED = 12345  # FederatedScope's splits do not depend on ``seed``.
 
 
@@ -186,13 +188,13 @@ def _whole(name: str, value: Any) -> int:
 
 SPLITTERS: dict[str, type[Splitter]] = {
     "column": ByClient,
-    "files": ByClient,
+    BY_FILE: ByClient,
     "length": ByLength,
     "pathological": Pathological,
     "shards": Shards,
     "power_law": PowerLaw,
 }
-BY_CLIENT = ("column", "files")
+BY_CLIENT = ("column", BY_FILE)
 
 
 def basis_of(splitter: str) -> str:

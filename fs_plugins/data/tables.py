@@ -260,11 +260,11 @@ def table_of(data: Any, source: str) -> Table:
         for column, feature in features.items()
         if (names := getattr(feature, "names", None))
     }
-    return Table(source, _Numbered(data), "", classes)
+    return Table(source, Numbered(data), "", classes)
 
 
 @dataclass(frozen=True)
-class _Numbered:
+class Numbered:
     """The rows of a data set, with their numbers."""
 
     data: Any

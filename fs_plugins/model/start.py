@@ -14,6 +14,7 @@ from fs_plugins.wire import Tensors
 
 _KEY = "federate.restore_from"
 _CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
 # What the product of A and B is multiplied by follows from these.
 SCALE = ("lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern")
 
@@ -70,7 +71,7 @@ def start_from(model: Any, folder: Path) -> None:
                 f"{_KEY}: {folder} has {name} {getattr(saved, name)!r}, and "
                 f"llm.adapter.args have {getattr(own, name)!r}"
             )
-    tensors = _tensors_in(folder)
+    tensors = tensors_in(folder)
     expected = peft.get_peft_model_state_dict(
         model, save_embedding_layers=False
     )
@@ -78,8 +79,14 @@ def start_from(model: Any, folder: Path) -> None:
     peft.set_peft_model_state_dict(model, kept)
 
 
-def _tensors_in(folder: Path) -> dict[str, Any]:
-    file = folder / "adapter_model.safetensors"
+def tensors_in(folder: Path) -> dict[str, Any]:
+    """The tensors of a saved adapter, by the names that PEFT saves.
+
+    Raises:
+        UserError: the file is missing or broken.
+
+    """
+    file = folder / WEIGHTS
     try:
         return load_file(file)
     except (OSError, SafetensorError) as error:

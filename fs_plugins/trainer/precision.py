@@ -1,8 +1,7 @@
 """The precision in which a model computes."""
 
 from collections.abc import Mapping
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import torch
 
@@ -23,14 +22,20 @@ def autocast(cfg: Config, device: Any) -> Any:
 
     """
     options = cfg.fedsa
-    mixed = (
-        options.base.quantize or options.base.dtype != options.adapter_dtype
+    values = (
+        *(options.half, options.base.quantize, options.base.dtype),
+        *(options.adapter_dtype, cfg.train.is_enable_half),
     )
-    return torch.autocast(
-        torch.device(device).type,
-        getattr(torch, options.half),
-        enabled=bool(cfg.train.is_enable_half or mixed),
-    )
+    return _autocast(device, *values)
+
+
+_SETTINGS = {
+    "fedsa.half": "bfloat16",
+    "fedsa.base.quantize": "",
+    "fedsa.base.dtype": "float32",
+    "fedsa.adapter_dtype": "float32",
+    "train.is_enable_half": False,
+}
 
 
 def autocast_of_run(settings: Mapping[str, Any], device: Any) -> Any:
@@ -41,20 +46,24 @@ def autocast_of_run(settings: Mapping[str, Any], device: Any) -> Any:
         device: the device of the model.
 
     """
-    base = SimpleNamespace(
-        quantize=settings.get("fedsa.base.quantize", ""),
-        dtype=settings.get("fedsa.base.dtype", "float32"),
+    values = (settings.get(key, usual) for key, usual in _SETTINGS.items())
+    return _autocast(device, *values)
+
+
+def _autocast(
+    device: Any,
+    half: str,
+    quantize: str,
+    base: str,
+    adapter: str,
+    is_half: Any,
+) -> Any:
+    """The context for these values of the options."""
+    return torch.autocast(
+        torch.device(device).type,
+        getattr(torch, half),
+        enabled=bool(is_half or quantize or base != adapter),
     )
-    fedsa = SimpleNamespace(
-        base=base,
-        adapter_dtype=settings.get("fedsa.adapter_dtype", "float32"),
-        half=settings.get("fedsa.half", "bfloat16"),
-    )
-    train = SimpleNamespace(
-        is_enable_half=settings.get("train.is_enable_half", False)
-    )
-    cfg = SimpleNamespace(fedsa=fedsa, train=train)
-    return autocast(cast(Config, cfg), device)
 
 
 def is_precise(cfg: Config) -> bool:

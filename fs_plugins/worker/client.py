@@ -186,14 +186,18 @@ class FedSAClient(Client):  # type: ignore[misc]
         answer = self.train_with(
             self._sent_in(message), round_of(message.state)
         )
+        self._answer(message, "model_para", answer.to_content())
+
+    def _answer(self, message: Message, kind: str, content: object) -> None:
+        """Answer a message of the server, for the same round."""
         self.comm_manager.send(
             Message(
-                msg_type="model_para",
+                msg_type=kind,
                 sender=self.ID,
                 receiver=[message.sender],
                 state=message.state,
                 timestamp=message.timestamp,
-                content=answer.to_content(),
+                content=content,
             )
         )
 
@@ -222,16 +226,7 @@ class FedSAClient(Client):  # type: ignore[misc]
         results: dict[str, float] = {}
         for split in self._cfg.eval.split:
             results |= self.trainer.evaluate(target_data_split_name=split)
-        self.comm_manager.send(
-            Message(
-                msg_type="metrics",
-                sender=self.ID,
-                receiver=[message.sender],
-                state=message.state,
-                timestamp=message.timestamp,
-                content=results,
-            )
-        )
+        self._answer(message, "metrics", results)
 
     def callback_funcs_for_finish(self, message: Message) -> None:
         """Note the final parameters, and end the client's run.
