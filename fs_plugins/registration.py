@@ -11,6 +11,7 @@ from fs_plugins.policy import METHODS
 from fs_plugins.terms import (
     ANSWER_METRICS,
     CLASSIFICATION_TRAINER,
+    LABEL_SET_METRICS,
     LANGUAGE_TRAINER,
     TASKS,
 )
@@ -30,7 +31,7 @@ def register_plugins() -> None:
     register.register_data("fedsa", call_data)
     register.register_model("fedsa", call_model)
     register.register_splitter("fedsa", call_splitter)
-    for name in (*_METRICS, *ANSWER_METRICS, "pass_at_k"):
+    for name in (*_METRICS, *LABEL_SET_METRICS, *ANSWER_METRICS, "pass_at_k"):
         register.register_metric(name, _metric_caller(name))
     register.register_config("fedsa", extend_fedsa_cfg)
     if (

@@ -3,10 +3,15 @@
 # the task of the model (model.task)
 CLASSIFICATION, REGRESSION = "SequenceClassification", "SequenceRegression"
 CAUSAL = "CausalLM"
-TASKS = (CLASSIFICATION, REGRESSION, CAUSAL)
+MULTI_LABEL = "MultiLabelClassification"
+TASKS = (CLASSIFICATION, MULTI_LABEL, REGRESSION, CAUSAL)
+# the problem type of transformers for a task with several labels a text
+MULTI_LABEL_TYPE = "multi_label_classification"
 # trainer.type for labelled texts, and for instructions
 CLASSIFICATION_TRAINER, LANGUAGE_TRAINER = "fedsa_glue", "fedsa_llm"
 TRAINERS = (CLASSIFICATION_TRAINER, LANGUAGE_TRAINER)
+# the metrics of texts that may have several labels
+LABEL_SET_METRICS = ("micro_f1", "macro_f1", "subset_acc")
 # the templates by which conversations become texts (fedsa.chat.template)
 AUTO, ALPACA, NONE = "auto", "alpaca", "none"
 # the scores of generated answers (fedsa.eval.generate.metric)

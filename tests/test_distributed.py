@@ -19,7 +19,10 @@ from helpers import (
 )
 from safetensors.torch import load_file
 
+from fs_plugins.config.agreement import agreed, disagreement
+from fs_plugins.config.load import load_config
 from fs_plugins.errors import RunError, UserError
+from fs_plugins.experiment.preparation import load
 from fs_plugins.state import StateInMemory, StateOfProcess
 from fs_plugins.state.files import write_file, write_tensors
 from fs_plugins.wire.channel import Listener, Security
@@ -351,3 +354,56 @@ def test_sites_must_agree_on_the_classes(lab, changes, said):
     }
     with pytest.raises(UserError, match=said):
         lab.runner(**changes)
+
+
+SITE = {
+    "data__type": "site.csv@text",
+    "data__splitter": "files",
+    "data__splitter_args": [],
+    "federate__mode": "distributed",
+    "federate__share_local_model": False,
+    "distribute": {"use": True, "role": "client", "data_idx": 1},
+    "eval__metrics": [],
+    "eval__best_res_update_round_wise_key": "val_avg_loss",
+}
+
+
+def test_sites_cannot_standardise_by_scores_that_they_do_not_see(lab):
+    """The YAML file gives the numbers, which are the same for all."""
+    data = {"target": "score", "standardise": True}
+    with pytest.raises(UserError, match=r"standardise: must be \[mean, sta"):
+        load_config(lab.file(**SITE, fedsa__data=data))
+    settings = [
+        agreed(
+            load_config(
+                lab.file(**SITE, fedsa__data={**data, "standardise": each})
+            )
+        )
+        for each in ([3, 1], [3, 2])
+    ]
+    assert "fedsa.data.standardise" in disagreement(*settings)
+    assert not disagreement(settings[0], settings[0])
+
+
+def test_sites_must_agree_whether_a_text_has_several_labels(
+    lab, tmp_path, monkeypatch
+):
+    """Heads of both have the same shape, and would be averaged."""
+
+    monkeypatch.chdir(tmp_path)
+    rows = "".join(f"w{i} w{i + 1},{'ab'[i % 2]}\n" for i in range(30))
+    (tmp_path / "site.csv").write_text("text,topic\n" + rows)
+    told = []
+    for role, data in (
+        ("server", {"labels": "topic"}),
+        ("client", {"label": "topic"}),
+        ("client", {"labels": "topic"}),
+    ):
+        site = {**SITE, "distribute": {**SITE["distribute"], "role": role}}
+        data = {"text": "text", "classes": ["a", "b"], **data}
+        cfg = load_config(lab.file(**site, fedsa__data=data))
+        load(cfg, None)
+        told.append(agreed(cfg))
+    server, one, several = told
+    assert "model.task" in disagreement(server, one)
+    assert not disagreement(server, several)

@@ -5,6 +5,7 @@ short.
 """
 
 import csv
+import io
 import json
 import random
 import re
@@ -135,6 +136,44 @@ def test_pairs(rng, toy):
     fedsa("run", "--cfg", pages_file("pairs.yaml"), *toy, *QUICK)
     results = json.loads(Path("exp/fedsa_pairs/summary.json").read_text())
     assert "test_f1" in results["results"]["last"]["weighted"]
+
+
+def test_mails(rng, toy, capsys):
+    names = ("billing", "technical", "praise")
+    rows = [
+        {
+            "text": texts(rng),
+            "topics": "; ".join(n for n in names if rng.random() < 0.5),
+        }
+        for _ in range(60)
+    ]
+    write_csv("mails.csv", rows[:50])
+    write_csv("new.csv", rows[50:])
+    fedsa("run", "--cfg", pages_file("mails.yaml"), *toy, *QUICK)
+    words = ("exp/fedsa_mails", "new.csv", "--client", "2")
+    capsys.readouterr()
+    fedsa("predict", *words, "--threshold", "0.3", "--json")
+    for line in map(json.loads, capsys.readouterr().out.splitlines()):
+        likely = line["probabilities"]
+        assert line["predicted_labels"] == [
+            n for n in likely if likely[n] > 0.3
+        ]
+        assert [*likely] == sorted(names)
+    fedsa("predict", *words)
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert {"predicted_labels", "probability_praise"} <= rows[0].keys()
+    fedsa("evaluate", "exp/fedsa_mails", "new.csv")
+    assert "F1 of each label" in capsys.readouterr().out
+
+
+def test_offers(rng, toy, capsys):
+    rows = [{"text": texts(rng), "price": 9e5 + 100 * i} for i in range(60)]
+    write_csv("offers.csv", rows)
+    fedsa("run", "--cfg", pages_file("offers.yaml"), *toy, *QUICK)
+    capsys.readouterr()
+    words = ("exp/fedsa_offers", "--client", "2", "--text", "w1 w2", "--json")
+    fedsa("predict", *words)
+    assert json.loads(capsys.readouterr().out)["predicted_label"] > 8e5
 
 
 def test_prompts(rng, toy_llama, capsys):

@@ -17,6 +17,7 @@ from fs_plugins.host.configuration import Config
 from fs_plugins.report.tables import Table, show
 from fs_plugins.scope import RunScope, building
 from fs_plugins.settings import has_own_data, is_client, is_distributed
+from fs_plugins.terms import MULTI_LABEL
 
 _SHOWN = 3  # examples
 _UNCUT = 2**30  # tokens, more than any text has
@@ -88,6 +89,7 @@ def tables_of(
     names = cfg.fedsa.data.clients
     return [
         _examples_table(counts),
+        *_labels_tables(cfg, data),
         split_table(counts, names),
         _seen_table(cfg, data, names),
     ]
@@ -115,6 +117,23 @@ def _examples_table(counts: Mapping[str, Any]) -> Table:
         classes = ", ".join(f"{n} {k}" for k, n in sorted(total.items()))
         rows.append((split, str(total.total()), classes))
     return Table("the examples", ("split", "examples", "classes"), rows)
+
+
+def _labels_tables(cfg: Config, data: Mapping[int, Any]) -> list[Table]:
+    """How many texts have each label, if a text may have several."""
+    if cfg.model.task != MULTI_LABEL:
+        return []
+    parts = [getattr(data[0], f"{split}_data").tokens for split in SPLITS]
+    sums = [part.labels.sum(axis=0).astype(int) for part in parts]
+    rows = [
+        (name, *(str(each[number]) for each in sums))
+        for number, name in enumerate(cfg.model.adapter.classes)
+    ]
+    means = (each.sum() / len(p) for each, p in zip(sums, parts, strict=True))
+    rows.append(("labels of a text, on average", *(f"{m:.2f}" for m in means)))
+    return [
+        Table("the labels: texts that have them", ("label", *SPLITS), rows)
+    ]
 
 
 def split_table(counts: Mapping[str, Any], names: Sequence[str] = ()) -> Table:
@@ -155,6 +174,11 @@ def _seen_table(
             if tokens.learned.size:
                 is_learned = tokens.learned[place]
             label = data[ID].tokenizer.decode(ids[is_learned])
+        elif tokens.labels.ndim > 1:
+            flags = zip(
+                cfg.model.adapter.classes, tokens.labels[number], strict=True
+            )
+            label = ", ".join(name for name, flag in flags if flag) or "none"
         elif cfg.model.adapter.classes:
             label = cfg.model.adapter.classes[int(tokens.labels[number])]
         else:

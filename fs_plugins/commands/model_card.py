@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from fs_plugins.config.scaling import scaling_of
 from fs_plugins.errors import UserError
 from fs_plugins.experiment.offline import rounds_trained
 from fs_plugins.experiment.run_folder import RunFolder
@@ -18,7 +19,7 @@ from fs_plugins.report.tables import (
     markdown_text,
 )
 from fs_plugins.settings import is_ours, policy_from
-from fs_plugins.terms import CAUSAL
+from fs_plugins.terms import CAUSAL, MULTI_LABEL, MULTI_LABEL_TYPE
 
 
 def model_card(run: Run, model: Model, name: str, is_merged: bool) -> str:
@@ -55,6 +56,12 @@ def model_card(run: Run, model: Model, name: str, is_merged: bool) -> str:
         lines.append(f"Note: {warning(run)}.\n")
     lines += _figures(run, client)
     lines.append(f"```python\n{_call(model, is_merged)}\n```")
+    scaling = scaling_of(run.settings)
+    if scaling:
+        lines.append(
+            f"\nA score is the model's output times {scaling[1]:.17g} plus "
+            f"{scaling[0]:.17g}."
+        )
     if not is_merged:
         task = "CausalLM" if model.task == CAUSAL else "SequenceClassification"
         lines.append(
@@ -80,6 +87,8 @@ def _call(model: Model, is_merged: bool) -> str:
         lines.append(f"    id2label={dict(enumerate(classes))},")
     elif not is_causal:
         lines.append(f"    num_labels={model.num_labels},")
+    if model.task == MULTI_LABEL:
+        lines.append(f"    problem_type={MULTI_LABEL_TYPE!r},")
     if not is_causal:  # the base model may have the head of another task
         lines.append("    ignore_mismatched_sizes=True,")
     lines += [

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from fs_plugins.config.load import load_config
+from fs_plugins.config.scaling import scaling_of
 from fs_plugins.errors import UserError
 from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.experiment.runner import run as run_experiment
@@ -79,6 +80,7 @@ def _settings(run: Run, asked: Config, data: str) -> dict[str, Any]:
             "validation": "",
             "test": "",
             "client": "",
+            "standardise": scaling_of(run.settings),
         },
         "federate.restore_from": str(adapter),
         "llm.adapter.args": [{**adapter_args(asked), **_scale_of(adapter)}],

@@ -12,6 +12,13 @@ results = typer.Typer()
 PAIRS = {"allow_extra_args": True}  # ``key value`` pairs
 RUN = Annotated[Path, typer.Argument(help="A run's folder.")]
 JSON = Annotated[bool, typer.Option("--json", help="As JSON.")]
+THRESHOLD = Annotated[
+    float | None,
+    typer.Option(
+        help="If a text may have several labels: how likely, from 0 to 1, "
+        "those are that are predicted; 0.5 if it is not given."
+    ),
+]
 
 
 def examples(*lines: str) -> str:
@@ -40,12 +47,13 @@ def predict(
     out: Annotated[
         Path | None, typer.Option(help="The file to write; else the terminal.")
     ] = None,
+    threshold: THRESHOLD = None,
     as_json: JSON = False,
 ) -> None:
     """Predict the labels of new texts with a client's model."""
     from fs_plugins.commands.predict import predict as print_predictions
 
-    print_predictions(run, client, file, text or (), out, as_json)
+    print_predictions(run, client, file, text or (), out, as_json, threshold)
 
 
 @results.command(
@@ -59,12 +67,13 @@ def evaluate(
     client: Annotated[
         str, typer.Option(help="The name or number of one, global, or all.")
     ] = "all",
+    threshold: THRESHOLD = None,
     as_json: JSON = False,
 ) -> None:
     """Evaluate the models of a run on labelled texts."""
     from fs_plugins.commands.predict import evaluate as print_results
 
-    print_results(run, client, file, as_json)
+    print_results(run, client, file, as_json, threshold)
 
 
 @results.command(

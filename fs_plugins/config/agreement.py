@@ -17,6 +17,8 @@ _NONE = "not given"
 _MOST_NAMED = 5  # keys in the sentence
 # The sections below which users may add arguments of their own.
 _OPEN = ("train.optimizer.", "train.scheduler.")
+# What the data have decided: heads of two tasks may have the same shape.
+_OF_DATA = ("model.task",)
 # Keys whose value may be a path, which says nothing about the content.
 _MAY_BE_PATHS = ("data.type", "model.type")
 
@@ -36,7 +38,7 @@ def agreed(cfg: Config) -> dict[str, str]:
     return {
         key: _text(key, value)
         for key, value in sorted(difference({}, cfg).items())
-        if key in asked or key.startswith(_OPEN)
+        if key in asked or key in _OF_DATA or key.startswith(_OPEN)
     }
 
 

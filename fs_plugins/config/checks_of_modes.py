@@ -1,5 +1,6 @@
 """Checks of how a run is spread: its clients, and their processes."""
 
+from fs_plugins.config.scaling import FROM_DATA
 from fs_plugins.data.splitters import BY_CLIENT
 from fs_plugins.errors import UserError
 from fs_plugins.host.configuration import Config
@@ -72,6 +73,12 @@ def _check_own_data(cfg: Config) -> None:
         raise UserError(
             "data.splitter: files is for files of your own, such as "
             f"data.type site.csv@text, not for {cfg.data.type}"
+        )
+    if own.standardise == FROM_DATA:
+        raise UserError(
+            "fedsa.data.standardise: must be [mean, standard deviation] in "
+            "federate.mode 'distributed', the same for all, as no "
+            "participant sees another's scores"
         )
     if family == "text" and not own.classes and not own.target:
         raise UserError(

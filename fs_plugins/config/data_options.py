@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from fs_plugins.config.kinds import Choice, Items, Text, Whole
 from fs_plugins.config.option import PATH, Option
+from fs_plugins.config.scaling import Scaling
 
 _NAME = Text()
 
@@ -28,10 +29,35 @@ DATA_OPTIONS: Sequence[Option] = (
     ),
     _column("label", "the classes, by name or by number"),
     Option(
+        "fedsa.data.labels",
+        [],
+        Items(_NAME, or_one=True),
+        "A text may have several labels, or none: this column holds them, as "
+        "a list or as a text; or these columns say with 1 or 0 whether the "
+        "label that each is called after applies.",
+    ),
+    Option(
+        "fedsa.data.label_separator",
+        ",",
+        _NAME,
+        "This stands between two labels in a text of the column "
+        "fedsa.data.labels.",
+    ),
+    Option(
         "fedsa.data.target",
         "",
         _NAME,
         "This column holds scores, which a regression predicts.",
+    ),
+    Option(
+        "fedsa.data.standardise",
+        [],
+        Scaling(),
+        "A regression is trained on scores minus their mean, divided by "
+        "their standard deviation: true takes both from the training "
+        "examples, and [] leaves the scores as they are. Metrics and "
+        "predictions are in the unit of the scores.",
+        is_agreed=True,
     ),
     Option(
         "fedsa.data.classes",

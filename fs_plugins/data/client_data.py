@@ -65,7 +65,8 @@ class Collator:
             ``input_ids``, ``attention_mask`` and, if the model has segments,
             ``token_type_ids``, of shape (batch, length of the longest text).
             ``labels`` has the shape (batch,) for classification and
-            regression.  For instructions it has the shape of ``input_ids``
+            regression, and (batch, classes) if a text may have several
+            labels.  For instructions it has the shape of ``input_ids``
             and is -100, which carries no loss, in padding and in all that is
             not learned.
 

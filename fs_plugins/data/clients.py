@@ -1,10 +1,10 @@
 """The clients that examples name: which there are, and how many."""
 
-import unicodedata
 from collections.abc import Sequence
 from urllib.parse import quote
 
 from fs_plugins.data.examples import Examples
+from fs_plugins.data.spelling import alike
 from fs_plugins.data.splitters import BY_CLIENT
 from fs_plugins.errors import UserError, did_you_mean, shown
 from fs_plugins.host.configuration import Config
@@ -113,15 +113,12 @@ def _check_names(names: Sequence[str]) -> None:
 
 def _note_alike(names: Sequence[str]) -> None:
     """Tell of clients whose names may be two spellings of one."""
-    seen: dict[str, str] = {}
-    for name in names:
-        spelling = unicodedata.normalize("NFKC", name).casefold()
-        other = seen.setdefault(" ".join(spelling.split()), name)
-        if other != name:
-            note(
-                f"{shown(other)} and {shown(name)} are two clients; is it "
-                "one, spelt in two ways?"
-            )
+    for group in alike(names):
+        told = " and ".join(map(shown, group))
+        note(
+            f"{told} are {'two' if len(group) == 2 else len(group)} clients; "
+            "is it one, spelt in several ways?"
+        )
 
 
 def _needed(cfg: Config) -> str:

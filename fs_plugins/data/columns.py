@@ -43,8 +43,13 @@ class Columns:
 
     Attributes:
         text: the columns of texts: one, or two for pairs.
-        label: the column of labels, or of scores; empty for instructions.
+        label: the column of labels, or of scores; empty for instructions
+            and where a text has several labels.
         is_score: whether ``label`` holds scores.
+        labels: the column that holds several labels of a text, or the
+            columns that each say whether one label applies.
+        label_separator: what stands between the labels in a text of that
+            column.
         answers: the column of each field of an instruction.
         client: the column that says to which client a row belongs; empty if
             none does.
@@ -55,6 +60,8 @@ class Columns:
     text: tuple[str, ...] = ()
     label: str = ""
     is_score: bool = False
+    labels: tuple[str, ...] = ()
+    label_separator: str = ","
     answers: Mapping[str, str] = field(default_factory=dict)
     client: str = ""
     by_file: bool = False
@@ -80,6 +87,7 @@ def columns_of(
     named = {
         "text": options.text,
         "label": options.label,
+        "labels": options.labels,
         "target": options.target,
         "client": options.client,
         **{
@@ -96,7 +104,9 @@ def columns_of(
                     f"{shown(name)}{did_you_mean(name, names)}; its columns "
                     f"are {listed(names)}{_separator_hint(names)}"
                 )
-    has_labels = bool(options.text or options.label or options.target)
+    has_labels = bool(
+        options.text or options.label or options.labels or options.target
+    )
     answers = _answers(names, options)
     if kind == "chat" or (not kind and answers and not has_labels):
         if not answers:
@@ -108,14 +118,20 @@ def columns_of(
                 f"{_separator_hint(names)}"
             )
         return Columns(answers=answers, client=options.client)
-    label, is_score = _label(table, names, rows, options)
-    text = tuple(options.text) or _texts(table, names, rows, label, options)
+    labels = _labels(table, names, rows, options)
+    label, is_score = "", False
+    if not labels:
+        label, is_score = _label(table, names, rows, options)
+    text = tuple(options.text) or _texts(
+        table, names, rows, (label, *labels, options.client)
+    )
     if len(text) > 2:
         raise UserError(
             f"{_KEY}.text: {len(text)} columns are named; a text or a pair "
             "of texts is classified"
         )
-    return Columns(text, label, is_score, client=options.client)
+    sign = options.label_separator or Columns.label_separator
+    return Columns(text, label, is_score, labels, sign, client=options.client)
 
 
 def texts_of(table: Table, options: OwnData) -> tuple[str, ...]:
@@ -137,7 +153,8 @@ def texts_of(table: Table, options: OwnData) -> tuple[str, ...]:
         check_columns(table.source, rows, found)
         return found.text
     label = options.label or options.target or "label"
-    return _texts(table, list(rows[0]), rows, label, options)
+    taken = (label, *options.labels, options.client)
+    return _texts(table, list(rows[0]), rows, taken)
 
 
 def _answers(names: Sequence[str], options: OwnData) -> dict[str, str]:
@@ -165,6 +182,33 @@ def _called(field_: str, names: Sequence[str]) -> str:
     return ""
 
 
+def _labels(
+    table: Table, names: Sequence[str], rows: Sequence[Row], options: OwnData
+) -> tuple[str, ...]:
+    """The columns of several labels of a text; empty if it has one."""
+    if options.labels:
+        if options.label or options.target:
+            other = "label" if options.label else "target"
+            raise UserError(
+                f"{_KEY}.labels: {_KEY}.{other} is given, too; a text has "
+                "one label, any number of labels, or a score"
+            )
+        if len({*options.labels}) < len(options.labels):
+            raise UserError(f"{_KEY}.labels: a column is named twice")
+        return tuple(options.labels)
+    if options.label or options.target:
+        return ()
+    for name in ("label", "labels"):
+        values = [plain(row.get(name)) for row in rows]
+        there = [value for value in values if not is_missing(value)]
+        if there and all(map(is_list, there)):
+            note(f"{table.source}: several labels of a text are in {name!r}")
+            return (name,)
+        if name in names:
+            return ()
+    return ()
+
+
 def _label(
     table: Table, names: Sequence[str], rows: Sequence[Row], options: OwnData
 ) -> tuple[str, bool]:
@@ -176,8 +220,9 @@ def _label(
     if "label" not in names:
         raise UserError(
             f"{_KEY}: {table.source} has the columns {listed(names)}; name "
-            f"that of the labels ({_KEY}.label) or, for regression, that of "
-            f"the scores ({_KEY}.target){_separator_hint(names)}"
+            f"that of the labels ({_KEY}.label; {_KEY}.labels, if a text may "
+            "have several) or, for regression, that of the scores "
+            f"({_KEY}.target){_separator_hint(names)}"
         )
     # Where the source knows types, a number with a point is a score.
     is_score = any(
@@ -196,15 +241,21 @@ def _texts(
     table: Table,
     names: Sequence[str],
     rows: Sequence[Row],
-    label: str,
-    options: OwnData,
+    taken: Sequence[str],
 ) -> tuple[str, ...]:
-    """Find the columns of texts, of which there must be no doubt."""
+    """Find the columns of texts, of which there must be no doubt.
+
+    Args:
+        table: the table.
+        names: the names of its columns.
+        rows: its first rows.
+        taken: the columns that hold something else.
+
+    """
     others = [
         name
         for name in names
-        if name not in (label, options.client)
-        and any(_is_text(row.get(name)) for row in rows)
+        if name not in taken and any(_is_text(row.get(name)) for row in rows)
     ]
     found: tuple[str, ...] = ()
     for known in (*_PAIRS, *((name,) for name in _SINGLE)):
@@ -257,6 +308,7 @@ def check_columns(source: str, rows: Sequence[Row], columns: Columns) -> None:
     needed = [
         *columns.text,
         columns.label,
+        *columns.labels,
         columns.client,
         *(n for f, n in columns.answers.items() if f not in optional),
     ]
@@ -267,6 +319,13 @@ def check_columns(source: str, rows: Sequence[Row], columns: Columns) -> None:
                 f"{did_you_mean(name, rows[0])}; its columns are "
                 f"{listed(rows[0])}"
             )
+
+
+def is_list(value: Any) -> bool:
+    """Whether a value holds several values, as a list does."""
+    if isinstance(value, np.ndarray):
+        return value.ndim == 1
+    return isinstance(value, (list, tuple, set, frozenset))
 
 
 def is_needed(field_: str) -> bool:

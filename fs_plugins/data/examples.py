@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,8 @@ class Examples:
             are tuples (prompt, response).
         labels: a label for each example: the number of the class, or a score
             for regression.  For instructions it is the number of the
-            category.
+            category.  Where a text may have several labels, it is a tuple of
+            the numbers of its classes.
         names: the names of the classes or categories; empty for regression.
         are_instructions: whether a language model learns to answer the
             examples.
@@ -32,16 +34,19 @@ class Examples:
         template: the template of instructions, unless the configuration
             names one: ``alpaca`` and ``none`` stand for ``texts``, and
             ``auto`` for the template of the model's tokenizer.
+        are_multi_label: whether any number of classes applies to a text, and
+            not one class to each.
 
     """
 
     texts: list[tuple[str, ...]]
-    labels: list[float]
+    labels: list[Any]
     names: Sequence[str] = field(default_factory=tuple)
     are_instructions: bool = False
     clients: Sequence[str] = field(default_factory=tuple)
     chats: Sequence[Chat] = field(default_factory=tuple)
     template: str = NONE
+    are_multi_label: bool = False
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -105,15 +110,15 @@ class Examples:
                     ) from None
         for number, label in enumerate(self.labels, 1):
             if not self._allows(label):
-                allowed = (
-                    f"from 0 to {len(self.names) - 1}, the number of a class"
-                    if len(self.names)
-                    else "a finite number"
-                )
                 raise UserError(
                     f"{source}, example {number}: the label is {label!r:.80}, "
-                    f"not {allowed}"
+                    f"not {self._allowed()}"
                 )
+        if self.are_multi_label and not len(self.names):
+            raise UserError(
+                f"{source}: a text may have several labels, and there are no "
+                "names of classes"
+            )
         if not self.are_instructions and len(self.names) == 1:
             raise UserError(
                 f"{source} has one class only, {self.names[0]!r}; there is "
@@ -122,11 +127,30 @@ class Examples:
 
     def _allows(self, label: object) -> bool:
         """Whether a label is the number of a class, or a finite score."""
+        if self.are_multi_label:
+            return (
+                isinstance(label, tuple)
+                and len({*label}) == len(label)
+                and all(
+                    isinstance(each, (int, np.integer))
+                    and each in range(len(self.names))
+                    for each in label
+                )
+            )
         if not isinstance(label, (int, float, np.number)):
             return False
         if len(self.names):
             return label in range(len(self.names))
         return math.isfinite(label)
+
+    def _allowed(self) -> str:
+        """What a label must be, as the end of a sentence."""
+        if not len(self.names):
+            return "a finite number"
+        numbers = f"from 0 to {len(self.names) - 1}"
+        if self.are_multi_label:
+            return f"a tuple of different numbers of classes, {numbers}"
+        return f"{numbers}, the number of a class"
 
     def with_names(self, names: Sequence[str], source: str) -> "Examples":
         """The examples with the numbers that other examples give the classes.
@@ -150,7 +174,12 @@ class Examples:
                 + (f": there is {missing[0]!r}" if missing else "")
             )
         order = [number_of[str(name)] for name in self.names]
-        labels: list[float] = [order[int(label)] for label in self.labels]
+        labels = [
+            tuple(sorted(order[int(each)] for each in label))
+            if self.are_multi_label
+            else order[int(label)]
+            for label in self.labels
+        ]
         return replace(self, labels=labels, names=tuple(names))
 
     def take(self, index: Iterable[int]) -> "Examples":

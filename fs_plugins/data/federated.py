@@ -1,5 +1,6 @@
 """Splits examples into training, validation and test, and over clients."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from fs_plugins.data.clients import settle_clients
 from fs_plugins.data.examples import Examples
+from fs_plugins.data.label_sets import check_splitter, kinds_of_sets
 from fs_plugins.data.loaded import Loaded
 from fs_plugins.data.registry import FAMILIES
 from fs_plugins.data.split import Parts, split_like, split_train
@@ -52,6 +54,7 @@ def three_splits(
     source = f"data.type: {cfg.data.type}"
     loaded = _checked(FAMILIES[family.lower()](name, cfg), source)
     whole = loaded.train
+    check_splitter(cfg, whole)
     if cfg.data.subsample < 1:
         number = max(1, int(cfg.data.subsample * len(whole)))
         whole = whole.take(rng.permutation(len(whole))[:number])
@@ -142,6 +145,10 @@ def _checked(loaded: Loaded, source: str) -> Loaded:
         part.check(where)
         if part.are_instructions != whole.are_instructions:
             raise UserError(f"{where}: only one part holds instructions")
+        if part.are_multi_label != whole.are_multi_label:
+            raise UserError(
+                f"{where}: only in one part may a text have several labels"
+            )
         if len(part.texts[0]) != len(whole.texts[0]):
             raise UserError(
                 f"{where}: its examples have {len(part.texts[0])} texts, and "
@@ -233,25 +240,34 @@ def label_counts(
         first: the ID of the first client.
 
     Returns:
-        The counts by the client's ID, the split and the name of the class.
+        The counts by the client's ID, the split and the name of the class,
+        or the names of all classes of an example that has several.
 
     """
+    if len(tokens) and tokens[0].labels.ndim > 1:
+        names, coded = kinds_of_sets([each.labels for each in tokens], names)
+    else:
+        coded = [np.array(_classes(each)) for each in tokens]
     counts: dict[str, dict[str, dict[str, int]]] = {}
-    for split, whole, shares in zip(SPLITS, tokens, parts, strict=True):
-        classes = np.array(_classes(whole))
+    for split, classes, shares in zip(SPLITS, coded, parts, strict=True):
         for client, index in enumerate(shares, first):
             labels, numbers = np.unique(classes[index], return_counts=True)
-            counts.setdefault(str(client), {})[split] = {
-                str(names[label] if len(names) else label): int(number)
-                for label, number in zip(labels, numbers, strict=True)
-            }
+            found: Counter[str] = Counter()
+            for label, number in zip(labels, numbers, strict=True):
+                name = str(names[label] if len(names) else label)
+                found[name] += int(number)
+            counts.setdefault(str(client), {})[split] = dict(found)
     return counts
 
 
 def _classes(tokens: Tokens) -> list[int]:
     """The class of each example, by which data are split over clients.
 
-    Scores are rounded to whole numbers.
+    Scores are rounded to whole numbers.  Texts that may have several labels
+    are all of one class, as ``check_splitter`` leaves the splitters that
+    need no classes.
     """
+    if tokens.labels.ndim > 1:
+        return [0] * len(tokens)
     classes: list[int] = np.rint(tokens.labels).astype(int).tolist()
     return classes

@@ -72,7 +72,13 @@ def expected_examples(cfg: Config) -> Examples:
     """
     is_text = cfg.data.type.lower().endswith("@text")
     names = cfg.fedsa.data.classes if is_text else ["all"]
-    return Examples([], [], tuple(names), are_instructions=not is_text)
+    return Examples(
+        [],
+        [],
+        tuple(names),
+        are_instructions=not is_text,
+        are_multi_label=is_text and bool(cfg.fedsa.data.labels),
+    )
 
 
 def _apart(tables: Mapping[str, Sequence[Table]], name: str) -> list[Table]:

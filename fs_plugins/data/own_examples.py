@@ -1,24 +1,29 @@
 """Turns tables of the user's own into examples."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, islice
+from typing import cast
 
 import numpy as np
 
-from fs_plugins.data.cells import Label, Numbers, ReadRows, read_rows_of
+from fs_plugins.data.cells import ReadRows, read_rows_of
 from fs_plugins.data.chat import answered
-from fs_plugins.data.columns import SEEN, check_columns, columns_of
+from fs_plugins.data.columns import SEEN, Columns, check_columns, columns_of
 from fs_plugins.data.examples import Examples
 from fs_plugins.data.instructions import instructions, numbered
+from fs_plugins.data.labels import Label, LabelSet, Numbers, check_varied
 from fs_plugins.data.sources import Row
+from fs_plugins.data.spelling import tell_labels
 from fs_plugins.data.tables import Table
-from fs_plugins.errors import UserError, shown
+from fs_plugins.errors import UserError, did_you_mean, shown
 from fs_plugins.host.configuration import OwnData
 from fs_plugins.notes import note
 from fs_plugins.terms import AUTO, NONE
 
 _KEY = "fedsa.data"
+_SIGNS = ",;|/\t"  # what may stand between two labels
 
 
 def examples_in(
@@ -49,13 +54,8 @@ def examples_in(
     parts = {p: parts[p] for p in ("train", "val", "test") if p in parts}
     first, rows = _opened(next(iter(parts.values()))[0])
     columns = replace(columns_of(first, rows, options, kind), by_file=by_file)
-    if not columns.answers:
-        options.text = list(columns.text)
-        name = "target" if columns.is_score else "label"
-        setattr(options, name, columns.label)
-    names = tuple(options.classes)
-    names = names or tuple(first.classes.get(columns.label, ()))
-    numbers = _numbers(names, are_counted=True) if names else None
+    _write_names(columns, options)
+    numbers = _known_numbers(first, columns, options)
     read: dict[str, ReadRows] = {}
     for part, tables in parts.items():
         read[part] = ReadRows()
@@ -73,14 +73,95 @@ def examples_in(
         if not len(read[part]):
             raise UserError(f"{tables[0].source} holds no examples")
         if numbers is None and not (columns.answers or columns.is_score):
-            names = _names_of(read[part].labels, tables[0].source)
-            numbers = _numbers(names)
+            numbers = _found_numbers(read[part], columns, tables[0].source)
     _tell_left_out(read.values())
     if columns.answers:
         return {part: _instructions(each) for part, each in read.items()}
     if numbers is None:
         return {part: _scores(each) for part, each in read.items()}
-    return {part: _labelled(each, numbers) for part, each in read.items()}
+    labelled = _labelled_by_sets if columns.labels else _labelled
+    return {part: labelled(each, numbers) for part, each in read.items()}
+
+
+def _write_names(columns: Columns, options: OwnData) -> None:
+    """Have the configuration name the columns that were found."""
+    if columns.answers:
+        return
+    options.text = list(columns.text)
+    if columns.labels:
+        options.labels = list(columns.labels)
+    else:
+        name = "target" if columns.is_score else "label"
+        setattr(options, name, columns.label)
+
+
+def _known_numbers(
+    table: Table, columns: Columns, options: OwnData
+) -> Numbers | None:
+    """The numbers of classes that are known before the rows are read.
+
+    Args:
+        table: the first table to train on.
+        columns: what its columns hold.
+        options: the section ``fedsa.data`` of the configuration.
+
+    """
+    names = tuple(options.classes)
+    if len(columns.labels) > 1:  # each column is one of the classes
+        names = names or columns.labels
+        if {*names} != {*columns.labels}:
+            name = min({*names} ^ {*columns.labels})
+            mine, other = ("classes", columns.labels)
+            if name in columns.labels:
+                mine, other = ("columns", names)
+            raise UserError(
+                f"{_KEY}.classes: they are not the columns of "
+                f"{_KEY}.labels: {shown(name)} is one of the {mine} only"
+                f"{did_you_mean(name, other)}"
+            )
+        return _numbers(names)
+    name = (*columns.labels, columns.label)[0]
+    names = names or tuple(table.classes.get(name, ()))
+    return _numbers(names, are_counted=True) if names else None
+
+
+def _found_numbers(read: ReadRows, columns: Columns, source: str) -> Numbers:
+    """The numbers of the classes that occur among the rows to train on.
+
+    Args:
+        read: the rows.
+        columns: what the columns hold.
+        source: what the rows are called in an error message.
+
+    """
+    if columns.labels:
+        check_varied(read.labels, source)
+    labels = Counter(_each_label(read, columns))
+    numbers = _numbers(_names_of(list(labels), source))
+    counts = Counter({str(label): n for label, n in labels.items()})
+    tell_labels(counts, read.spellings)
+    if not columns.labels:
+        return numbers
+    seem_joined = any(
+        sign in name for name in numbers.names for sign in _SIGNS
+    )
+    if seem_joined and all(len(_as_set(each)) < 2 for each in read.labels):
+        note(
+            f"{source}: no row has more than one label; between two labels "
+            f"stands {columns.label_separator!r} ({_KEY}.label_separator)"
+        )
+    return numbers
+
+
+def _each_label(read: ReadRows, columns: Columns) -> Iterable[Label]:
+    """The labels of all rows; a row may have several, or none."""
+    if not columns.labels:
+        return cast(Iterable[Label], read.labels)
+    return chain.from_iterable(map(_as_set, read.labels))
+
+
+def _as_set(labels: Label | LabelSet) -> LabelSet:
+    return labels if isinstance(labels, tuple) else (labels,)
 
 
 def _tell_left_out(read: Iterable[ReadRows]) -> None:
@@ -158,13 +239,32 @@ def _numbers(names: tuple[str, ...], are_counted: bool = False) -> Numbers:
 
 def _labelled(read: ReadRows, numbers: Numbers) -> Examples:
     """Examples of classification."""
-    labels: list[float] = [numbers.of[label] for label in read.labels]
-    return Examples(read.texts, labels, numbers.names, clients=read.clients)
+    labels = cast(Iterable[Label], read.labels)
+    return Examples(
+        read.texts,
+        [numbers.of[label] for label in labels],
+        numbers.names,
+        clients=read.clients,
+    )
+
+
+def _labelled_by_sets(read: ReadRows, numbers: Numbers) -> Examples:
+    """Examples of classification where a text may have several labels."""
+    return Examples(
+        read.texts,
+        [
+            tuple(sorted(numbers.of[label] for label in _as_set(labels)))
+            for labels in read.labels
+        ],
+        numbers.names,
+        are_multi_label=True,
+        clients=read.clients,
+    )
 
 
 def _scores(read: ReadRows) -> Examples:
     """Examples of regression."""
-    scores = [float(label) for label in read.labels]
+    scores = [float(cast(float, label)) for label in read.labels]
     return Examples(read.texts, scores, clients=read.clients)
 
 

@@ -258,9 +258,15 @@ def table_of(data: Any, source: str) -> Table:
     classes = {
         column: tuple(names)
         for column, feature in features.items()
-        if (names := getattr(feature, "names", None))
+        if (names := _names_in(feature))
     }
     return Table(source, Numbered(data), "", classes)
+
+
+def _names_in(feature: Any) -> Any:
+    """The names of classes that a column declares, or a column of lists."""
+    inner = getattr(feature, "feature", None)
+    return getattr(feature, "names", None) or getattr(inner, "names", None)
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,8 @@ class Tokens:
         prompts: for each text, the number of tokens of its prompt (int64);
             empty if the texts are not instructions.
         labels: the label of each text (int64, or float32 for regression).
+            Where a text may have several labels, a row of a 1 for each class
+            that applies and a 0 for each other (float32).
         learned: whether each token is learned (bool); empty if all tokens
             after a text's prompt are.
         texts: the uncut pairs (prompt, response); empty if the texts are not
@@ -157,7 +159,11 @@ def tokenise(
         )
     stored["types"] = _segments(stored["types"], segments)
     is_scored = not (examples.names or examples.are_instructions)
-    labels = np.asarray(examples.labels, np.float32 if is_scored else np.int64)
+    if examples.are_multi_label:
+        labels = flags_of(examples.labels, len(examples.names))
+    else:
+        kind = np.float32 if is_scored else np.int64
+        labels = np.asarray(examples.labels, kind)
     whole = examples.take(kept) if len(kept) < len(examples) else examples
     texts = whole.texts if examples.are_instructions else []
     return Tokens(
@@ -167,6 +173,20 @@ def tokenise(
         clients=whole.clients,
         chats=whole.chats,
     )
+
+
+def flags_of(labels: Sequence[Sequence[int]], classes: int) -> np.ndarray:
+    """A row for each text, with a 1 for each class that applies.
+
+    Args:
+        labels: the numbers of the classes of each text.
+        classes: how many classes there are.
+
+    """
+    flags = np.zeros((len(labels), classes), np.float32)
+    for row, numbers in zip(flags, labels, strict=True):
+        row[list(numbers)] = 1
+    return flags
 
 
 def _segments(types: np.ndarray, segments: int) -> np.ndarray:

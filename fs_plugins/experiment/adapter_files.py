@@ -6,15 +6,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from fs_plugins.errors import shown
+from fs_plugins.experiment.reading import json_in
 from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.experiment.summary import facts_of
 from fs_plugins.host.configuration import Config
 from fs_plugins.host.protocols import Runner
 from fs_plugins.model.base_files import BaseFiles
 from fs_plugins.model.inputs import tokens_of
+from fs_plugins.notes import note
 from fs_plugins.settings import plain
 from fs_plugins.state.files import link_file, write_file
-from fs_plugins.terms import CAUSAL
+from fs_plugins.terms import CAUSAL, REGRESSION
 from fs_plugins.version import __version__
 from fs_plugins.worker.ours import participant_of
 
@@ -45,6 +48,8 @@ def describe(
         "num_labels": None if is_causal else cfg.model.num_labels,
         "id2label": {} if is_causal else labels,
         "problem_type": getattr(config, "problem_type", None),
+        # A score is the model's output times the second plus the first.
+        "standardise": list(cfg.fedsa.data.standardise),
         "base": {
             "name": base.name,
             "revision": base.revision,
@@ -71,6 +76,27 @@ def describe(
         "versions": {"fs_plugins": __version__}
         | {name: version(name) for name in _LIBRARIES},
     }
+
+
+def tell_other_unit(cfg: Config) -> None:
+    """Tell of a run that begins with a head for scores in another unit.
+
+    Args:
+        cfg: the configuration, as the data have completed it.
+
+    """
+    file = Path(cfg.model.adapter.start, DESCRIPTION)
+    if cfg.model.task != REGRESSION or not cfg.model.adapter.start:
+        return
+    content = json_in(file) if file.is_file() else {}
+    before = content.get("standardise") if isinstance(content, dict) else None
+    now = list(cfg.fedsa.data.standardise)
+    if isinstance(before, list) and before != now:
+        note(
+            f"federate.restore_from: the head in {file.parent} predicts "
+            f"scores with fedsa.data.standardise {shown(before)}, and this "
+            f"run's are with {shown(now)}"
+        )
 
 
 def rounds_of(runner: Runner) -> int:

@@ -22,6 +22,7 @@ from fs_plugins.data.human_eval import load_problems
 from fs_plugins.data.own import expected_examples
 from fs_plugins.data.questions import Question, load_questions
 from fs_plugins.data.split import Parts
+from fs_plugins.data.standardise import settle_scaling
 from fs_plugins.data.template import Template, template_of
 from fs_plugins.data.tokenizer import (
     end_of_text,
@@ -30,6 +31,7 @@ from fs_plugins.data.tokenizer import (
 )
 from fs_plugins.data.tokens import Tokens, tokenise
 from fs_plugins.errors import UserError
+from fs_plugins.experiment.adapter_files import tell_other_unit
 from fs_plugins.experiment.model_settings import (
     describe_given,
     resolve_model,
@@ -49,7 +51,9 @@ from fs_plugins.terms import (
     CLASSIFICATION,
     CLASSIFICATION_TRAINER,
     GIVEN,
+    LABEL_SET_METRICS,
     LANGUAGE_TRAINER,
+    MULTI_LABEL,
     REGRESSION,
     TRAINERS,
 )
@@ -104,6 +108,8 @@ def load(cfg: Config, client_cfgs: Any) -> tuple[Any, Any]:
     _check_trainer(cfg, train)
     _tell_monitor(cfg, name, train)
     cfg.model.task = _task_of(train)
+    settle_scaling(cfg, train)
+    tell_other_unit(cfg)
     cfg.model.num_labels = max(1, len(train.names))
     inner = None if given is None else base_model_of(given)
     inputs = inputs_of(model_config, cfg.model.task, inner)
@@ -168,6 +174,9 @@ def _tokens_of(
     ]
     for split_tokens in tokens:
         _check_limits(split_tokens, inputs, tokenizer, cfg)
+    if cfg.fedsa.data.standardise:  # the scores, before they lose digits
+        for each, examples in zip(tokens, splits, strict=True):
+            each.labels = np.array(examples.labels, np.float64)
     full = sum(
         int((each.lengths() >= cfg.llm.tok_len).sum()) for each in tokens
     )
@@ -286,6 +295,8 @@ def _tell_monitor(cfg: Config, name: str, examples: Examples) -> None:
         cfg.eval.metrics = sorted(metrics)
     elif cfg.data.type.lower().endswith("@glue") and not metrics:
         cfg.eval.metrics = list(task_of(name).metrics)
+    elif examples.are_multi_label and not metrics:
+        cfg.eval.metrics = list(LABEL_SET_METRICS)
     elif not examples.are_instructions and not metrics:
         cfg.eval.metrics = ["acc"]
 
@@ -328,6 +339,8 @@ def _check_limits(
 def _task_of(examples: Examples) -> str:
     if examples.are_instructions:
         return CAUSAL
+    if examples.are_multi_label:
+        return MULTI_LABEL
     return CLASSIFICATION if examples.names else REGRESSION
 
 

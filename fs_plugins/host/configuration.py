@@ -277,11 +277,14 @@ class OwnData(Protocol):
     input: str
     instruction: str
     label: str
+    label_separator: str
+    labels: list[str]
     messages: str
     min_examples: int
     output: str
     prompt: str
     separator: str
+    standardise: list[Any]
     target: str
     test: str
     text: list[str]

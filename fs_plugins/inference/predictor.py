@@ -1,21 +1,24 @@
 """Predicts the classes or the scores of new texts with a client's model."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
+from fs_plugins.config.scaling import scaling_of
 from fs_plugins.data.client_data import Collator
 from fs_plugins.data.examples import Examples
+from fs_plugins.data.standardise import in_own_unit
 from fs_plugins.data.tokenizer import load_tokenizer
 from fs_plugins.data.tokens import NO_CACHE, Tokens, tokenise
 from fs_plugins.errors import UserError, shown
 from fs_plugins.experiment.runs import Run, TrainedClient
 from fs_plugins.experiment.saved_models import model_section
 from fs_plugins.model.inputs import inputs_of
-from fs_plugins.terms import CAUSAL, REGRESSION
+from fs_plugins.terms import CAUSAL, MULTI_LABEL, REGRESSION
 from fs_plugins.trainer.precision import autocast_of_run
 
 _BATCH = 32  # texts
@@ -26,14 +29,19 @@ class Prediction:
     """What a model says of a text.
 
     Attributes:
-        label: the name of the likeliest class; the score in a regression.
+        label: the name of the likeliest class; the score in a regression;
+            the names of all classes that apply, if a text may have several
+            labels.
         probability: how likely the class is, from 0 to 1; None in a
-            regression.
+            regression and where a text may have several labels.
+        probabilities: how likely each class applies, by its name, if a text
+            may have several labels; else empty.
 
     """
 
-    label: str | float
+    label: str | float | tuple[str, ...]
     probability: float | None = None
+    probabilities: Mapping[str, float] = field(default_factory=dict)
 
 
 class Predictor:
@@ -47,14 +55,17 @@ class Predictor:
         base: the base model as it was before the run.  It is needed only if
             the run was given a model and not the name of a checkpoint.
         tokenizer: the tokenizer of that model.
+        threshold: where a text may have several labels, those are predicted
+            that are likelier than this; None stands for 0.5.
 
     Attributes:
         classes: the names of the classes, in the order of their numbers;
             empty in a regression.
+        is_multi_label: whether a text may have several labels.
 
     Raises:
         UserError: the run has no such adapter, is of a language model, or
-            the base model cannot be loaded.
+            the base model cannot be loaded; or the threshold is wrong.
 
     """
 
@@ -64,6 +75,7 @@ class Predictor:
         client: TrainedClient | None = None,
         base: Any = None,
         tokenizer: Any = None,
+        threshold: float | None = None,
     ) -> None:
         section = model_section(run.config)
         if section.task == CAUSAL:
@@ -71,6 +83,10 @@ class Predictor:
                 f"{run.folder}: a language model has no classes to predict; "
                 f"'fedsa chat {run.folder}' asks it"
             )
+        self.is_multi_label = section.task == MULTI_LABEL
+        _check_threshold(threshold, self.is_multi_label)
+        self._threshold = 0.5 if threshold is None else float(threshold)
+        self._scaling = scaling_of(run.settings)
         self._tok_len = _tok_len(run.config)
         self.classes = _classes(section)
         model = client.model(base) if client else run.global_model(base)
@@ -102,13 +118,55 @@ class Predictor:
         """
         logits = self.logits(texts)
         if self._is_score:
-            return [Prediction(float(row[0])) for row in logits]
+            return [Prediction(score) for score in self.scores(logits)]
+        if self.is_multi_label:
+            return self._label_sets(logits)
         likely = logits.softmax(dim=-1)
         best = likely.argmax(dim=-1).tolist()
         return [
             Prediction(self.classes[number], float(row[number]))
             for number, row in zip(best, likely, strict=True)
         ]
+
+    def _label_sets(self, logits: torch.Tensor) -> list[Prediction]:
+        """The labels of each text, and how likely each label is."""
+        return [
+            Prediction(
+                tuple(
+                    name
+                    for name, applies in zip(self.classes, row, strict=True)
+                    if applies
+                ),
+                probabilities=dict(zip(self.classes, likely, strict=True)),
+            )
+            for row, likely in zip(
+                self.applies(logits).tolist(),
+                logits.double().sigmoid().tolist(),
+                strict=True,
+            )
+        ]
+
+    def applies(self, logits: torch.Tensor) -> torch.Tensor:
+        """Whether each class applies, where a text may have several labels.
+
+        Args:
+            logits: the logits of texts, from ``logits``.
+
+        """
+        # A logit is compared, as a probability near 1 has lost its digits.
+        threshold = math.log(self._threshold / (1 - self._threshold))
+        return logits.double() > threshold
+
+    def scores(self, logits: torch.Tensor) -> list[float]:
+        """The scores of a regression, in the unit of the training scores.
+
+        Args:
+            logits: the logits of texts, from ``logits``.
+
+        """
+        scores = in_own_unit(logits[:, 0].double(), self._scaling)
+        found: list[float] = scores.tolist()
+        return found
 
     def logits(self, texts: Sequence[str | tuple[str, ...]]) -> torch.Tensor:
         """The model's logits for texts.
@@ -118,7 +176,8 @@ class Predictor:
 
         Returns:
             A tensor of shape (texts, classes), or (texts, 1) in a
-            regression, in float32.
+            regression, in float32.  With ``fedsa.data.standardise`` it is
+            ``scores`` that are in the unit of the training scores.
 
         """
         self._check(texts)
@@ -185,18 +244,37 @@ class Predictor:
         )
 
 
-def predictor_of(run: Run, client: str) -> Predictor:
+def predictor_of(
+    run: Run, client: str, threshold: float | None = None
+) -> Predictor:
     """The model of a client, or of the server, by a word of the user.
 
     Args:
         run: the run.
         client: the client's name or number, or ``global``.
+        threshold: as for ``Predictor``.
 
     Raises:
         UserError: there is no such client, or its model cannot be loaded.
 
     """
-    return Predictor(run, None if client == "global" else run.client(client))
+    trained = None if client == "global" else run.client(client)
+    return Predictor(run, trained, threshold=threshold)
+
+
+def _check_threshold(threshold: float | None, is_multi_label: bool) -> None:
+    """Refuse a threshold that is no probability, or of one class a text."""
+    if threshold is None:
+        return
+    if not is_multi_label:
+        raise UserError(
+            "--threshold: it is for texts that may have several labels, and "
+            "this run's have one class or score each"
+        )
+    if not 0 < threshold < 1:
+        raise UserError(
+            f"--threshold: {shown(threshold)} is not between 0 and 1"
+        )
 
 
 def _classes(section: Any) -> tuple[str, ...]:

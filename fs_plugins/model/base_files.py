@@ -24,6 +24,7 @@ from transformers.utils import (
 from transformers.utils.hub import cached_file
 
 from fs_plugins.model.pretrained import with_text_config
+from fs_plugins.terms import MULTI_LABEL_TYPE
 
 # What the logits of a batch depend on, and what they mean.
 _DECISIVE = ("num_labels", "pad_token_id", "eos_token_id")
@@ -80,6 +81,8 @@ def base_files(model: Any, cache: str, folder: Path) -> BaseFiles:
     digests = {file.name: digest_of(file) for file in weights}
     path = name
     keys = [*_DECISIVE, *(_DESCRIPTIVE if is_local else ())]
+    if getattr(config, "problem_type", None) == MULTI_LABEL_TYPE:
+        keys.append("problem_type")
     if _differs(config, _config_in(source), keys):
         other = _other_head(inner, weights)
         if _write(folder, source, config, other):
@@ -157,7 +160,9 @@ def _digest(file: str, size: int, changed: int) -> str:
 def _differs(config: Any, plain: Any, keys: Sequence[str]) -> bool:
     """Whether a run's configuration says anything else than a checkpoint's.
 
-    A problem type and a precision count only if the checkpoint names one.
+    A precision counts only if the checkpoint names one.  So does a problem
+    type, unless a text may have several labels, which a pipeline of
+    transformers has to know.
     """
     if plain is None:
         return False
@@ -173,7 +178,7 @@ def _differs(config: Any, plain: Any, keys: Sequence[str]) -> bool:
                     str(each or "").removeprefix("torch.")
                     for each in (one, other)
                 )
-                one = other and one
+                one = one if one == MULTI_LABEL_TYPE else other and one
             if one != other:
                 return True
     return False

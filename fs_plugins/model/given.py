@@ -18,7 +18,7 @@ from fs_plugins.model.head import head_of, match_labels
 from fs_plugins.model.pretrained import Base, agree_on_tokens, set_task
 from fs_plugins.policy import PEFT_METHODS, is_of_adapter
 from fs_plugins.scope import current_scope
-from fs_plugins.terms import CAUSAL, GIVEN, REGRESSION
+from fs_plugins.terms import CAUSAL, GIVEN, MULTI_LABEL, REGRESSION
 
 # What transformers would say of a checkpoint that holds all weights.
 _NOTHING_NEW = {"missing_keys": (), "mismatched_keys": ()}
@@ -231,7 +231,9 @@ def with_loss(output: Any, labels: Any, task: str, classes: int) -> Any:
     """A model's output, with the loss computed if the model returns none.
 
     The loss of regression is the mean squared error, that of classification
-    cross-entropy.  The output of a language model is returned as it is.
+    cross-entropy; where a text may have several labels, it is the binary
+    cross-entropy of each.  The output of a language model is returned as it
+    is.
 
     Args:
         output: logits of shape (texts, classes), or an object that has them
@@ -261,6 +263,10 @@ def with_loss(output: Any, labels: Any, task: str, classes: int) -> Any:
     loss = getattr(output, "loss", None)
     if loss is None and labels is not None and task == REGRESSION:
         loss = functional.mse_loss(logits.squeeze(-1), labels.to(logits))
+    elif loss is None and labels is not None and task == MULTI_LABEL:
+        loss = functional.binary_cross_entropy_with_logits(
+            logits, labels.to(logits)
+        )
     elif loss is None and labels is not None:
         loss = functional.cross_entropy(logits, labels)
     return SequenceClassifierOutput(loss=loss, logits=logits)

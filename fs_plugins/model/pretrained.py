@@ -16,7 +16,12 @@ from fs_plugins.model.head import (
     new_names,
     refuse_left_out,
 )
-from fs_plugins.terms import CAUSAL, REGRESSION
+from fs_plugins.terms import (
+    CAUSAL,
+    MULTI_LABEL,
+    MULTI_LABEL_TYPE,
+    REGRESSION,
+)
 
 _LFS_POINTER = b"version https://git-lfs"
 
@@ -190,7 +195,11 @@ def set_task(config: Any, model_config: Model) -> None:
     if classes:
         config.id2label = dict(enumerate(classes))
         config.label2id = {name: i for i, name in enumerate(classes)}
-    config.problem_type = "single_label_classification"
+    config.problem_type = (
+        MULTI_LABEL_TYPE
+        if model_config.task == MULTI_LABEL
+        else "single_label_classification"
+    )
 
 
 def agree_on_tokens(config: Any, model_config: Model) -> None:

@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 
 from fs_plugins.errors import UserError
-from fs_plugins.terms import ANSWER_METRICS, CLASSIFICATION, REGRESSION
+from fs_plugins.terms import (
+    ANSWER_METRICS,
+    CLASSIFICATION,
+    LABEL_SET_METRICS,
+    MULTI_LABEL,
+    REGRESSION,
+)
 
 Metric = Callable[..., float]
 
@@ -75,11 +81,63 @@ def _correlation(x: np.ndarray, y: np.ndarray) -> float:
     return float(np.corrcoef(x, y)[0, 1])
 
 
+def micro_f1(y_true: Any, y_pred: Any, **_: Any) -> float:
+    """F1 score of all labels of all texts together; 0 if it is undefined.
+
+    Args:
+        y_true: a row for each text, with a 1 for each label that applies.
+        y_pred: the same, for the labels that are predicted.
+
+    """
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(y_true, y_pred, average="micro", zero_division=0.0))
+
+
+def macro_f1(y_true: Any, y_pred: Any, **_: Any) -> float:
+    """Mean over the labels of their F1 scores; see ``f1_of_labels``.
+
+    Args:
+        y_true: as for ``micro_f1``.
+        y_pred: as for ``micro_f1``.
+
+    """
+    return float(f1_of_labels(y_true, y_pred).mean())
+
+
+def f1_of_labels(y_true: Any, y_pred: Any) -> np.ndarray:
+    """F1 score of each label; 0 if it neither occurs nor is predicted.
+
+    Args:
+        y_true: as for ``micro_f1``.
+        y_pred: as for ``micro_f1``.
+
+    """
+    from sklearn.metrics import f1_score
+
+    scores = f1_score(y_true, y_pred, average=None, zero_division=0.0)
+    return np.asarray(scores, np.float64)
+
+
+def subset_acc(y_true: Any, y_pred: Any, **_: Any) -> float:
+    """Share of texts of which all labels are right, and no other predicted.
+
+    Args:
+        y_true: as for ``micro_f1``.
+        y_pred: as for ``micro_f1``.
+
+    """
+    return float(np.all(y_true == y_pred, axis=1).mean())
+
+
 METRICS: dict[str, Metric] = {
     "binary_f1": binary_f1,
+    "macro_f1": macro_f1,
     "matthews": matthews,
+    "micro_f1": micro_f1,
     "pearson": pearson,
     "spearman": spearman,
+    "subset_acc": subset_acc,
 }
 
 
@@ -104,8 +162,20 @@ def unfit(metric: str, task: str, classes: int) -> str:
         suits the task.
 
     """
-    if task in (CLASSIFICATION, REGRESSION) and _is_of_answers(metric):
+    if task not in (CLASSIFICATION, MULTI_LABEL, REGRESSION):
+        return ""
+    if _is_of_answers(metric):
         return "scores answers, and these data have none"
+    if task == MULTI_LABEL and metric in (*_OF_CLASSES, *_OF_SCORES):
+        return (
+            "compares one class or score for each text, and these texts may "
+            f"have several labels; take {', '.join(LABEL_SET_METRICS)}"
+        )
+    if task != MULTI_LABEL and metric in LABEL_SET_METRICS:
+        return (
+            "compares sets of labels, and these texts have one class or "
+            "score each"
+        )
     if task == REGRESSION and metric in _OF_CLASSES:
         return (
             "compares classes, and these data have scores; take "

@@ -17,6 +17,7 @@ from fs_plugins.config.kinds import (
     Whole,
 )
 from fs_plugins.config.options import OPTIONS
+from fs_plugins.config.scaling import Scaling
 
 ROWS = {option.key: option for option in (*OPTIONS, *HOST_OPTIONS)}
 # A configuration that is complete but for the files that it names.
@@ -60,6 +61,9 @@ def right(kind):
     if isinstance(kind, Items):
         most = kind.at_most or 3
         return st.lists(right(kind.item), max_size=most)
+    if isinstance(kind, Scaling):
+        pairs = st.tuples(right(Number()), right(Number(above=0)))
+        return st.booleans() | pairs.map(list)
     assert isinstance(kind, Arguments)
     return st.dictionaries(
         st.text("abcdef", min_size=3, max_size=5), st.integers(0, 9),

@@ -22,6 +22,7 @@ from fs_plugins.config.kinds import (
 )
 from fs_plugins.config.load import load_config
 from fs_plugins.config.options import OPTIONS
+from fs_plugins.config.scaling import Scaling
 from fs_plugins.errors import UserError
 from fs_plugins.experiment.runner import run
 
@@ -91,6 +92,9 @@ def wrong(kind):
         inside = wrong(kind.item).map(lambda value: [value])
         others = [5, True, None] if kind.or_one else [5, True, "word", None]
         return inside | st.sampled_from(others)
+    if isinstance(kind, Scaling):
+        others = [5, None, "word", [5], [1, 0], [1, -2.0], [1, 2, 3], [[]]]
+        return st.sampled_from([*others, ["a", 1], [0, math.nan], [False]])
     assert isinstance(kind, Arguments)
     return st.sampled_from([5, True, "word", None, {1: 2}, {"x": math.nan}])
 

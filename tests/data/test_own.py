@@ -396,7 +396,10 @@ LABELLED = "fedsa.data.label"
             "line 1: 'text' is 5, not a text",
         ),
         (
-            text_file('{"text": "x", "label": [1]}\n', "a.jsonl"),
+            text_file(
+                '{"text": "x", "label": [1]}\n{"text": "x", "label": 1}\n',
+                "a.jsonl",
+            ),
             {"data.type": "a.jsonl@text"},
             r"line 1: the label \[1\] in 'label'",
         ),
