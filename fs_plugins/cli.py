@@ -125,9 +125,7 @@ def run(
     if not quiet:
         from fs_plugins.experiment.run_folder import RunFolder
 
-        is_client = "results" not in summary
-        file = RunFolder.ADAPTERS if is_client else RunFolder.SUMMARY
-        print(f"results: {summary['outdir']}/{file}")
+        print(f"results: {summary['outdir']}/{RunFolder.SUMMARY}")
 
 
 @app.command(

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from fs_plugins.errors import UserError, did_you_mean, shown
 from fs_plugins.host.configuration import Config
-from fs_plugins.host.protocols import Message, Server
+from fs_plugins.host.protocols import Message, Server, Worker
 
 Results = Mapping[str, float]  # <split>_<metric>: value
 
@@ -34,6 +34,8 @@ class RunInProgress(Protocol):
     Attributes:
         cfg: the run's configuration.
         server: the run's server.
+        worker: the participant whose process this is: the server, or one
+            client of a distributed run, whose listeners see no server.
         times_clients: whether the clients work in this process.
         stopped: why a listener has stopped the run; ``""`` if none has.
 
@@ -41,6 +43,7 @@ class RunInProgress(Protocol):
 
     cfg: Config
     server: Server
+    worker: Worker
     times_clients: bool
     stopped: str
 
@@ -93,6 +96,17 @@ class Listener:
             message: a message of FederatedScope, whose ``state`` is the
                 round minus 1.
             receivers: how many participants the message is sent to.
+
+        """
+
+    def trained(self, rnd: int, client: int, results: Results) -> None:
+        """A client that works in this process has trained for a round.
+
+        Args:
+            rnd: the round.
+            client: the client's ID.
+            results: the results on its training examples, such as
+                ``train_avg_loss``.
 
         """
 

@@ -75,10 +75,11 @@ def test_it_ends_as_the_standalone_run_does(
     changes = {"federate__sample_client_num": 2, **changes}
     alone = in_float64(lab).run(expname="alone", **changes)
     spread = federation(**changes, fedsa__transport=security)
+    said = {}
     for ID in (0, *CLIENTS):
         spread.start(ID)
     for ID in (0, *CLIENTS):
-        code, _, err = spread.end(ID)
+        code, said[ID], err = spread.end(ID)
         assert (code, err) == (0, ""), err
     for name in ("global", "client_1", "client_2", "client_3"):
         ID = 0 if name == "global" else int(name[-1])
@@ -97,6 +98,13 @@ def test_it_ends_as_the_standalone_run_does(
     assert found["communication"] == alone["communication"]
     assert found["rejected_updates"] == 0
     assert found["time"]["train_s"] is None  # it is spent at the clients
+    for ID in CLIENTS:  # each has its own results, and nobody else's
+        own = json.loads((spread.folder(ID) / "summary.json").read_text())
+        for which in ("last", "best"):
+            assert own["results"][which]["clients"].keys() == {str(ID)}
+        last = found["results"]["last"]["clients"][str(ID)]
+        assert own["results"]["last"]["clients"] == {str(ID): last}
+        assert f"results of client {ID}" in said[ID]
 
 
 @pytest.mark.slow

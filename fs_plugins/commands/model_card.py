@@ -118,10 +118,11 @@ def _figures(run: Run, client: int) -> list[str]:
     if client:
         title = f"client {run.name_of(client)}"
         columns[title] = last["clients"].get(str(client))
-    columns |= {
-        "clients, weighted": last["weighted"],
-        "clients, mean": last["mean"],
-    }
+    if not run.own_client:
+        columns |= {
+            "clients, weighted": last["weighted"],
+            "clients, mean": last["mean"],
+        }
     shown = {title: results for title, results in columns.items() if results}
     rows = [
         (key, *(f"{results[key]:.6g}" for results in shown.values()))

@@ -8,7 +8,7 @@ from typing import Any
 
 from fs_plugins.errors import printable
 from fs_plugins.experiment.evaluations import leading_metric, size
-from fs_plugins.listeners import Listener, RunInProgress
+from fs_plugins.listeners import Listener, Results, RunInProgress
 
 
 class Lines(Listener):
@@ -135,19 +135,73 @@ class Bar(Listener):
         self._display.update(self._task, doing=doing + self._results)
 
 
-def progress_for(name: str, rounds: int, quiet: bool) -> list[Listener]:
+class ClientLines(Lines):
+    """Prints what one client of a distributed run does, round by round."""
+
+    def run_begins(self, run: RunInProgress) -> None:
+        """Say what the client waits for."""
+        print(f"{self.name}: waiting for the server", flush=True)
+
+    def trained(self, rnd: int, client: int, results: Results) -> None:
+        """Print the round and the loss on the client's own examples."""
+        print(
+            f"{self.name}: round {rnd}/{self.rounds}  {_loss_of(results)}",
+            flush=True,
+        )
+
+
+class ClientBar(Bar):
+    """Shows a bar with the round and the results of one client."""
+
+    def run_begins(self, run: RunInProgress) -> None:
+        """Show the bar, and what the client waits for."""
+        super().run_begins(run)
+        self._show("waiting for the server")
+
+    def round_begins(self, rnd: int, clients: int) -> None:
+        """Show what the client does."""
+        self._display.update(self._task, completed=rnd - 1)
+        self._show("training  ")
+
+    def trained(self, rnd: int, client: int, results: Results) -> None:
+        """Show the loss on the client's own examples."""
+        self._display.update(self._task, completed=rnd)
+        self._show(f"{_loss_of(results)}  ")
+
+    def client_trained(self, client: int) -> None:
+        """Nothing more: ``trained`` has been told before."""
+
+    def evaluation_begins(self, clients: int) -> None:
+        """Show what the client does."""
+        self._show("evaluating  ")
+
+    def client_evaluated(self, client: int) -> None:
+        """Nothing: the results follow."""
+
+
+def progress_for(
+    name: str, rounds: int, quiet: bool, is_client: bool = False
+) -> list[Listener]:
     """The listeners that show progress: a bar on a terminal, lines elsewhere.
 
     Args:
         name: the name of the run, which is shown.
         rounds: the number of rounds of the run.
         quiet: whether nothing is shown.
+        is_client: whether this is the process of one client.
 
     """
     if quiet:
         return []
-    kind = Bar if sys.stdout.isatty() else Lines
+    kinds = (ClientBar, ClientLines) if is_client else (Bar, Lines)
+    kind = kinds[0] if sys.stdout.isatty() else kinds[1]
     return [kind(printable(name), rounds)]
+
+
+def _loss_of(results: Results) -> str:
+    """The training loss; a client of another package may not tell it."""
+    loss = results.get("train_avg_loss")
+    return "trained" if loss is None else f"trained with loss {loss:.4f}"
 
 
 def _sent(line: Mapping[str, Any]) -> int:

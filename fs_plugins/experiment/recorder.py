@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from fs_plugins.experiment.evaluations import (
+    BYTES,
     better,
     evaluation,
     selection_key,
@@ -150,32 +151,41 @@ class Recorder(Listener):
             total_seconds: the seconds that this process has taken.
 
         """
-        server = self._run.server
-        summary = self.facts | {
-            "results": results_of(self.last, self.best, self._key),
-            "communication": self._communication(),
-            "time": {"total_s": self._before + total_seconds}
+        summary = (
+            self.facts
             | {
-                # None stands for work that is done in other processes.
-                f"{what}_s": self.seconds.get(what)
-                for what in ("train", "eval", "aggregate")
-            },
-            "memory": {
-                "peak_rss_bytes": max(self._peak_before, _peak_rss()),
-                "peak_gpu_bytes": _peak_gpu() if self.cfg.use_gpu else None,
-            },
-            "rejected_updates": (
-                server.rejected_updates if is_our_server(server) else 0
-            ),
-        }
-        rejected = server.rejected_messages if is_our_server(server) else 0
-        if rejected:
-            summary["rejected_messages"] = rejected
+                "results": results_of(self.last, self.best, self._key),
+                "communication": self._communication(),
+                "time": {"total_s": self._before + total_seconds}
+                | {
+                    # None stands for work that is done in other processes.
+                    f"{what}_s": self.seconds.get(what)
+                    for what in ("train", "eval", "aggregate")
+                },
+                "memory": {
+                    "peak_rss_bytes": max(self._peak_before, _peak_rss()),
+                    "peak_gpu_bytes": _peak_gpu()
+                    if self.cfg.use_gpu
+                    else None,
+                },
+            }
+            | self._rejected()
+        )
         reason = self._stopped_early()
         if reason:
             summary["stopped_early"] = reason
         self._files.write_summary(summary)
         return summary
+
+    def _rejected(self) -> dict[str, int | None]:
+        """How much the server has refused."""
+        server = self._run.worker
+        if not is_our_server(server):
+            return {"rejected_updates": 0}
+        rejected = {"rejected_updates": server.rejected_updates}
+        if server.rejected_messages:
+            rejected["rejected_messages"] = server.rejected_messages
+        return {**rejected}
 
     def _stopped_early(self) -> str:
         """What has ended the run before its last round; ``""`` for nothing.
@@ -186,7 +196,7 @@ class Recorder(Listener):
         last = self.last["round"] if self.last else 0
         if last >= self.cfg.federate.total_round_num:
             return ""
-        if self._run.server.early_stopper.early_stopped:
+        if self._run.worker.early_stopper.early_stopped:
             return "early_stop.patience"
         return self._run.stopped
 
@@ -195,11 +205,11 @@ class Recorder(Listener):
             direction: round(size / number) if number else 0
             for direction, (size, number) in self._round_bytes.items()
         }
-        model = self._run.server.model
+        model = self._run.worker.model
         trainable = sum(
             p.numel() for p in model.parameters() if p.requires_grad
         )
-        parameters = parameters_in(self._run.server)
+        parameters = parameters_in(self._run.worker)
         if parameters is not None:
             self._shared = sum(p.numel() for p in parameters.shared.values())
         return {
@@ -211,6 +221,40 @@ class Recorder(Listener):
             "kept_parameters": trainable - self._shared,
             "trainable_parameters": trainable,
         }
+
+
+class ClientRecorder(Recorder):
+    """Writes one client's own results, in the process of the client.
+
+    A server that was started again may repeat rounds, as may one that is out
+    of patience with others; of each round the newest results are kept.
+    """
+
+    def __init__(self, cfg: Config, facts: dict[str, Any]) -> None:
+        super().__init__(cfg, facts)
+        del self.seconds["aggregate"]  # it is the server's work
+
+    def evaluated(self, rnd: int, clients: Mapping[int, Results]) -> None:
+        """Write an evaluation in place of those of the same rounds."""
+        if self.last is not None and rnd <= self.last["round"]:
+            self._files.remove_evaluations(rnd)
+            kept, _ = self._files.read_evaluations()
+            self.last = self.best = None
+            for line in kept:
+                self.last = {k: v for k, v in line.items() if k not in BYTES}
+                self.best = better(self._key, self.last, self.best)
+        super().evaluated(rnd, clients)
+
+    def _rejected(self) -> dict[str, int | None]:
+        """Nothing, as only the server knows what it has refused."""
+        return {"rejected_updates": None}
+
+    def _stopped_early(self) -> str:
+        """Why the client has no results of the last round."""
+        last = self.last["round"] if self.last else 0
+        if not last or last >= self.cfg.federate.total_round_num:
+            return ""
+        return "the server had no further round for this client"
 
 
 def _peak_rss() -> int:

@@ -228,6 +228,13 @@ class RunFolder:
         with open(self.path / self.METRICS, "a", encoding="utf-8") as file:
             file.write(json.dumps(as_json(line), allow_nan=False) + "\n")
 
+    def remove_evaluations(self, rnd: int) -> None:
+        """Remove the evaluations after a round and the rounds behind it."""
+        file = self.path / self.METRICS
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if json.loads(line)["round"] < rnd]
+        write_file(file, "".join(kept).encode())
+
     # the data
 
     def read_label_counts(self) -> Counts | None:

@@ -22,11 +22,7 @@ from fs_plugins.config.load import (
 from fs_plugins.errors import RunError, UserError
 from fs_plugins.experiment.adapters import Trained, save_adapters
 from fs_plugins.experiment.checkpoint import Checkpoints
-from fs_plugins.experiment.ending import (
-    disk_errors_explained,
-    how_to_go_on,
-    take_part,
-)
+from fs_plugins.experiment.ending import disk_errors_explained, how_to_go_on
 from fs_plugins.experiment.events import LiveRun
 from fs_plugins.experiment.folder import (
     new_folder,
@@ -35,6 +31,7 @@ from fs_plugins.experiment.folder import (
 )
 from fs_plugins.experiment.generations import keep_generations
 from fs_plugins.experiment.loading import load_data
+from fs_plugins.experiment.participation import participate
 from fs_plugins.experiment.progress import progress_for
 from fs_plugins.experiment.recorder import Recorder
 from fs_plugins.experiment.resuming import asked_again, to_resume
@@ -76,8 +73,8 @@ def run(
 
     Returns:
         ``outdir``, the folder of the results, and the content of its
-        ``summary.json``.  The process of a client in distributed mode writes
-        no summary and returns ``outdir`` only.
+        ``summary.json``.  In the process of a client in distributed mode
+        these are the client's own results.
 
     Raises:
         UserError: the input is wrong; no folder is left behind.
@@ -221,13 +218,11 @@ def _run(job: _Job, scope: RunScope | None) -> dict[str, Any]:
     with disk_errors_explained(cfg):
         runner = build_runner(cfg, scope)
         keep_generations(runner, files)
+        shown = (job.name, facts["rounds"], job.quiet, is_client(cfg))
+        showing = [*progress_for(*shown), *tracker_for(cfg, folder)]
         if is_client(cfg):
-            take_part(runner)
-            save_adapters(runner, files.adapters)
-            problem = check_saved(runner, files.adapters)
-            if problem:
-                raise RunError(problem)
-            return {"outdir": str(folder)}
+            summary = participate(runner, facts, showing, job.begin, job.quiet)
+            return summary | {"outdir": str(folder)}
         recorder = Recorder(cfg, facts)
         checkpoints = Checkpoints(runner, recorder)
         stops = Stops(cfg, checkpoints)
@@ -238,8 +233,7 @@ def _run(job: _Job, scope: RunScope | None) -> dict[str, Any]:
             [
                 recorder,
                 trained,
-                *progress_for(job.name, facts["rounds"], job.quiet),
-                *tracker_for(cfg, folder),
+                *showing,
                 *listeners_of(cfg.fedsa.plugins),
                 *([checkpoints, stops] if is_resumable else []),
                 *job.listeners,

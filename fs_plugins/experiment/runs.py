@@ -100,6 +100,19 @@ class Run:
         return int(self.summary["seed"])
 
     @property
+    def own_client(self) -> int:
+        """The client whose own folder this is; 0 for the whole run's.
+
+        In distributed mode each client has a folder with its own results.
+        """
+        is_own = (
+            str(self.settings.get("federate.mode")).lower() == "distributed"
+            and self.settings.get("distribute.role") == "client"
+        )
+        number = self.settings.get("distribute.data_idx")
+        return number if is_own and is_count(number) else 0
+
+    @property
     def last(self) -> dict[str, Any]:
         """The results of the last evaluation; empty before the first."""
         return self._results("last")

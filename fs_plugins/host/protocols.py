@@ -84,7 +84,9 @@ class Server(Worker, Protocol):
 
 
 class Client(Worker, Protocol):
-    """A client."""
+    """A client; its handlers may be replaced, see ``LiveClient``."""
+
+    msg_handlers: dict[str, Callable[[Message], Any]]
 
 
 class Runner(Protocol):

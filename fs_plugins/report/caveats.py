@@ -36,6 +36,9 @@ def caveats(runs: Sequence[Run]) -> list[str]:
     said = []
     for run in runs:
         called = f"{run.name}, seed {run.seed}"
+        if run.own_client:
+            own = run.name_of(run.own_client)
+            said.append(f"{called}: the results of client {own} alone")
         if not run.last["weighted"]:
             said.append(f"{called}: no results yet, left out")
         elif not run.is_finished:

@@ -3,7 +3,7 @@
 import re
 
 from fs_plugins.experiment.events import LiveRun
-from fs_plugins.experiment.progress import Bar
+from fs_plugins.experiment.progress import Bar, ClientBar
 from fs_plugins.experiment.recorder import Recorder
 from fs_plugins.experiment.summary import facts_of
 
@@ -36,3 +36,36 @@ def test_the_bar_counts_right(lab):
     assert training[::2] == training[1::2] == [(1, 2), (2, 2)] * 3
     assert evaluating == [(1, 3), (2, 3), (3, 3)] * 3
     assert "val_acc" in shown[-1][1]
+
+
+def test_a_clients_bar_shows_its_round():
+    bar = ClientBar("north", rounds=4)
+    task = bar._display.tasks[0]
+    shown = []
+
+    def tell(event, *facts):
+        getattr(bar, event)(*facts)
+        shown.append((task.completed, task.fields["doing"]))
+
+    results = {"val_acc": 0.5, "test_acc": 0.25, "val_avg_loss": 0.75}
+    sent = {"uplink_bytes": 400, "downlink_bytes": 600}
+    tell("run_begins", None)
+    tell("round_begins", 1, 1)
+    tell("trained", 1, 2, {"train_avg_loss": 0.5})
+    tell("client_trained", 2)
+    tell("evaluation_begins", 1)
+    tell("client_evaluated", 2)
+    tell("recorded", {"round": 1, "weighted": results, **sent})
+    tell("round_begins", 2, 1)
+    bar.run_ends()
+    all_told = "1.0 kB sent  val_acc 0.5000  test_acc 0.2500  loss 0.7500"
+    assert shown == [
+        (0, "waiting for the server"),
+        (0, "training  "),
+        (1, "trained with loss 0.5000  "),
+        (1, "trained with loss 0.5000  "),
+        (1, "evaluating  "),
+        (1, "evaluating  "),
+        (1, all_told),
+        (1, f"training  {all_told}"),
+    ]
