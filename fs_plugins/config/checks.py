@@ -81,6 +81,7 @@ def check_values(cfg: Config) -> None:
     _check_tracking(cfg)
     _check_generation(cfg)
     check_template(cfg.fedsa.chat.template)
+    _check_packing(cfg)
     _check_splits(cfg)
     _check_state(cfg)
     check_arguments(cfg)
@@ -242,6 +243,15 @@ def _check_generation(cfg: Config) -> None:
         raise UserError(
             f"{key}.problems: names HumanEval's file, together with metric "
             "pass_at_1"
+        )
+
+
+def _check_packing(cfg: Config) -> None:
+    if cfg.fedsa.data.packing and cfg.trainer.type != LANGUAGE_TRAINER:
+        raise UserError(
+            "fedsa.data.packing: only instructions can be packed, with "
+            f"trainer.type {LANGUAGE_TRAINER}, not with "
+            f"{shown(cfg.trainer.type)}"
         )
 
 

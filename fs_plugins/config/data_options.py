@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fs_plugins.config.kinds import Choice, Items, Text, Whole
+from fs_plugins.config.kinds import Choice, Flag, Items, Text, Whole
 from fs_plugins.config.option import PATH, Option
 from fs_plugins.config.scaling import Scaling
 
@@ -121,6 +121,13 @@ DATA_OPTIONS: Sequence[Option] = (
         Choice(names=("refuse", "skip")),
         "A row without a text or a label is an error, or is left out and "
         "counted in a note.",
+    ),
+    Option(
+        "fedsa.data.packing",
+        False,
+        Flag(),
+        "Short examples to train on share a row of the batch in place of "
+        "padding, and none sees another (fedsa_llm).",
     ),
     Option(
         "fedsa.data.separator",

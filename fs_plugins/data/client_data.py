@@ -4,17 +4,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from federatedscope.core.data import ClientData
 from torch.utils.data import DataLoader, Dataset
 
+from fs_plugins.data.batches import Collator, PackingCollator
 from fs_plugins.data.chat import Chat
 from fs_plugins.data.human_eval import Problem
 from fs_plugins.data.questions import Question
 from fs_plugins.data.template import Template
 from fs_plugins.data.tokens import Tokens
-
-NO_LOSS = -100  # the label that torch's cross_entropy ignores
 
 
 class TextDataset(Dataset[int]):
@@ -38,68 +36,6 @@ class TextDataset(Dataset[int]):
 
     def __getitem__(self, i: int) -> int:
         return int(self.index[i])
-
-
-class Collator:
-    """Turns the numbers of several texts into a batch.
-
-    Args:
-        tokens: all texts.
-        pad: the number of the padding token.
-        left: whether padding comes before the texts, not after them.
-
-    """
-
-    def __init__(self, tokens: Tokens, pad: int, left: bool = False) -> None:
-        self.tokens = tokens
-        self.pad = pad
-        self.left = left
-
-    def __call__(self, numbers: list[int]) -> dict[str, torch.Tensor]:
-        """Collate texts.
-
-        Args:
-            numbers: the numbers of the texts.
-
-        Returns:
-            ``input_ids``, ``attention_mask`` and, if the model has segments,
-            ``token_type_ids``, of shape (batch, length of the longest text).
-            ``labels`` has the shape (batch,) for classification and
-            regression, and (batch, classes) if a text may have several
-            labels.  For instructions it has the shape of ``input_ids``
-            and is -100, which carries no loss, in padding and in all that is
-            not learned.
-
-        """
-        tokens = self.tokens
-        ends = tokens.ends[numbers]
-        starts = [tokens.start(number) for number in numbers]
-        shape = (len(numbers), int((ends - starts).max()))
-        batch = {
-            "input_ids": np.full(shape, self.pad, np.int64),
-            "attention_mask": np.zeros(shape, np.int64),
-        }
-        if tokens.types.size:
-            batch["token_type_ids"] = np.zeros(shape, np.int64)
-        if tokens.prompts.size:
-            batch["labels"] = np.full(shape, NO_LOSS, np.int64)
-        else:
-            batch["labels"] = tokens.labels[numbers]
-        for row, (start, end) in enumerate(zip(starts, ends, strict=True)):
-            first = shape[1] - (end - start) if self.left else 0
-            filled = slice(first, first + end - start)
-            batch["input_ids"][row, filled] = tokens.ids[start:end]
-            batch["attention_mask"][row, filled] = 1
-            if tokens.types.size:
-                batch["token_type_ids"][row, filled] = tokens.types[start:end]
-            if tokens.prompts.size:
-                prompt = tokens.prompts[numbers[row]]
-                response = tokens.ids[start + prompt : end].astype(np.int64)
-                if tokens.learned.size:
-                    learned = tokens.learned[start + prompt : end]
-                    response[~learned] = NO_LOSS
-                batch["labels"][row, filled][prompt:] = response
-        return {name: torch.from_numpy(value) for name, value in batch.items()}
 
 
 class TextClientData(ClientData):  # type: ignore[misc]
@@ -199,6 +135,7 @@ class TextClientData(ClientData):  # type: ignore[misc]
 
     def _loader(self, data: TextDataset, is_train: bool) -> "DataLoader[int]":
         options = self.client_cfg.dataloader
+        is_packed = is_train and self.client_cfg.fedsa.data.packing
         return DataLoader(
             data,
             batch_size=options.batch_size,
@@ -206,12 +143,19 @@ class TextClientData(ClientData):  # type: ignore[misc]
             drop_last=options.drop_last and is_train,
             num_workers=options.num_workers,
             pin_memory=options.pin_memory,
-            collate_fn=self.collator(data.tokens),
+            collate_fn=self.collator(data.tokens, is_packed),
         )
 
-    def collator(self, tokens: Tokens) -> Collator:
-        """A collator that pads with the tokenizer's token and on its side."""
-        return Collator(
+    def collator(self, tokens: Tokens, is_packed: bool = False) -> Collator:
+        """A collator that pads with the tokenizer's token and on its side.
+
+        Args:
+            tokens: all texts.
+            is_packed: whether short texts share a row.
+
+        """
+        kind = PackingCollator if is_packed else Collator
+        return kind(
             tokens,
             self.tokenizer.pad_token_id,
             left=self.tokenizer.padding_side == "left",

@@ -72,6 +72,10 @@ class Tokens:
         """The place in ``ids`` at which a text begins."""
         return int(self.ends[number - 1]) if number else 0
 
+    def ids_of(self, number: int) -> np.ndarray:
+        """The numbers of a text's tokens."""
+        return self.ids[self.start(number) : self.ends[number]]
+
     def lengths(self) -> np.ndarray:
         """The number of tokens of each text."""
         return np.diff(self.ends, prepend=0)

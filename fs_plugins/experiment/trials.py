@@ -3,7 +3,6 @@
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,10 @@ import peft
 import torch
 from torch import Tensor
 
-from fs_plugins.data.client_data import NO_LOSS
+from fs_plugins.data.batches import NO_LOSS
 from fs_plugins.errors import UserError, first_line
 from fs_plugins.experiment.adapters import Adapter, adapters_of
+from fs_plugins.experiment.packing import check_packing, evaluating
 from fs_plugins.host.configuration import Config, Model
 from fs_plugins.host.protocols import Runner
 from fs_plugins.model.build import free_base
@@ -69,6 +69,8 @@ def check_batches(runner: Runner) -> None:
                 f"{lengths.min()} to {lengths.max()} tokens: "
                 f"{first_line(error)}"
             ) from error
+    if cfg.fedsa.data.packing:
+        check_packing(_a_model(runner), data.train_data.tokens, cfg)
 
 
 def _try(
@@ -136,22 +138,9 @@ def _loss(
     """A language model's own loss for a text with these labels."""
     device = device_of(cfg)
     inputs = {n: t.to(device) for n, t in text.items() if n != "labels"}
-    with _evaluating(model), autocast(cfg, device):
+    with evaluating(model), autocast(cfg, device):
         loss = model(**inputs, labels=labels.to(device)).loss
     return float(loss)
-
-
-@contextmanager
-def _evaluating(model: Any) -> Iterator[None]:
-    """Have a model compute as in an evaluation, without gradients."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def check_saved(runner: Runner, folder: Path) -> str:
@@ -305,7 +294,7 @@ def _logits(
     device = device_of(cfg)
     if not cfg.fedsa.base.quantize:
         model.to(device)
-    with _evaluating(model), autocast(cfg, device):
+    with evaluating(model), autocast(cfg, device):
         output = model(**{n: t.to(device) for n, t in batch.items()})
     logits: Tensor = output.logits
     if logits.dim() == 3:

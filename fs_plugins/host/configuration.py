@@ -282,6 +282,7 @@ class OwnData(Protocol):
     messages: str
     min_examples: int
     output: str
+    packing: bool
     prompt: str
     separator: str
     standardise: list[Any]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from fs_plugins.config.scaling import scaling_of
-from fs_plugins.data.client_data import Collator
+from fs_plugins.data.batches import Collator
 from fs_plugins.data.examples import Examples
 from fs_plugins.data.standardise import in_own_unit
 from fs_plugins.data.tokenizer import load_tokenizer

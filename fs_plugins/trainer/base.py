@@ -219,7 +219,7 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
         )
         return table[self._state * steps :]
 
-    def _forward(self, ctx: Context, batch: dict[str, torch.Tensor]) -> Any:
+    def _forward(self, ctx: Context, batch: dict[str, Any]) -> Any:
         """The model's output, computed in the configured precision."""
         with self._autocast(), ExitStack() as stack:
             is_training = ctx.cur_mode in (MODE.TRAIN, MODE.FINETUNE)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fs_plugins.data.client_data import NO_LOSS
+from fs_plugins.data.batches import NO_LOSS
 from fs_plugins.host.configuration import Private
 from fs_plugins.policy import (
     PRIVATE_ADAPTER,

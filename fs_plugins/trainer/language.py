@@ -9,7 +9,7 @@ import torch
 from federatedscope.core.trainers.context import Context, CtxVar
 from federatedscope.core.trainers.enums import LIFECYCLE
 
-from fs_plugins.data.client_data import NO_LOSS
+from fs_plugins.data.batches import NO_LOSS, examples_in, options_for
 from fs_plugins.data.template import Template
 from fs_plugins.model.inputs import longest_text
 from fs_plugins.seeds import random_state
@@ -84,9 +84,9 @@ class LanguageTrainer(AdapterTrainer):
 
     def _hook_on_batch_forward(self, ctx: Context) -> None:
         batch = {k: v.to(ctx.device) for k, v in ctx.data_batch.items()}
-        output = self._forward(ctx, batch)
+        output = self._forward(ctx, {**batch, **options_for(batch)})
         ctx.loss_batch = CtxVar(output.loss, LIFECYCLE.BATCH)
-        ctx.batch_size = CtxVar(len(batch["labels"]), LIFECYCLE.BATCH)
+        ctx.batch_size = CtxVar(examples_in(batch), LIFECYCLE.BATCH)
 
     def _loss_terms(self, ctx: Context) -> int:
         """The number of tokens that are learned.

@@ -5,7 +5,8 @@ import pytest
 import torch
 from tokenizers.processors import TemplateProcessing
 
-from fs_plugins.data.client_data import Collator, TextDataset
+from fs_plugins.data.batches import Collator
+from fs_plugins.data.client_data import TextDataset
 from fs_plugins.data.examples import Examples
 from fs_plugins.data.tokenizer import load_tokenizer
 from fs_plugins.data.tokens import tokenise

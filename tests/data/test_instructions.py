@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fs_plugins.data.client_data import Collator
+from fs_plugins.data.batches import Collator
 from fs_plugins.data.examples import Examples
 from fs_plugins.data.human_eval import Problem, load_problems
 from fs_plugins.data.instructions import load_instructions, prompt_of

@@ -22,8 +22,8 @@ from tokenizers import (
 )
 from transformers import PreTrainedTokenizerFast
 
+from fs_plugins.data.batches import Collator
 from fs_plugins.data.chat import Message, answered
-from fs_plugins.data.client_data import Collator
 from fs_plugins.data.examples import Examples
 from fs_plugins.data.instructions import instructions, prompt_of
 from fs_plugins.data.template import Template, check_template, template_of
