@@ -2,18 +2,22 @@
 
     python benchmarks/own_data.py read [--rows 1000000]
     python benchmarks/own_data.py predict [--texts 2000]
+    python benchmarks/own_data.py pack [--batches 6]
 
 ``read`` writes a csv file of short texts with labels, reads it as a run does,
 and tokenises it with the demonstration's tokenizer; printed are the seconds
 of each and the peak memory of the process.  ``predict`` trains a small run on
 the demonstration's model, and compares texts per second of ``Predictor`` with
 a plain loop over batches of transformers and PEFT, in the order of the file
-and padded to the longest text of each batch.  Both programs need ``make
-install-demo``.
+and padded to the longest text of each batch.  ``pack`` takes the gradients of
+the demonstration's language model for the same batches, padded and packed, on
+conversations whose lengths are alike or have a long tail.  The programs need
+``make install-demo``.
 """
 
 import argparse
 import csv
+import json
 import random
 import resource
 import statistics
@@ -147,16 +151,97 @@ def predict(number: int, repeats: int) -> None:
             )
 
 
+def converse(file: Path, rows: int, spread: float) -> None:
+    """Write a jsonl file of made prompts and answers.
+
+    Args:
+        file: the file.
+        rows: the number of conversations.
+        spread: the standard deviation of the logarithm of an answer's number
+            of words, of which the median is 40.
+
+    """
+    rng = random.Random(0)
+    with open(file, "w", encoding="utf-8") as stream:
+        for _ in range(rows):
+            size = round(40 * rng.lognormvariate(0, spread))
+            line = {
+                "prompt": " ".join(rng.choices(WORDS, k=8)),
+                "completion": " ".join(rng.choices(WORDS, k=max(1, size))),
+            }
+            stream.write(json.dumps(line) + "\n")
+
+
+def pack(number: int, repeats: int) -> None:
+    """Print seconds a batch, padded and packed."""
+    from fs_plugins.config.load import load_config
+    from fs_plugins.data.batches import options_for
+    from fs_plugins.experiment.runner import build_runner
+
+    print("spread  batch  layout  tokens/batch  learned  s/batch  (range)")
+    for spread in (0.1, 0.8):
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, "chats.jsonl")
+            converse(file, 400, spread)
+            changes = {
+                "outdir": folder,
+                "data.type": f"{file}@chat",
+                "data.splitter": "iid",
+                "federate.client_num": 1,
+                "fedsa.token_cache": "none",
+                "fedsa.data.packing": True,
+                "llm.tok_len": 512,
+            }
+            runner = build_runner(load_config("demo/smollm2.yaml", changes))
+            model, data = runner.client[1].model, runner.data[1]
+            tokens = data.train_data.tokens
+            order = random.Random(1).sample(range(len(tokens)), len(tokens))
+            model.train()
+            for size in (4, 16):
+                seconds: dict[bool, list[float]] = {False: [], True: []}
+                cells = {False: 0, True: 0}
+                chosen = [order[i * size :][:size] for i in range(number)]
+                for _ in range(repeats):  # in turn, as the machine may change
+                    for is_packed, times in seconds.items():
+                        collate = data.collator(tokens, is_packed)
+                        batches = [collate(numbers) for numbers in chosen]
+                        cells[is_packed] = sum(
+                            b["input_ids"].numel() for b in batches
+                        )
+                        begin = time.perf_counter()
+                        for batch in batches:
+                            options = options_for(batch)
+                            model(**batch, **options).loss.backward()
+                            model.zero_grad()
+                        elapsed = time.perf_counter() - begin
+                        times.append(elapsed / number)
+                places = [number for each in chosen for number in each]
+                texts = int(tokens.lengths()[places].sum())
+                for is_packed, times in seconds.items():
+                    print(
+                        f"{spread:6}  {size:5}  "
+                        f"{'packed' if is_packed else 'padded'}  "
+                        f"{cells[is_packed] / number:12.0f}  "
+                        f"{texts / number:7.0f}  "
+                        f"{statistics.median(times):7.2f}  "
+                        f"({min(times):.2f} to {max(times):.2f})",
+                        flush=True,
+                    )
+
+
 def main() -> None:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["read", "predict"])
+    parser.add_argument("what", choices=["read", "predict", "pack"])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--texts", type=int, default=2000)
+    parser.add_argument("--batches", type=int, default=6)
     parser.add_argument("--repeats", type=int, default=5)
     words = parser.parse_args()
     if words.what == "read":
         read(words.rows)
+    elif words.what == "pack":
+        pack(words.batches, words.repeats)
     else:
         predict(words.texts, words.repeats)
 

@@ -1,6 +1,8 @@
 """The plugins' own splitters, as FederatedScope finds and calls them."""
 
+import re
 from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -135,3 +137,10 @@ def test_only_training_examples_have_a_least_number(lab):
     sizes = [len(runner.data[ID].train_data) for ID in (1, 2, 3)]
     assert min(sizes) >= 15
     assert len(runner.data[1].val_data) < 15
+
+
+def test_a_page_shows_each_splitter():
+    page = (Path(__file__).parents[2] / "docs" / "splits.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| .*`splitter: (\w+)`", page, re.M)
+    assert all(title == name for title, name in rows)
+    assert {name for name, _ in rows} == {"iid", "lda", "meta", *SPLITTERS}
