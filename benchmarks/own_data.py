@@ -11,8 +11,9 @@ the demonstration's model, and compares texts per second of ``Predictor`` with
 a plain loop over batches of transformers and PEFT, in the order of the file
 and padded to the longest text of each batch.  ``pack`` takes the gradients of
 the demonstration's language model for the same batches, padded and packed, on
-conversations whose lengths are alike or have a long tail.  The programs need
-``make install-demo``.
+conversations whose lengths are alike or have a long tail; its seconds are
+those of the processor, summed over its cores.  The programs need ``make
+install-demo``.
 """
 
 import argparse
@@ -23,6 +24,7 @@ import resource
 import statistics
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -173,12 +175,17 @@ def converse(file: Path, rows: int, spread: float) -> None:
 
 
 def pack(number: int, repeats: int) -> None:
-    """Print seconds a batch, padded and packed."""
+    """Print seconds of the processor a batch, padded and packed.
+
+    Args:
+        number: how many batches.
+        repeats: how often each is computed.
+
+    """
     from fs_plugins.config.load import load_config
-    from fs_plugins.data.batches import options_for
     from fs_plugins.experiment.runner import build_runner
 
-    print("spread  batch  layout  tokens/batch  learned  s/batch  (range)")
+    print("spread  batch  layout  tokens  of texts  s a batch (range)")
     for spread in (0.1, 0.8):
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "chats.jsonl")
@@ -193,40 +200,48 @@ def pack(number: int, repeats: int) -> None:
                 "llm.tok_len": 512,
             }
             runner = build_runner(load_config("demo/smollm2.yaml", changes))
-            model, data = runner.client[1].model, runner.data[1]
-            tokens = data.train_data.tokens
-            order = random.Random(1).sample(range(len(tokens)), len(tokens))
-            model.train()
-            for size in (4, 16):
-                seconds: dict[bool, list[float]] = {False: [], True: []}
-                cells = {False: 0, True: 0}
-                chosen = [order[i * size :][:size] for i in range(number)]
-                for _ in range(repeats):  # in turn, as the machine may change
-                    for is_packed, times in seconds.items():
-                        collate = data.collator(tokens, is_packed)
-                        batches = [collate(numbers) for numbers in chosen]
-                        cells[is_packed] = sum(
-                            b["input_ids"].numel() for b in batches
-                        )
-                        begin = time.perf_counter()
-                        for batch in batches:
-                            options = options_for(batch)
-                            model(**batch, **options).loss.backward()
-                            model.zero_grad()
-                        elapsed = time.perf_counter() - begin
-                        times.append(elapsed / number)
-                places = [number for each in chosen for number in each]
-                texts = int(tokens.lengths()[places].sum())
-                for is_packed, times in seconds.items():
-                    print(
-                        f"{spread:6}  {size:5}  "
-                        f"{'packed' if is_packed else 'padded'}  "
-                        f"{cells[is_packed] / number:12.0f}  "
-                        f"{texts / number:7.0f}  "
-                        f"{statistics.median(times):7.2f}  "
-                        f"({min(times):.2f} to {max(times):.2f})",
-                        flush=True,
-                    )
+        model, data = runner.client[1].model, runner.data[1]
+        tokens = data.train_data.tokens
+        order = random.Random(1).sample(range(len(tokens)), len(tokens))
+        for size in (4, 16):
+            chosen = [order[i * size :][:size] for i in range(number)]
+            texts = [place for each in chosen for place in each]
+            layouts = {
+                "padded": [*map(data.collator(tokens), chosen)],
+                "packed": [*map(data.collator(tokens, True), chosen)],
+            }
+            seconds: dict[str, list[float]] = {name: [] for name in layouts}
+            for _ in range(repeats):  # in turn, as the machine may change
+                for name, batches in layouts.items():
+                    seconds[name].append(gradients(model, batches) / number)
+            for name, batches in layouts.items():
+                cells = sum(batch["input_ids"].numel() for batch in batches)
+                own = int(tokens.lengths()[texts].sum())
+                times = seconds[name]
+                print(
+                    f"{spread:6}  {size:5}  {name}  {cells / number:6.0f}  "
+                    f"{own / number:8.0f}  {statistics.median(times):9.2f} "
+                    f"({min(times):.2f} to {max(times):.2f})",
+                    flush=True,
+                )
+
+
+def gradients(model: Any, batches: Sequence[Mapping[str, Any]]) -> float:
+    """Take the gradients of batches; the seconds of the processor.
+
+    Args:
+        model: the model.
+        batches: padded or packed batches.
+
+    """
+    from fs_plugins.data.batches import options_for
+
+    model.train()
+    begin = time.process_time()
+    for batch in batches:
+        model(**batch, **options_for(batch)).loss.backward()
+        model.zero_grad()
+    return time.process_time() - begin
 
 
 def main() -> None:

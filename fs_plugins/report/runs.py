@@ -6,6 +6,7 @@ from pathlib import Path
 from fs_plugins.errors import UserError
 from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.experiment.runs import Run, load_run, name_without_seed
+from fs_plugins.notes import note
 
 
 def union_metric_of(runs: Sequence[Run]) -> str:
@@ -15,6 +16,9 @@ def union_metric_of(runs: Sequence[Run]) -> str:
 
 def find_runs(folders: Sequence[Path]) -> list[Run]:
     """The runs in these folders, or in the folders directly inside them.
+
+    Beside a whole run, a client's own results inside a folder are left out,
+    as they are in those of the whole run, and a note says so.
 
     Raises:
         UserError: a folder holds no run, or one of its files cannot be read.
@@ -33,11 +37,26 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
                 f"{', '.join(names)} or {last}"
             )
         by_path |= {run.resolve(): run for run in runs}
-    runs = list(by_path.values())
-    return [
+    paths = list(by_path.values())
+    runs = [
         load_run(folder, name)
-        for folder, name in zip(runs, _names(runs), strict=True)
+        for folder, name in zip(paths, _names(paths), strict=True)
     ]
+    if all(run.own_client for run in runs):
+        return runs
+    named = {folder.resolve() for folder in folders}
+    shown = [
+        run
+        for run in runs
+        if not run.own_client or run.folder.resolve() in named
+    ]
+    left = [str(run.folder) for run in runs if run not in shown]
+    if left:
+        note(
+            "left out, as each has the results of one client alone: "
+            f"{', '.join(left)}; name such a folder to show it"
+        )
+    return shown
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

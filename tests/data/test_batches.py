@@ -46,7 +46,7 @@ def test_rows_hold_each_text_once(lengths):
 def test_a_packed_batch_says_what_the_padded_one_does(lengths, seed):
     """The same tokens are learned, after the same tokens."""
     rng = np.random.default_rng(seed)
-    prompts = [int(rng.integers(1, n + 1)) for n in lengths]
+    prompts = [int(rng.integers(0, n + 1)) for n in lengths]
     tokens = tokens_of(lengths, prompts, seed)
     tokens.learned = rng.random(len(tokens.ids)) < 0.7
     numbers = rng.permutation(len(lengths)).tolist()

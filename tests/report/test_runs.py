@@ -29,6 +29,36 @@ def test_names_tell_runs_apart(lab, tmp_path):
     ]
 
 
+def test_one_clients_results_are_not_beside_all_of_theirs(
+    lab, tmp_path, notes
+):
+    """A distributed run has a folder for each participant."""
+    folder = Path(lab.run(federate__total_round_num=1)["outdir"])
+    top = tmp_path / "runs"
+    for ID, name in enumerate(("server", "client_1", "client_2")):
+        shutil.copytree(folder, top / name)
+        file = top / name / "config.yaml"
+        config = yaml.safe_load(file.read_text())
+        config["federate"]["mode"] = "distributed"
+        role = "client" if ID else "server"
+        config["distribute"] = {"role": role, "data_idx": ID}
+        file.write_text(yaml.safe_dump(config))
+
+    def names(*folders):
+        return [run.name for run in find_runs(folders)]
+
+    assert names(top) == ["server"]
+    assert len(notes) == 1 and "client_1" in notes[0]
+    assert "client_2" in notes[0] and "one client alone" in notes[0]
+    assert names(top, top / "client_2") == ["client_2", "server"]
+    assert names(top / "client_2", top) == ["client_2", "server"]
+    del notes[:]
+    assert names(top / "client_2") == ["client_2"]
+    shutil.rmtree(top / "server")
+    assert names(top) == ["client_1", "client_2"], "there is nothing else"
+    assert not notes
+
+
 def test_where_there_is_no_run(tmp_path):
     for wrong in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(UserError, match="holds no run"):
