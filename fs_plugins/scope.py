@@ -5,7 +5,7 @@ the configuration only.  Objects that they have to share nevertheless, such as
 the frozen base model, are in the scope of the run that is being built.
 """
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -20,10 +20,18 @@ class RunScope:
         **given: what the user's code hands to the run: a ``model``, a
             ``tokenizer`` or ``data``; None where the configuration decides.
 
+    Attributes:
+        keeps_examples: whether ``examples`` are kept, which a run does
+            without: it needs their tokens only.
+        examples: the examples to train on, to validate and to test, as their
+            texts are.
+
     """
 
     def __init__(self, **given: Any) -> None:
         self.given = given
+        self.keeps_examples = False
+        self.examples: Sequence[Any] = ()
         self._objects: dict[Hashable, Any] = {}
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:

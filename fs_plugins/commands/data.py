@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from fs_plugins.config.load import load_config, update
-from fs_plugins.data.federated import SPLITS, three_splits
+from fs_plugins.config.load import load_config
+from fs_plugins.data.examples import Examples
+from fs_plugins.data.federated import SPLITS
 from fs_plugins.data.tokens import NO_CACHE, Tokens, tokenise
 from fs_plugins.errors import UserError
+from fs_plugins.experiment.loading import load_data
 from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.experiment.runner import silence
 from fs_plugins.host.configuration import Config
@@ -38,14 +40,16 @@ def describe(experiment: str, overrides: Sequence[str]) -> None:
     silence()
     cfg = load_config(experiment, overrides)
     look_from_one_process(cfg)
-    asked = cfg.clone()
-    with tempfile.TemporaryDirectory() as folder:
+    scope = RunScope()
+    scope.keeps_examples = True
+    with tempfile.TemporaryDirectory() as folder, building(scope):
         cfg.outdir = folder
-        data = _loaded(cfg)
+        cfg.wandb.use = False
+        data = load_data(cfg)
         counts = RunFolder(folder).read_label_counts() or {}
     for table in tables_of(cfg, data, counts):
         show(table)
-    show(lengths_table(cfg, asked, data))
+    show(lengths_table(cfg.llm.tok_len, scope.examples, data))
 
 
 def look_from_one_process(cfg: Config) -> None:
@@ -93,18 +97,6 @@ def tables_of(
         split_table(counts, names),
         _seen_table(cfg, data, names),
     ]
-
-
-def _loaded(cfg: Config) -> Any:
-    """The data of all clients; the configuration is completed by them."""
-    from federatedscope.core.auxiliaries.data_builder import get_data
-    from federatedscope.core.auxiliaries.utils import setup_seed
-
-    setup_seed(cfg.seed)
-    with building(RunScope()):
-        data, modified = get_data(config=cfg.clone(), client_cfgs=None)
-    update(cfg, modified)
-    return data
 
 
 def _examples_table(counts: Mapping[str, Any]) -> Table:
@@ -194,23 +186,19 @@ def _seen_table(
 
 
 def lengths_table(
-    cfg: Config, asked: Config, data: Mapping[int, Any]
+    limit: int, parts: Sequence[Examples], data: Mapping[int, Any]
 ) -> Table:
     """How long the texts are, and how many of them are cut.
 
     Args:
-        cfg: the configuration, as the data have completed it.
-        asked: the configuration before that.
+        limit: the most tokens of a text (``llm.tok_len``).
+        parts: the examples to train on, to validate and to test.
         data: the data of each client by its ID.
 
     """
-    name, _, family = asked.data.type.rpartition("@")
-    parts = three_splits(asked, name, family)
-    limit, template = cfg.llm.tok_len, data[1].template
+    template = data[1].template
     rows = []
     for split, examples in zip(SPLITS, parts, strict=True):
-        if template is not None:
-            examples = template.applied_to(examples)
         whole = tokenise(
             examples,
             data[1].tokenizer,

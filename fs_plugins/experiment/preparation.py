@@ -125,6 +125,8 @@ def load(cfg: Config, client_cfgs: Any) -> tuple[Any, Any]:
         setup_seed(cfg.seed)
         return TextClientData(cfg, tokenizer), cfg
     splits, template = _templated(cfg, (train, val, test), tokenizer)
+    if current_scope().keeps_examples:
+        current_scope().examples = splits
     tokens = _tokens_of(cfg, splits, tokenizer, inputs, template)
     parts = split_over_clients(cfg, tokens)
     first = cfg.distribute.data_idx if has_own_data(cfg) else 1

@@ -4,6 +4,7 @@ import pytest
 
 from fs_plugins.commands.data import describe
 from fs_plugins.commands.dry_run import dry_run
+from fs_plugins.data import FAMILIES
 from fs_plugins.errors import UserError
 
 SITE = {
@@ -48,3 +49,27 @@ def test_participants_that_read_the_same_data_see_all(lab, capsys, look):
     file = lab.file(distribute__role="server", **changes)
     look(str(file), ())
     assert "negative" in capsys.readouterr().out
+
+
+def test_the_data_are_read_once(lab, capsys, monkeypatch):
+    """Lengths are those of the texts before they are cut."""
+    loader, read = FAMILIES["glue"], []
+
+    def counted(name, cfg):
+        read.append(loader(name, cfg))
+        return read[-1]
+
+    monkeypatch.setitem(FAMILIES, "glue", counted)
+    monkeypatch.setenv("COLUMNS", "200")
+    describe(str(lab.file(llm__tok_len=8)), ())
+    (loaded,) = read
+    (row,) = (
+        line.split("│")
+        for line in capsys.readouterr().out.splitlines()
+        if "test" in line and " of 30" in line
+    )
+    # [CLS] and [SEP] stand around a sentence.
+    lengths = [len(text.split()) + 2 for (text,) in loaded.test.texts]
+    longer = sum(length > 8 for length in lengths)
+    assert f"{max(lengths)}" == row[3].strip() and max(lengths) > 8
+    assert f"{longer} of 30" == row[4].strip()
