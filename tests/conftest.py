@@ -203,6 +203,23 @@ def language_settings_of(
 
 
 @pytest.fixture(scope="session")
+def trained_llama(toy_llama, toy_sums, tmp_path_factory) -> Path:
+    """The folder of a run of a language model with three clients.
+
+    Tests read it only.
+    """
+    folder = tmp_path_factory.mktemp("trained_llama")
+    lab = Lab(language_settings_of(toy_llama, toy_sums, folder), folder)
+    # Steps as large as these let the clients' answers differ.
+    summary = lab.run(
+        federate__total_round_num=1,
+        train__optimizer={"type": "SGD", "lr": 5.0},
+        train__local_update_steps=4,
+    )
+    return Path(summary["outdir"])
+
+
+@pytest.fixture(scope="session")
 def toy_glue(tmp_path_factory) -> Path:
     """A GLUE folder with an SST-2 of 60 + 30 sentences of toy words."""
     import random
@@ -400,6 +417,29 @@ def lab(settings, tmp_path) -> Lab:
 def make_lab(toy_model, toy_glue):
     """Makes a ``Lab`` in a folder, for fixtures that outlive a test."""
     return lambda folder: Lab(settings_of(toy_model, toy_glue, folder), folder)
+
+
+@pytest.fixture(scope="session")
+def trained_tickets(make_lab, tmp_path_factory) -> Path:
+    """The folder of a run on the tickets; tests read it only."""
+    from tickets import changes_for
+
+    folder = tmp_path_factory.mktemp("trained_tickets")
+    lab = make_lab(folder)
+    return Path(lab.run(**changes_for(folder))["outdir"])
+
+
+@pytest.fixture
+def train_tickets(lab, tmp_path, monkeypatch):
+    """A function that trains on the tickets with changes.
+
+    The tickets are in the current folder, too.
+    """
+    from tickets import changes_for
+
+    monkeypatch.chdir(tmp_path)
+    options = changes_for(tmp_path)
+    return lambda **changes: Path(lab.run(**options | changes)["outdir"])
 
 
 @pytest.fixture

@@ -36,7 +36,8 @@ def personalise(
     Args:
         folder: the run's folder.
         data: a table of the client's own examples.
-        out: the folder in which the new run gets a folder.
+        out: the folder in which the new run gets a folder, which has the
+            client's name.
         name: what the client is called.
         overrides: ``key value`` pairs for the training.
         quiet: whether no progress is shown.
@@ -45,14 +46,22 @@ def personalise(
         The folder of the new run, which has the client's adapter.
 
     Raises:
-        UserError: the run, the data or a pair cannot be used.
+        UserError: the run, the data or a pair cannot be used, or the folder
+            of the new run is there already.
 
     """
     run = load_run(folder)
     asked = RunFolder(folder).load_asked()
     settings = {**_settings(run, asked, data), **_alone(out, name)}
     cfg: Any = load_config(cast(Any, asked), settings)
-    summary = run_experiment(cfg, overrides, quiet)
+    cfg = load_config(cfg, overrides)
+    result = Path(cfg.outdir, cfg.expname)
+    if result.exists():
+        raise UserError(
+            f"--out: {result} is there already; give the client another "
+            "--name, or take another folder"
+        )
+    summary = run_experiment(cfg, quiet=quiet, name=f"personalise {name}")
     return str(summary["outdir"])
 
 

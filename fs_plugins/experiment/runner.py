@@ -58,6 +58,7 @@ def run(
     verbose: bool = False,
     listeners: Sequence[Listener] = (),
     scope: RunScope | None = None,
+    name: str = "",
 ) -> dict[str, Any]:
     """Run an experiment on the host.
 
@@ -70,6 +71,8 @@ def run(
         listeners: listeners that are told of the run's events, in addition
             to those of the run itself.
         scope: the objects that the user hands to the run.
+        name: what the progress calls the run; by default the name of the
+            experiment.
 
     Returns:
         ``outdir``, the folder of the results, and the content of its
@@ -87,7 +90,7 @@ def run(
         if not verbose:
             silence()
         cfg = _adopting(load_config(experiment, overrides), scope)
-        name = name_of(experiment)
+        name = name or name_of(experiment)
         if cfg.federate.mode.lower() == "distributed":
             turns.end()  # Its participants wait for each other.
         with new_folder(cfg, verbose) as folder:

@@ -5,29 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from test_predict import TEST, rows_of, write
+from tickets import TEST, write
 
 from fs_plugins.commands.personalise import personalise
 from fs_plugins.errors import UserError
 from fs_plugins.experiment.runs import load_run
 
 WEIGHTS = "adapter_model.safetensors"
-
-
-@pytest.fixture
-def finished(lab, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    write("train.csv", rows_of(1))
-    options = {
-        "data__type": "train.csv@text",
-        "data__splitter": "column",
-        "data__splitter_args": [],
-        "federate__client_num": 0,
-        "fedsa__data__text": ["mail"],
-        "fedsa__data__label": "queue",
-        "fedsa__data__client": "region",
-    }
-    return lambda **more: Path(lab.run(**options | more)["outdir"])
 
 
 def is_a(name):
@@ -39,9 +23,9 @@ def is_a(name):
     [("lora", True), ("rslora", True), ("dora", False), ("pissa", False)],
 )
 def test_a_stays_and_b_and_head_are_trained(
-    finished, tmp_path, method, is_scaled
+    train_tickets, tmp_path, method, is_scaled
 ):
-    folder = finished(
+    folder = train_tickets(
         llm__adapter__args=[
             {
                 "adapter_package": "peft",
@@ -74,12 +58,12 @@ def test_a_stays_and_b_and_head_are_trained(
         assert new.lora_alpha == pytest.approx(4 * 3**0.5)
 
 
-def test_a_run_begins_with_the_values_of_an_adapter(finished, lab):
+def test_a_run_begins_with_the_values_of_an_adapter(train_tickets, lab):
     """Its first evaluation is that of the earlier run's last."""
     shares = {"federate__method": "fedit", "fedsa__policy__HEAD": "share"}
-    folder = finished(**shares)
+    folder = train_tickets(**shares)
     options = {**shares, "train__optimizer__lr": 1e-30}
-    again = finished(
+    again = train_tickets(
         **options,
         federate__restore_from=str(folder / "adapters" / "global"),
         federate__total_round_num=1,
@@ -88,7 +72,9 @@ def test_a_run_begins_with_the_values_of_an_adapter(finished, lab):
     first, last = load_run(again).curve[0], load_run(folder).curve[-1]
     for key, value in last["weighted"].items():
         assert first["weighted"][key] == pytest.approx(value, rel=1e-5), key
-    other = finished(**options, federate__total_round_num=1, expname="other")
+    other = train_tickets(
+        **options, federate__total_round_num=1, expname="other"
+    )
     losses = [
         load_run(each).last["weighted"]["test_avg_loss"]
         for each in (again, other)
@@ -96,9 +82,23 @@ def test_a_run_begins_with_the_values_of_an_adapter(finished, lab):
     assert losses[0] != pytest.approx(losses[1], rel=1e-3)
 
 
-def test_what_does_not_fit_is_one_sentence(finished, lab, tmp_path):
-    folder = finished(federate__total_round_num=1)
-    adapter = folder / "adapters" / "global"
+def test_what_it_does_is_told_and_done_once(trained_tickets, tmp_path, capsys):
+    """A second run would hide in a folder within the first one's."""
+    write(tmp_path / "own.csv", TEST)
+    asked = (trained_tickets, str(tmp_path / "own.csv"), tmp_path / "out")
+    rounds = ["federate.total_round_num", "1"]
+    out = personalise(*asked, "east", rounds)
+    assert "personalise east: round 1/1" in capsys.readouterr().out
+    before = {*tmp_path.rglob("*")}
+    with pytest.raises(UserError, match="out/east is there already"):
+        personalise(*asked, "east", rounds, quiet=True)
+    assert {*tmp_path.rglob("*")} == before
+    other = personalise(*asked, "east", [*rounds, "expname", "e2"], quiet=True)
+    assert {Path(out).name, Path(other).name} == {"east", "e2"}
+
+
+def test_what_does_not_fit_is_one_sentence(trained_tickets, lab, tmp_path):
+    adapter = trained_tickets / "adapters" / "global"
     args = lab.settings["llm"]["adapter"]["args"][0]
 
     def refused(said, start=adapter, **args_changed):
@@ -136,12 +136,11 @@ def test_what_does_not_fit_is_one_sentence(finished, lab, tmp_path):
 
 
 def test_a_head_of_other_classes_is_begun_anew(
-    finished, lab, tmp_path, caplog
+    trained_tickets, lab, tmp_path, caplog
 ):
-    folder = finished(federate__total_round_num=1)
     adapter = tmp_path / "adapter"
     adapter.mkdir()
-    source = folder / "adapters" / "global"
+    source = trained_tickets / "adapters" / "global"
     (adapter / "adapter_config.json").write_bytes(
         (source / "adapter_config.json").read_bytes()
     )

@@ -3,70 +3,26 @@
 import csv
 import io
 import json
-import random
 from pathlib import Path
 
 import pytest
 import torch
+from tickets import TEST, write
 
 from fs_plugins.commands.predict import evaluate, predict
 from fs_plugins.errors import UserError
 from fs_plugins.experiment.runs import load_run
 from fs_plugins.inference.predictor import Predictor
 
-WORDS = [f"w{i}" for i in range(60)]
-
-
-def rows_of(seed, number=60):
-    rng = random.Random(seed)
-    rows = []
-    for i in range(number):
-        label = rng.randrange(2)
-        half = WORDS[:30] if label == 0 else WORDS[30:]
-        words = rng.choices(half + WORDS, k=rng.randint(1, 20))
-        rows.append(
-            {
-                "mail": " ".join(words),
-                "queue": ["sales", "billing"][label],
-                "score": str(label + i / 100),
-                "region": ["north", "south", "west"][i % 3],
-            }
-        )
-    return rows
-
-
-def write(file, rows):
-    with open(file, "w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-TEST = rows_of(2)
-
 
 @pytest.fixture
-def trained(lab, tmp_path, monkeypatch):
-    """A function that trains on files; returns the run's folder."""
-    monkeypatch.chdir(tmp_path)
-    write("train.csv", rows_of(1))
-    write("test.csv", TEST)
+def trained(train_tickets, trained_tickets):
+    """The folder of a run: that of all tests, or one with changes."""
 
-    def train(**changes):
-        options = {
-            "data__type": "train.csv@text",
-            "data__splitter": "column",
-            "data__splitter_args": [],
-            "federate__client_num": 0,
-            "fedsa__data__text": ["mail"],
-            "fedsa__data__label": "queue",
-            "fedsa__data__client": "region",
-            "fedsa__data__test": "test.csv",
-            "federate__total_round_num": 2,
-        }
-        return Path(lab.run(**options | changes)["outdir"])
+    def call(**changes):
+        return train_tickets(**changes) if changes else trained_tickets
 
-    return train
+    return call
 
 
 def test_a_client_has_the_results_of_the_run(trained, capsys):
