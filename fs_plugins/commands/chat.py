@@ -9,6 +9,7 @@ from fs_plugins.commands.model_card import note_what_is_missing
 from fs_plugins.errors import printable
 from fs_plugins.experiment.runs import load_run
 from fs_plugins.inference.chatter import Chatter
+from fs_plugins.inference.shared_base import client_called
 from fs_plugins.trainer.generate import Decoding
 
 _HELP = "'/new' begins a new conversation, '/end' or Ctrl-D ends it"
@@ -40,7 +41,7 @@ def chat(
     note_what_is_missing(run, client)
     chatter = Chatter(
         run,
-        None if client == "global" else run.client(client),
+        client_called(run, client),
         decoding or Decoding(256, 1),
     )
     is_typed = not prompt and sys.stdin.isatty()

@@ -6,8 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,8 +21,10 @@ from fs_plugins.data.tables import Table, find_table
 from fs_plugins.data.tokens import flags_of
 from fs_plugins.errors import UserError, shown
 from fs_plugins.experiment.runs import Run, load_run
+from fs_plugins.experiment.saved_sections import own_section
 from fs_plugins.host.configuration import OwnData
 from fs_plugins.inference.predictor import Prediction, Predictor, predictor_of
+from fs_plugins.inference.shared_base import client_called
 from fs_plugins.report.tables import Table as Shown
 from fs_plugins.report.tables import show
 from fs_plugins.state.files import write_file
@@ -189,16 +190,20 @@ def evaluate(
 
     """
     run = load_run(folder)
-    names = [run.name_of(ID) for ID in run.clients] if client == "all" else []
+    names = (
+        [run.name_of(ID) for ID in run.clients]
+        if client == "all"
+        else [client]
+    )
     note_what_is_missing(run, client)
     tables = _tables(file, run)
     results: dict[str, dict[str, float]] = {}
     of_labels: dict[str, dict[str, float]] = {}
-    examples: Examples | None = None
-    for name in names or [client]:
-        predictor = predictor_of(run, name, threshold)
-        if examples is None:  # All models of a run have the same classes.
-            examples = _labelled(tables, run, predictor)
+    predictor = predictor_of(run, names[0], threshold)
+    # All models of a run have the same classes.
+    examples = _labelled(tables, run, predictor)
+    for name in names:
+        predictor.use(client_called(run, name))
         results[name], of_labels[name] = _results(predictor, examples)
     if as_json:
         whole = {
@@ -312,7 +317,7 @@ def _tables(file: str, run: Run) -> list[Table]:
 
     They have the separator of the run's data, or else the usual one.
     """
-    separator = _own(run).get("separator") or ""
+    separator = _options(run, ()).separator
     tables = find_table("FILE", file, ".", separator)
     if not separator:
         return tables
@@ -332,24 +337,10 @@ def _texts(table: Table, run: Run) -> list[tuple[str, ...]]:
     ]
 
 
-def _own(run: Run) -> Mapping[str, Any]:
-    """The section ``fedsa.data`` of a run's configuration."""
-    section = run.config.get("fedsa", {}).get("data", {})
-    return section if isinstance(section, Mapping) else {}
-
-
 def _options(run: Run, classes: Sequence[str]) -> OwnData:
     """How the columns of a new table are read: as those of the run's data."""
-    own = _own(run)
-    return cast(
-        OwnData,
-        SimpleNamespace(
-            **{
-                **dict.fromkeys(OwnData.__annotations__, ""),
-                **own,
-                "classes": list(classes),
-                "client": "",
-                "incomplete": "refuse",
-            }
-        ),
-    )
+    options: OwnData = own_section(run.config, "fedsa.data")
+    options.classes = list(classes)
+    options.client = ""
+    options.incomplete = "refuse"
+    return options

@@ -1,7 +1,8 @@
 """Loads the models of a run from its folder."""
 
+import contextlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -126,17 +127,27 @@ def load_adapted(
             are two adapters.
 
     """
+    check_is_one(adapter)
+    with taking_turns():  # The random state is that of the process.
+        model = _loaded(config, adapter, base)
+    if base is not None:
+        _check_fit(model, adapter)
+    return model
+
+
+def check_is_one(adapter: Path) -> None:
+    """Refuse the folder of a client that has two adapters.
+
+    Raises:
+        UserError: there is a private adapter, too.
+
+    """
     if (adapter / PRIVATE_ADAPTER).is_dir():
         raise UserError(
             f"{adapter} has a shared and a private adapter, of which each "
             "input takes as much as suits it, and no one model does that; "
             "PEFT loads either of them by itself"
         )
-    with taking_turns():  # The random state is that of the process.
-        model = _loaded(config, adapter, base)
-    if base is not None:
-        _check_fit(model, adapter)
-    return model
 
 
 def _loaded(config: Mapping[str, Any], adapter: Path, base: Any) -> Any:
@@ -166,13 +177,43 @@ def with_adapter(base: Any, adapter: Path) -> Any:
     """
     import peft
 
+    with _loading(adapter):
+        return peft.PeftModel.from_pretrained(base, str(adapter))
+
+
+def add_adapter(model: Any, adapter: Path, name: str) -> None:
+    """Load one more adapter on the base model of a PEFT model.
+
+    Args:
+        model: a ``peft.PeftModel`` of the run, which is changed.
+        adapter: the folder of the adapter.
+        name: what PEFT calls the adapter.
+
+    Raises:
+        UserError: the adapter cannot be loaded, or there are two adapters.
+
+    """
+    check_is_one(adapter)
+    # The random state is that of the process.
+    with taking_turns(), _loading(adapter):
+        model.load_adapter(str(adapter), name)
+
+
+@contextlib.contextmanager
+def _loading(adapter: Path) -> Iterator[None]:
+    """Refuse what PEFT cannot load, and leave the random state as it is.
+
+    Args:
+        adapter: the folder of the adapter that is loaded in the context.
+
+    """
     check_adapter(adapter)
     try:
         # PEFT draws an adapter at random before it loads the values.
         with torch.random.fork_rng(), warnings.catch_warnings():
             # The libraries warn of each other's future versions.
             warnings.simplefilter("ignore", FutureWarning)
-            return peft.PeftModel.from_pretrained(base, str(adapter))
+            yield
     except UserError:
         raise
     # Each of the libraries has exceptions of its own for files that are

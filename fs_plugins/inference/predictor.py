@@ -17,6 +17,7 @@ from fs_plugins.data.tokens import NO_CACHE, Tokens, tokenise
 from fs_plugins.errors import UserError, shown
 from fs_plugins.experiment.runs import Run, TrainedClient
 from fs_plugins.experiment.saved_models import model_section
+from fs_plugins.inference.shared_base import SharedBase, client_called
 from fs_plugins.model.inputs import inputs_of
 from fs_plugins.terms import CAUSAL, MULTI_LABEL, REGRESSION
 from fs_plugins.trainer.precision import autocast_of_run
@@ -57,6 +58,8 @@ class Predictor:
         tokenizer: the tokenizer of that model.
         threshold: where a text may have several labels, those are predicted
             that are likelier than this; None stands for 0.5.
+        kept: the number of adapters that stay in memory, if the models of
+            several clients take turns.
 
     Attributes:
         classes: the names of the classes, in the order of their numbers;
@@ -76,6 +79,7 @@ class Predictor:
         base: Any = None,
         tokenizer: Any = None,
         threshold: float | None = None,
+        kept: int = 1,
     ) -> None:
         section = model_section(run.config)
         if section.task == CAUSAL:
@@ -89,8 +93,8 @@ class Predictor:
         self._scaling = scaling_of(run.settings)
         self._tok_len = _tok_len(run.config)
         self.classes = _classes(section)
-        model = client.model(base) if client else run.global_model(base)
-        self.model = model.eval().to(_device())
+        self._models = SharedBase(run, base, kept)
+        self.use(client)
         config = self.model.config
         name = section.type.rpartition("@")[0]
         self.tokenizer = tokenizer or load_tokenizer(
@@ -106,6 +110,20 @@ class Predictor:
         self._settings = run.settings
         self._width = len(run.settings.get("fedsa.data.text") or ())
 
+    def use(self, client: TrainedClient | None) -> None:
+        """Predict with the model of another client from now on.
+
+        The base model stays in memory; only the adapter is exchanged.
+
+        Args:
+            client: the client; None for what the server knows.
+
+        Raises:
+            UserError: there is no such adapter, or it cannot be loaded.
+
+        """
+        self.model = self._models.model_of(client)
+
     def predict(
         self, texts: Sequence[str | tuple[str, ...]]
     ) -> list[Prediction]:
@@ -116,12 +134,15 @@ class Predictor:
                 pairs.
 
         """
-        logits = self.logits(texts)
+        return self.read(self.logits(texts))
+
+    def read(self, logits: torch.Tensor) -> list[Prediction]:
+        """The predictions that ``logits`` mean."""
         if self._is_score:
             return [Prediction(score) for score in self.scores(logits)]
         if self.is_multi_label:
             return self._label_sets(logits)
-        likely = logits.softmax(dim=-1)
+        likely = self.probabilities(logits)
         best = likely.argmax(dim=-1).tolist()
         return [
             Prediction(self.classes[number], float(row[number]))
@@ -141,7 +162,7 @@ class Predictor:
             )
             for row, likely in zip(
                 self.applies(logits).tolist(),
-                logits.double().sigmoid().tolist(),
+                self.probabilities(logits).tolist(),
                 strict=True,
             )
         ]
@@ -167,6 +188,14 @@ class Predictor:
         scores = in_own_unit(logits[:, 0].double(), self._scaling)
         found: list[float] = scores.tolist()
         return found
+
+    def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+        """The probability of each class; no classes in a regression."""
+        if self._is_score:
+            return logits[:, :0]
+        if self.is_multi_label:
+            return logits.double().sigmoid()
+        return logits.softmax(dim=-1)
 
     def logits(self, texts: Sequence[str | tuple[str, ...]]) -> torch.Tensor:
         """The model's logits for texts.
@@ -258,7 +287,7 @@ def predictor_of(
         UserError: there is no such client, or its model cannot be loaded.
 
     """
-    trained = None if client == "global" else run.client(client)
+    trained = client_called(run, client)
     return Predictor(run, trained, threshold=threshold)
 
 
@@ -291,7 +320,3 @@ def _tok_len(config: Mapping[str, Any]) -> int:
         return int(config["llm"]["tok_len"])
     except (KeyError, TypeError, ValueError):
         raise UserError("the run's configuration has no llm.tok_len") from None
-
-
-def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"

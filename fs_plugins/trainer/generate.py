@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
+import torch
+
 from fs_plugins.data.instructions import until_next
 from fs_plugins.data.template import Template
 from fs_plugins.data.tokenizer import answer_text, prompt_ids
@@ -166,32 +168,11 @@ def _generate(
     before: Callable[[Mapping[str, Any]], Any],
     ends: Sequence[int],
 ) -> list[str]:
-    from transformers import GenerationConfig
-
     padded = tokenizer.pad(
         {"input_ids": ids}, padding_side="left", return_tensors="pt"
     ).to(device)
-    is_drawn = decoding.temperature > 0
-    drawing: dict[str, Any] = {
-        "temperature": decoding.temperature,
-        "top_p": decoding.top_p,
-        "top_k": 0,
-    }
-    with before(padded), _without_defaults(model):
-        output = model.generate(
-            input_ids=padded["input_ids"],
-            attention_mask=padded["attention_mask"],
-            generation_config=GenerationConfig(  # type: ignore[no-untyped-call]
-                max_new_tokens=decoding.max_new_tokens,
-                do_sample=is_drawn,
-                num_return_sequences=decoding.samples,
-                pad_token_id=tokenizer.pad_token_id,
-                eos_token_id=[*ends],
-                use_cache=True,
-                **(drawing if is_drawn else {}),
-            ),
-        )
-    new = output[:, padded["input_ids"].shape[1] :].tolist()
+    with before(padded):
+        new = generated(model, padded, decoding, tokenizer.pad_token_id, ends)
     return [
         answer_text(
             tokenizer,
@@ -200,6 +181,76 @@ def _generate(
         )
         for row, answer in enumerate(new)
     ]
+
+
+def generated(
+    model: Any,
+    prompts: Mapping[str, Any],
+    decoding: Decoding,
+    pad: int,
+    ends: Sequence[int],
+    is_enough: Callable[[list[int]], bool] | None = None,
+) -> list[list[int]]:
+    """The tokens that a model generates after prompts.
+
+    Args:
+        model: a model with ``generate``, as transformers' own models have
+            it.
+        prompts: ``input_ids`` and ``attention_mask``, padded on the left.
+        decoding: how the tokens are chosen.
+        pad: the number of the token that pads.
+        ends: the numbers of the tokens that end an answer.
+        is_enough: called with the tokens so far after each of them, if there
+            is one prompt and one answer to it; ends the answer if it returns
+            true.
+
+    Returns:
+        The tokens of each answer, with that which ends it, and padding.
+
+    """
+    from transformers import GenerationConfig, StoppingCriteriaList
+
+    is_drawn = decoding.temperature > 0
+    drawing: dict[str, Any] = {
+        "temperature": decoding.temperature,
+        "top_p": decoding.top_p,
+        "top_k": 0,
+    }
+    length = prompts["input_ids"].shape[1]
+    watching: dict[str, Any] = {}
+    if is_enough is not None:
+        watching["stopping_criteria"] = StoppingCriteriaList(
+            [_stopping(length, is_enough)]
+        )
+    with _without_defaults(model):
+        output = model.generate(
+            input_ids=prompts["input_ids"],
+            attention_mask=prompts["attention_mask"],
+            generation_config=GenerationConfig(  # type: ignore[no-untyped-call]
+                max_new_tokens=decoding.max_new_tokens,
+                do_sample=is_drawn,
+                num_return_sequences=decoding.samples,
+                pad_token_id=pad,
+                eos_token_id=[*ends],
+                use_cache=True,
+                **(drawing if is_drawn else {}),
+            ),
+            **watching,
+        )
+    tokens: list[list[int]] = output[:, length:].tolist()
+    return tokens
+
+
+def _stopping(
+    length: int, is_enough: Callable[[list[int]], bool]
+) -> Callable[..., torch.Tensor]:
+    """A criterion of transformers, for prompts of so many tokens."""
+
+    def criterion(ids: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        stops = [is_enough(row) for row in ids[:, length:].tolist()]
+        return torch.tensor(stops, device=ids.device)
+
+    return criterion
 
 
 @contextmanager
