@@ -8,10 +8,12 @@ from setuptools.command.build_py import build_py
 
 CONFIGS = Path("yaml_configs")
 DISTRIBUTED = ["grpcio>=1.60", "msgpack>=1.0"]
+SERVE = ["starlette>=0.40", "uvicorn>=0.30"]
 TRACK = ["tensorboard>=2.15", "wandb>=0.17"]
 DOCS = ["mkdocs-material>=9.6", "mkdocstrings[python]>=0.29"]
 TEST = [
     *DISTRIBUTED,
+    *SERVE,
     *TRACK,
     *DOCS,
     "pytest>=8",
@@ -100,6 +102,7 @@ setup(
     # them by hash, and they are installed without what they depend on.
     extras_require={
         "distributed": DISTRIBUTED,
+        "serve": SERVE,
         "track": TRACK,
         "docs": DOCS,
         "test": TEST,

@@ -79,7 +79,9 @@ def predict(
         inputs = [tuple(texts)]
     note_what_is_missing(run, client)
     found = predictor.predict(inputs)
-    form = _Form(predictor, _own(run).get("label_separator") or ",")
+    form = _Form(
+        predictor, own_section(run.config, "fedsa.data").label_separator or ","
+    )
     text = form.as_json(rows, found) if as_json else form.as_csv(rows, found)
     if out is None:
         print(text, end="")

@@ -196,3 +196,38 @@ def chat(
 
     decoding = Decoding(max_new_tokens, 1, temperature)
     talk(run, client, prompt, system, decoding, as_json)
+
+
+@results.command(
+    epilog=examples(
+        "serve exp/fedsa_prompts",
+        "serve exp/fedsa_prompts --port 0 --json",
+        "serve exp/fedsa_prompts --print-vllm",
+    )
+)
+def serve(
+    run: RUN,
+    host: Annotated[
+        str, typer.Option(help="The address of this machine to listen on.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port; 0: a free one.")
+    ] = 8000,
+    print_vllm: Annotated[
+        bool,
+        typer.Option(
+            "--print-vllm",
+            help="Print the command with which vLLM serves the adapters.",
+        ),
+    ] = False,
+    as_json: JSON = False,
+) -> None:
+    """Serve all clients' models, as OpenAI's interface has it."""
+    if print_vllm:
+        from fs_plugins.commands.vllm import vllm_command
+
+        print(vllm_command(run, host, port))
+        return
+    from fs_plugins.commands.serve import serve as serve_models
+
+    serve_models(run, host, port, as_json)
