@@ -28,15 +28,15 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
     for folder in folders:
         is_here = RunFolder(folder).has_results
         below = sorted(folder.glob("*/")) if folder.is_dir() else []
-        runs = [folder] if is_here else []
-        runs += [f for f in below if RunFolder(f).has_results]
-        if not runs:
+        found = [folder] if is_here else []
+        found += [f for f in below if RunFolder(f).has_results]
+        if not found:
             *names, last = RunFolder.RESULTS
             raise UserError(
                 f"{folder} holds no run, nor does a folder in it: none has "
                 f"{', '.join(names)} or {last}"
             )
-        by_path |= {run.resolve(): run for run in runs}
+        by_path |= {run.resolve(): run for run in found}
     paths = list(by_path.values())
     runs = [
         load_run(folder, name)
