@@ -22,8 +22,19 @@ def random_state(*key: object) -> Iterator[None]:
     text = " ".join(map(str, key))
     digest = hashlib.sha256(text.encode()).digest()
     with torch.random.fork_rng():
-        torch.manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+        seed_torch(int.from_bytes(digest[:8], "little") >> 1)
         yield
+
+
+def seed_torch(number: int) -> None:
+    """Seed torch's generators on the CPU and, if there are any, on GPUs.
+
+    ``torch.manual_seed`` does the same, but also notes the number, with a
+    stack trace, for each kind of device that the machine does not have.
+    """
+    torch.default_generator.manual_seed(number)
+    if torch.cuda.is_available():
+        torch.cuda.manual_seed_all(number)
 
 
 def random_states() -> dict[str, Any]:

@@ -32,6 +32,17 @@ def pytest_configure(config):
     import fs_plugins  # noqa: F401  makes federatedscope importable
 
 
+def pytest_xdist_auto_num_workers():
+    """One more than there are cores: some tests wait for their processes."""
+    return (os.cpu_count() or 1) + 1
+
+
+def pytest_sessionstart():
+    import processes
+
+    processes.no_fsync()
+
+
 def pytest_collection_modifyitems(config, items):
     """Each process begins with its share of the slow tests.
 
@@ -314,7 +325,7 @@ class Lab:
             node[name] = value
         self.number += 1
         path = self.folder / f"experiment_{self.number}.yaml"
-        path.write_text(yaml.safe_dump(tree))
+        path.write_text(yaml.dump(tree, Dumper=yaml.CSafeDumper))
         return path
 
     def runner(self, **changes: Any) -> Any:

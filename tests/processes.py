@@ -9,6 +9,7 @@ that Python starts anew, a test starts Python itself.
 
 import multiprocessing
 import os
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,11 @@ _FORKS.set_forkserver_preload(
 )
 
 _POPEN = subprocess.Popen
+
+
+def no_fsync() -> None:
+    """Do not wait for disks: tests kill processes, but no machine."""
+    os.fsync = lambda file: None
 
 
 class Process:
@@ -70,6 +76,9 @@ class Process:
     def kill(self) -> None:
         self._process.kill()
 
+    def terminate(self) -> None:
+        self._process.terminate()
+
     def wait(self) -> int | None:
         self._process.join()
         return self.returncode
@@ -88,10 +97,15 @@ def fedsa(*words: Any, **environment: str) -> Process:
     return Process(_command, *map(str, words), **environment)
 
 
+def script(file: Path, folder: Path, *words: Any) -> Process:
+    """The command ``python <file> <words>``, in a folder."""
+    return Process(_script, str(file), str(folder), *map(str, words))
+
+
 def started(command: list[Any], **options: Any) -> Any:
     """In place of ``subprocess.Popen``: ``fedsa <words>`` is forked."""
     if command[:3] == [sys.executable, "-m", "fs_plugins"]:
-        return fedsa(*command[3:])
+        return fedsa(*command[3:], **options.get("env", {}))
     return _POPEN(command, **options)
 
 
@@ -103,6 +117,14 @@ def _command(*words: str) -> None:
     main(list(words))
 
 
+def _script(file: str, folder: str, *words: str) -> None:
+    """As Python does; commands of the project that it starts are forked."""
+    os.chdir(folder)
+    subprocess.Popen = started
+    sys.argv = [file, *words]
+    runpy.run_path(file, run_name="__main__")
+
+
 def _call(
     function: Callable[..., Any],
     words: tuple[Any, ...],
@@ -110,6 +132,7 @@ def _call(
     environment: dict[str, str],
 ) -> None:
     global _FORKS
+    no_fsync()
     _FORKS = multiprocessing.get_context("fork")  # it has no threads, either
     for number, file in enumerate(files, 1):
         to = os.open(file, os.O_WRONLY | os.O_CREAT)

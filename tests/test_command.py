@@ -198,7 +198,7 @@ def test_compare_refuses_before_it_runs_anything(fedsa, lab, tmp_path):
 
 
 @pytest.mark.slow
-def test_compare_goes_on_when_a_run_fails(fedsa, lab, tmp_path):
+def test_compare_goes_on_when_a_run_fails(fedsa, forked_runs, lab, tmp_path):
     good = lab.file()
     bad = lab.file(model__type="/no/such@huggingface_llm")
     out = tmp_path / "compared"

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import processes
 import pytest
 import yaml
 
@@ -290,30 +291,25 @@ def test_the_participants_differ_in_who_they_are_only():
 
 @pytest.mark.slow
 def test_one_short_round_of_several_processes(tmp_path):
-    launch = [sys.executable, str(DISTRIBUTED / "launch.py")]
-    result = subprocess.run(
-        [*launch, "outdir", str(tmp_path), *SHORT],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"PYTHONPATH": str(FOLDER.parent)},
-    )
-    assert result.returncode == 0, result.stderr
-    lines = result.stderr.splitlines()  # the texts are cut on purpose
+    launch = DISTRIBUTED / "launch.py"
+    process = processes.script(launch, tmp_path, "outdir", tmp_path, *SHORT)
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    lines = err.splitlines()  # the texts are cut on purpose
     assert all("fill llm.tok_len" in line for line in lines), lines
     summary = json.loads((tmp_path / "server" / "summary.json").read_text())
     assert summary["results"]["last"]["clients"].keys() == {"1", "2", "3"}
 
 
 @pytest.mark.slow
-def test_the_launcher_ends_with_the_exit_code_of_what_failed(tmp_path):
-    launch = [sys.executable, str(DISTRIBUTED / "launch.py")]
+def test_the_launcher_ends_with_the_exit_code_of_what_failed():
+    """Each participant is a new Python, and gets what the launcher gets."""
     result = subprocess.run(
-        [*launch, "outdir", str(tmp_path), "federate.methd", "x"],
+        [sys.executable, str(DISTRIBUTED / "launch.py"), "--nonsense"],
         capture_output=True,
         text=True,
         check=False,
         env=os.environ | {"PYTHONPATH": str(FOLDER.parent)},
     )
     assert result.returncode == 2
-    assert result.stderr.count("federate.methd: there is no such key") == 4
+    assert result.stderr.count("--nonsense") == 4, result.stderr

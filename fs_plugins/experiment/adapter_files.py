@@ -1,6 +1,7 @@
 """What a saved adapter carries beside the files that PEFT reads."""
 
 import copy
+import functools
 import json
 from importlib.metadata import version
 from pathlib import Path
@@ -73,8 +74,7 @@ def describe(
             "pad": options.pad,
             "eos": options.eos,
         },
-        "versions": {"fs_plugins": __version__}
-        | {name: version(name) for name in _LIBRARIES},
+        "versions": {"fs_plugins": __version__} | _versions(),
     }
 
 
@@ -97,6 +97,12 @@ def tell_other_unit(cfg: Config) -> None:
             f"scores with fedsa.data.standardise {shown(before)}, and this "
             f"run's are with {shown(now)}"
         )
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    """The versions of the libraries that an adapter was trained with."""
+    return {name: version(name) for name in _LIBRARIES}
 
 
 def rounds_of(runner: Runner) -> int:

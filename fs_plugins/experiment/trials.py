@@ -20,6 +20,7 @@ from fs_plugins.model.build import free_base
 from fs_plugins.model.pretrained import load_base
 from fs_plugins.notes import note
 from fs_plugins.policy import PRIVATE_ADAPTER
+from fs_plugins.seeds import seed_torch
 from fs_plugins.settings import device_of, is_client
 from fs_plugins.terms import CAUSAL, GIVEN, TASKS
 from fs_plugins.trainer.dual import weighted_adapters
@@ -235,7 +236,7 @@ def _loaded(
 
 def _other_base(model_config: Model) -> Any:
     with torch.random.fork_rng():
-        torch.manual_seed(model_config.adapter.seed + 1)
+        seed_torch(model_config.adapter.seed + 1)
         return load_base(model_config).model
 
 

@@ -22,6 +22,7 @@ from fs_plugins.model.pretrained import load_base
 from fs_plugins.model.start import start_from
 from fs_plugins.notes import note
 from fs_plugins.scope import current_scope
+from fs_plugins.seeds import seed_torch
 
 
 class AdapterModel(nn.Module):
@@ -128,7 +129,7 @@ def build(model_config: Model) -> AdapterModel:
     if built:
         return _twin(built[0])
     with torch.random.fork_rng():
-        torch.manual_seed(model_config.adapter.seed)
+        seed_torch(model_config.adapter.seed)
         built.append(_first(model_config))
     return built[0]
 

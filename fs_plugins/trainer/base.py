@@ -291,8 +291,10 @@ class AdapterTrainer(GeneralTorchTrainer):  # type: ignore[misc]
 
     def _restore_optimizer(self, ctx: Context) -> None:
         """Load the optimizer state of the client's last round."""
+        if not self.optimizer_state:
+            return
         trained = _names_of(ctx)
-        for key, value in (self.optimizer_state or {}).items():
+        for key, value in self.optimizer_state.items():
             kind, _, name = key.removeprefix(OPTIMIZER).partition(".")
             if name in trained:
                 state = ctx.optimizer.state[trained[name]]

@@ -12,7 +12,10 @@ def setup_seed(seed: int) -> None:
     """Seed numpy, random and torch."""
     np.random.seed(seed)
     random.seed(seed)
-    torch.manual_seed(seed)
+    # torch.manual_seed also seeds devices that the machine does not have.
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_available():
+        torch.cuda.manual_seed_all(seed)
 
 
 def merge_dict_of_results(

@@ -20,6 +20,7 @@ from federatedscope.core.configs.keys import (
 
 logger = logging.getLogger(__name__)
 _CHECKS = "__cfg_check_funcs__"
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # ten times as fast
 
 
 class CN(CfgNode):  # type: ignore[misc]
@@ -126,7 +127,7 @@ class CN(CfgNode):  # type: ignore[misc]
         if save:
             folder = Path(self.outdir)
             folder.mkdir(parents=True, exist_ok=True)
-            text = yaml.safe_dump(plain(self), sort_keys=False)
+            text = yaml.dump(plain(self), Dumper=_DUMPER, sort_keys=False)
             (folder / "config.yaml").write_text(text, encoding="utf-8")
             if inform:
                 logger.info("the configuration is:\n%s", text)
