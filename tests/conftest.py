@@ -47,20 +47,35 @@ def pytest_collection_modifyitems(config, items):
     """Each process begins with its share of the slow tests.
 
     With ``--dist worksteal`` each gets a stretch of the list, and what is
-    left to steal at the end is quick.
+    left to steal at the end is quick.  Slow tests that share a fixture of
+    their module stay together.
     """
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    quick = [item for item in items if not item.get_closest_marker("slow")]
+    slow: dict[object, list[pytest.Item]] = {}
+    quick = []
+    for item in items:
+        if item.get_closest_marker("slow"):
+            slow.setdefault(together(item), []).append(item)
+        else:
+            quick.append(item)
     processes = getattr(config, "workerinput", {}).get("workercount", 1)
     left, items[:] = len(items), []
+    groups = list(slow.values())
     for number in range(processes):
-        own = slow[number::processes]
+        own = [item for group in groups[number::processes] for item in group]
         size = left // (processes - number)
         left -= size
-        own += quick[: max(0, size - len(own))]
-        items += own
-        del quick[: sum(not item.get_closest_marker("slow") for item in own)]
+        more = max(0, size - len(own))
+        items += own + quick[:more]
+        del quick[:more]
     items += quick
+
+
+def together(item):
+    """The same for tests that share a fixture of their module."""
+    names = item.fixturenames
+    found = item._fixtureinfo.name2fixturedefs
+    scopes = {each.scope for name in names for each in found.get(name, ())}
+    return item.path if "module" in scopes else item.nodeid
 
 
 def pytest_collection_finish():
@@ -374,6 +389,16 @@ def fedsa(capsys):
         )
 
     return call
+
+
+@pytest.fixture(scope="session")
+def bare_python():
+    """``python <words>``, at once, with nothing of the project imported."""
+    import processes
+
+    python = processes.BarePython()
+    yield python
+    python.close()
 
 
 @pytest.fixture

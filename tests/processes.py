@@ -7,6 +7,7 @@ tests.  It is a process as any other, which can be killed.  Where it matters
 that Python starts anew, a test starts Python itself.
 """
 
+import json
 import multiprocessing
 import os
 import runpy
@@ -40,6 +41,47 @@ _POPEN = subprocess.Popen
 def no_fsync() -> None:
     """Do not wait for disks: tests kill processes, but no machine."""
     os.fsync = lambda file: None
+
+
+class BarePython:
+    """Runs Python that has imported nothing of the project.
+
+    Each call is forked from one process, which has imported the libraries
+    that take long to import, and nothing else.
+    """
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("bare_python.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(
+        self, *words: Any, folder: Any = ".", **environment: str | None
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run ``python <words>``, with ``-c`` or ``-m``, and wait.
+
+        Args:
+            words: what stands after ``python``.
+            folder: the folder to run it in.
+            environment: what is changed in the environment; None removes.
+        """
+        changed = {**os.environ, **environment}
+        wanted = {k: v for k, v in changed.items() if v is not None}
+        with tempfile.TemporaryDirectory(prefix="bare_") as name:
+            files = [Path(name) / "out", Path(name) / "err"]
+            asked = [list(map(str, words)), str(folder), wanted]
+            asked.append(list(map(str, files)))
+            assert self._process.stdin and self._process.stdout
+            print(json.dumps(asked), file=self._process.stdin, flush=True)
+            code = int(self._process.stdout.readline())
+            out, err = (file.read_text() for file in files)
+        return subprocess.CompletedProcess(words, code, out, err)
+
+    def close(self) -> None:
+        self._process.communicate()
 
 
 class Process:

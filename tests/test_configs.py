@@ -29,6 +29,7 @@ SHORT = [
     *("train.local_update_steps", "1"),
     *("dataloader.batch_size", "8"),
     *("llm.tok_len", "8"),
+    *("data.subsample", "0.2"),
 ]
 
 
@@ -62,11 +63,11 @@ def test_one_short_round(file, tmp_path):
     assert load_config(file).outdir == "exp"
     more = ["outdir", str(tmp_path), *SHORT]
     if file.stem == "smollm2":
-        more += ["data.subsample", "0.1", "llm.tok_len", "128"]
+        more += ["data.subsample", "0.1", "llm.tok_len", "96"]
         more += ["data.splits", "[0.98, 0.01, 0.01]"]
-        more += ["dataloader.batch_size", "2"]
+        more += ["federate.client_num", "2", "dataloader.batch_size", "1"]
         more += ["fedsa.eval.generate.max_new_tokens", "2"]
-        more += ["fedsa.eval.generate.examples", "2"]
+        more += ["fedsa.eval.generate.examples", "1"]
     summary = run(file, more, quiet=True)
     last = summary["results"]["last"]
     assert 0 < last["weighted"]["test_avg_loss"] < 5

@@ -1,6 +1,5 @@
 """An installed package has what a checkout has, in any folder."""
 
-import json
 import os
 import re
 import shutil
@@ -63,49 +62,19 @@ def installed(wheel, tmp_path_factory) -> Path:
     return folder
 
 
-COMMANDS = """
-import contextlib, io, json, os, sys
-from fs_plugins.cli import main
-for line in sys.stdin:
-    words, environment = json.loads(line)
-    before = dict(os.environ)
-    os.environ.update(environment)
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        try:
-            main(words)
-        except SystemExit as stop:
-            code = stop.code
-    os.environ.clear()
-    os.environ.update(before)
-    print(json.dumps([code, said.getvalue()]), flush=True)
-"""
-
-
 @pytest.fixture(scope="module")
-def fedsa(installed, tmp_path_factory):
-    """The installed command, in a folder that has no YAML files.
-
-    One process answers all calls, as it takes seconds to start.
-    """
-    process = subprocess.Popen(
-        [sys.executable, "-c", COMMANDS],
-        cwd=tmp_path_factory.mktemp("empty"),
-        env={**os.environ, "PYTHONPATH": str(installed)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+def fedsa(installed, bare_python, tmp_path_factory):
+    """The installed command, in a folder that has no YAML files."""
+    folder = tmp_path_factory.mktemp("empty")
 
     def call(*words, **environment):
-        print(json.dumps([words, environment]), file=process.stdin, flush=True)
-        code, said = json.loads(process.stdout.readline())
-        assert code == 0, said
-        return said
+        path = {"PYTHONPATH": str(installed)}
+        words = ("-m", "fs_plugins", *words)
+        found = bare_python(*words, folder=folder, **path | environment)
+        assert found.returncode == 0, found.stdout + found.stderr
+        return found.stdout
 
-    with process:
-        yield call
-        process.stdin.close()
+    return call
 
 
 def test_the_wheel_has_the_package_and_every_yaml_file(wheel):
@@ -154,7 +123,9 @@ for name in sys.argv[1:]:
 """
 
 
-def test_packaged_experiments_are_loaded_by_name(installed, tmp_path):
+def test_packaged_experiments_are_loaded_by_name(
+    installed, bare_python, tmp_path
+):
     """With variations; a file of the current folder comes first."""
     text = (CONFIGS / "demo" / "local.yaml").read_text("utf-8")
     (tmp_path / "demo").mkdir()
@@ -167,8 +138,9 @@ def test_packaged_experiments_are_loaded_by_name(installed, tmp_path):
         "demo/local.yaml": "local",
     }
     path = {"PYTHONPATH": str(installed)}
-    text = python("-c", LOAD, *methods, folder=tmp_path, **path)
-    loaded = list(yaml.safe_load_all(text))
+    found = bare_python("-c", LOAD, *methods, folder=tmp_path, **path)
+    assert found.returncode == 0, found.stderr
+    loaded = list(yaml.safe_load_all(found.stdout))
     federate = [cfg["federate"] for cfg in loaded]
     assert [f["method"] for f in federate] == [*methods.values()]
     assert [f["total_round_num"] for f in federate] == [10, 10, 10, 3]

@@ -69,9 +69,10 @@ def test_glue(tmp_path, task, examples):
             *("data.root", str(Path(os.environ[GLUE]) / "glue")),
             *("data.subsample", "0.02" if task == "sst2" else "1.0"),
             *("federate.total_round_num", "1"),
+            *("train.local_update_steps", "1"),
             *("eval.freq", "1"),
             *("eval.split", "['val', 'test']"),
-            *("llm.tok_len", "32"),
+            *("llm.tok_len", "16"),
         ],
         quiet=True,
     )
@@ -94,10 +95,13 @@ def test_gsm8k(tmp_path):
             *("eval.split", "['val']"),
             *("data.splits", "[0.99, 0.001, 0.009]"),
             *("data.subsample", "0.3"),
-            *("llm.tok_len", "256"),
-            *("dataloader.batch_size", "2"),
+            *("llm.tok_len", "160"),
+            *("dataloader.batch_size", "1"),
             *("federate.total_round_num", "1"),
-            *("train.local_update_steps", "2"),
+            *("train.local_update_steps", "1"),
+            *("fedsa.eval.generate.examples", "1"),
+            *("fedsa.eval.generate.max_new_tokens", "8"),
+            *("fedsa.reload_tolerance", "0.0"),  # the demos' tests reload
         ],
         quiet=True,
     )

@@ -125,7 +125,8 @@ def test_whatever_is_wrong_is_one_sentence_and_leaves_nothing(lab, case):
     file.write_text(text, encoding="utf-8")
     before = sorted(os.listdir(lab.folder))
     base = lab.folder / "base.yaml"
-    base.write_text(yaml.safe_dump(lab.settings))
+    if not base.exists():
+        base.write_text(yaml.safe_dump(lab.settings))
     with pytest.raises(UserError) as caught:
         run(f"{base}+{file}", quiet=True)
     sentence = str(caught.value)

@@ -1,27 +1,33 @@
 """Which host is found, and what is said if it is broken."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
 
-def start(path="", **environment):
+
+@pytest.fixture
+def python(bare_python):
+    """Python in a process of its own, with ``path`` in front."""
+
+    def call(*words, path="", **environment):
+        places = os.pathsep.join([str(path), str(ROOT)])
+        return bare_python(*words, **{"PYTHONPATH": places} | environment)
+
+    return call
+
+
+@pytest.fixture
+def start(python):
     """Import fs_plugins in a process of its own, with ``path`` in front."""
-    root = Path(__file__).parent.parent.parent
-    environment = {k: v for k, v in environment.items() if v is not None}
-    base = {k: v for k, v in os.environ.items() if k != "FS_PLUGINS_HOST"}
-    return subprocess.run(
-        [sys.executable, "-m", "fs_plugins", "doctor"],
-        capture_output=True,
-        text=True,
-        env=base
-        | {"PYTHONPATH": os.pathsep.join([str(path), str(root)])}
-        | environment,
-        check=False,
-    )
+
+    def call(path="", FS_PLUGINS_HOST=None):
+        words = ("-m", "fs_plugins", "doctor")
+        return python(*words, path=path, FS_PLUGINS_HOST=FS_PLUGINS_HOST)
+
+    return call
 
 
 def package(folder, **files):
@@ -37,15 +43,14 @@ def package(folder, **files):
     return folder
 
 
-@pytest.mark.slow
-def test_one_can_be_forced(tmp_path):
+def test_one_can_be_forced(start, tmp_path):
     broken = package(tmp_path, core="raise ImportError('broken')")
     result = start(broken, FS_PLUGINS_HOST="embedded")
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("host: embedded 0.3.0+embedded")
 
 
-def test_an_unknown_one_is_refused():
+def test_an_unknown_one_is_refused(start):
     result = start(FS_PLUGINS_HOST="embeded")
     assert result.returncode == 2
     assert "did you mean 'embedded'" in result.stderr
@@ -53,7 +58,7 @@ def test_an_unknown_one_is_refused():
 
 
 @pytest.mark.parametrize("forced", [None, "federatedscope"])
-def test_a_broken_installation_is_never_passed_over(tmp_path, forced):
+def test_a_broken_installation_is_never_passed_over(start, tmp_path, forced):
     broken = package(tmp_path, core__configs__config="import no_such_module")
     result = start(broken, FS_PLUGINS_HOST=forced)
     assert result.returncode == 2
@@ -61,7 +66,7 @@ def test_a_broken_installation_is_never_passed_over(tmp_path, forced):
     assert result.stderr.count("\n") == 1
 
 
-def test_the_wrong_branch_is_named(tmp_path):
+def test_the_wrong_branch_is_named(start, tmp_path):
     master = package(tmp_path, core__configs__config="global_cfg = object()")
     result = start(master)
     assert result.returncode == 2
@@ -69,24 +74,10 @@ def test_the_wrong_branch_is_named(tmp_path):
     assert str(tmp_path) in result.stderr
 
 
-@pytest.mark.slow
-def test_without_federatedscope_the_embedded_host_stands_in(host_name):
+def test_without_federatedscope_the_embedded_host_stands_in(start, host_name):
     result = start()
     assert result.returncode == 0
     assert result.stdout.startswith(f"host: {host_name} ")
-
-
-def python(code, path=""):
-    """Run code in a process of its own, with ``path`` in front."""
-    root = Path(__file__).parent.parent.parent
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        env=os.environ
-        | {"PYTHONPATH": os.pathsep.join([str(path), str(root)])},
-        check=False,
-    )
 
 
 REGISTERED = (
@@ -107,19 +98,19 @@ REGISTERED = (
         "importlib.reload(federatedscope);",
     ],
 )
-def test_the_plugins_are_registered_whatever_was_imported(before):
-    result = python(before + REGISTERED)
+def test_the_plugins_are_registered_whatever_was_imported(python, before):
+    result = python("-c", before + REGISTERED)
     assert result.stdout == "True\n", result.stderr
 
 
-def test_a_folder_of_that_name_is_no_host(tmp_path, host_name):
+def test_a_folder_of_that_name_is_no_host(start, tmp_path, host_name):
     (tmp_path / "federatedscope").mkdir()
     result = start(tmp_path)
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith(f"host: {host_name} ")
 
 
-def test_another_host_may_be_tried_after_a_failure(tmp_path):
+def test_another_host_may_be_tried_after_a_failure(python, tmp_path):
     """As the sentence says, in the same process."""
     broken = package(tmp_path, core__configs__config="global_cfg = object()")
     code = (
@@ -128,5 +119,5 @@ def test_another_host_may_be_tried_after_a_failure(tmp_path):
         "except fs_plugins.UserError as error: print('no LLM' in str(error))\n"
         "os.environ['FS_PLUGINS_HOST'] = 'embedded'\n"
     )
-    result = python(code + REGISTERED, broken)
+    result = python("-c", code + REGISTERED, path=broken)
     assert result.stdout == "True\nTrue\n", result.stderr
