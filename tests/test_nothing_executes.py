@@ -227,6 +227,21 @@ def test_a_resumed_run_writes_nowhere_but_into_its_folder(
     assert found.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("place", ["round_1", "round_9.part"])
+def test_a_second_name_that_a_killed_run_has_left(
+    foreign, begun, fedsa, tmp_path, place
+):
+    """A run is killed between linking a file of tensors and renaming it."""
+    folder = tmp_path / "linked"
+    shutil.copytree(begun[0], folder)
+    own = next((folder / "checkpoints").glob("round_*/*.safetensors"))
+    left = folder / "checkpoints" / place
+    left.mkdir(exist_ok=True)
+    os.link(own, left / f"{own.name}.0123456789abcdef.part")
+    found = fedsa("run", "--resume", folder, "--force", "--quiet")
+    assert found.returncode == 0, found.stderr
+
+
 def test_the_files_of_adapters_are_replaced_and_not_written_into(
     foreign, begun, fedsa, tmp_path
 ):

@@ -64,10 +64,11 @@ def check_kinds(files: RunFolder) -> None:
 
 
 def _has_other_names(path: Path) -> bool:
-    """Whether a file has names elsewhere, and is not one of tensors.
+    """Whether a file that may be written into has names elsewhere.
 
     Files of tensors are replaced and never written into, and those of
-    several checkpoints may be one.
+    several checkpoints may be one.  A process that was killed while it
+    linked one has left a second name, which ends in ``.part``.
     """
-    is_written_into = path.suffix != ".safetensors" and path.is_file()
-    return is_written_into and path.stat().st_nlink > 1
+    is_replaced = path.suffix in (".safetensors", ".part")
+    return not is_replaced and path.is_file() and path.stat().st_nlink > 1
