@@ -39,12 +39,16 @@ def forked(action: Any, folder: Path) -> int:
         os._exit(0)
 
 
-def count_operations(asked: Path, die_at: int = -1) -> list[int]:
-    """Count what is done to files; be killed just before number ``die_at``.
+def list_operations(asked: Path, die_at: int = -1) -> list[bool]:
+    """Note what is done to files; be killed just before number ``die_at``.
 
     Before the file ``asked`` is there, there is no run.
+
+    Returns:
+        For each operation, whether it is done inside an unfinished
+        checkpoint.
     """
-    number = [0]
+    done: list[bool] = []
 
     def heard(event: str, args: tuple[Any, ...]) -> None:
         is_write = event == "open" and args[1] not in (None, "r", "rb")
@@ -52,12 +56,12 @@ def count_operations(asked: Path, die_at: int = -1) -> list[int]:
             return
         if "trial_" not in str(args[0]) or not asked.exists():
             return
-        number[0] += 1
-        if number[0] == die_at:
+        if len(done) == die_at:
             os.kill(os.getpid(), signal.SIGKILL)
+        done.append(".part/" in str(args[0]))
 
     sys.addaudithook(heard)
-    return number
+    return done
 
 
 class Trials:
@@ -72,17 +76,17 @@ class Trials:
 
         def action() -> None:
             asked = RunFolder(folder).asked
-            number = count_operations(asked, die_at)
+            done = list_operations(asked, die_at)
             if asked.exists():
                 experiment.resume(folder, quiet=True)
             else:
                 where = ["outdir", str(self.folder), "expname", name]
                 experiment.run(self.file, where, quiet=True)
-            Path(f"{folder}.operations").write_text(str(number[0]))
+            Path(f"{folder}.operations").write_text(json.dumps(done))
 
         return forked(action, folder), folder
 
-    def whole(self) -> tuple[Any, float, int]:
+    def whole(self) -> tuple[Any, float, list[bool]]:
         """The results, seconds and file operations of a run in one go."""
         process, folder = self._start("trial_whole")
         wait_for(RunFolder(folder).asked.exists, 60)
@@ -90,7 +94,7 @@ class Trials:
         _, status = os.waitpid(process, 0)
         if status:
             raise RuntimeError(Path(f"{folder}.log").read_text())
-        operations = int(Path(f"{folder}.operations").read_text())
+        operations = json.loads(Path(f"{folder}.operations").read_text())
         return everything_of(folder), time.monotonic() - begin, operations
 
     def killed(self, seconds: float, die_at: int) -> dict[str, Any]:
@@ -115,16 +119,22 @@ class Trials:
 
 
 def kill_and_resume(file: Path, folder: Path, kills: int) -> None:
-    """Print, as JSON, where each SIGKILL fell and what differed afterwards."""
+    """Print, as JSON, where each SIGKILL fell and what differed afterwards.
+
+    Half of them fall at a random time, a quarter before a random operation
+    on files, and a quarter before one inside an unfinished checkpoint.
+    """
     rng = random.Random(0)
     trials = Trials(file, folder)
     whole, seconds, operations = trials.whole()
     found = []
+    every = range(len(operations))
+    inside = [number for number in every if operations[number]]
     while len(found) < kills:
         by_time = len(found) % 2 == 0
+        places = inside if len(found) % 4 == 1 else every
         told = trials.killed(
-            rng.uniform(0, seconds),
-            -1 if by_time else rng.randint(1, operations),
+            rng.uniform(0, seconds), -1 if by_time else rng.choice(places)
         )
         if told.pop("killed"):  # else it had ended before
             results = told.pop("results", None)
