@@ -129,6 +129,44 @@ def run(
 
 
 @app.command(
+    context_settings=PAIRS,
+    epilog=examples(
+        "federate --cfg hospitals.yaml",
+        "federate --cfg yaml_configs/demo/fedsa.yaml --sites 3",
+        "federate --cfg hospitals.yaml --resume",
+    ),
+)
+def federate(
+    context: typer.Context,
+    cfg: Annotated[
+        str,
+        typer.Option(
+            help="A YAML file, as for 'fedsa run'.",
+            autocompletion=complete_files,
+        ),
+    ],
+    sites: Annotated[
+        int, typer.Option(help="How many sites, on this machine.")
+    ] = 0,
+    gpus: Annotated[
+        str, typer.Option(help="GPUs that the sites get in turn: 0,1.")
+    ] = "",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option(help="Show no progress.")] = False,
+) -> None:
+    """Run an experiment on NVIDIA FLARE, a process for each site."""
+    from fs_plugins.commands.federate import on_this_machine
+
+    numbers = _numbers("--gpus", gpus) or []
+    results = on_this_machine(
+        cfg, sites, context.args, numbers, resume, quiet
+    )
+    print(f"results: {results}")
+
+
+@app.command(
     epilog=examples(
         "compare a.yaml b.yaml --seeds 0,1,2 --out exp/mine",
         "compare yaml_configs/demo/fedsa.yaml+{fedsa,fedit,local}",
@@ -152,7 +190,7 @@ def compare(
     """Run several experiments and set their results side by side."""
     from fs_plugins.commands.compare import compare as compare_files
 
-    numbers = _seeds(seeds)
+    numbers = _numbers("--seeds", seeds)
     if not compare_files(files, numbers, out, quiet):
         raise typer.Exit(1)
 
@@ -330,12 +368,12 @@ def _names(text: str) -> list[str]:
     return [part for part in text.split(",") if part]
 
 
-def _seeds(text: str) -> list[int] | None:
+def _numbers(option: str, text: str) -> list[int] | None:
     try:
         return [int(part) for part in text.split(",")] if text else None
     except ValueError:
         raise UserError(
-            f"--seeds: {shown(text)} is not numbers with commas between them"
+            f"{option}: {shown(text)} is not numbers with commas between them"
         ) from None
 
 

@@ -1,6 +1,6 @@
 """The clients that examples name: which there are, and how many."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
 from fs_plugins.data.examples import Examples
@@ -56,7 +56,7 @@ def settle_clients(
         raise UserError(
             f"data.splitter: {cfg.data.splitter} needs {_needed(cfg)}"
         )
-    known = sorted({*train.clients}, key=_order)
+    known = in_order(train.clients)
     for name in names:
         if name not in known:
             raise UserError(
@@ -149,6 +149,11 @@ def _of_clients(examples: Examples, names: Sequence[str]) -> Examples:
     wanted = {*names}
     index = [i for i, n in enumerate(examples.clients) if n in wanted]
     return examples.take(index) if len(index) < len(examples) else examples
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """The clients' names, each once, in the order of their IDs."""
+    return sorted({*names}, key=_order)
 
 
 def _order(name: str) -> tuple[int, int, str]:

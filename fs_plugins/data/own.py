@@ -4,11 +4,12 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from fs_plugins.data.clients import in_order
 from fs_plugins.data.examples import Examples
 from fs_plugins.data.loaded import Loaded
 from fs_plugins.data.own_examples import examples_in
 from fs_plugins.data.tables import Table, find_table, find_tables
-from fs_plugins.errors import UserError
+from fs_plugins.errors import UserError, shown
 from fs_plugins.host.configuration import Config
 from fs_plugins.terms import AUTO, BY_FILE
 
@@ -61,6 +62,32 @@ def load_instructed(name: str, cfg: Config) -> Loaded:
 
     """
     return _load(name, cfg, "chat")
+
+
+def files_of_clients(cfg: Config) -> dict[str, str]:
+    """The file of each client of ``data.splitter: files``, by its name.
+
+    The names are those of ``fedsa.data.clients``, or else all that the files
+    have, in the order of the clients' IDs.
+
+    Args:
+        cfg: the configuration of a run whose clients have a file each.
+
+    Raises:
+        UserError: a client has no file.
+
+    """
+    name, options = cfg.data.type.rpartition("@")[0], cfg.fedsa.data
+    tables = find_tables(name, cfg.data.root, options.separator)["train"]
+    files = {table.name: os.path.abspath(table.source) for table in tables}
+    names = list(options.clients) or in_order(files)
+    for client in names:
+        if client not in files:
+            raise UserError(
+                f"fedsa.data.clients: {shown(client)} has no file among those "
+                f"of data.type: {cfg.data.type}"
+            )
+    return {client: files[client] for client in names}
 
 
 def expected_examples(cfg: Config) -> Examples:

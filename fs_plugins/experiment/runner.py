@@ -169,6 +169,45 @@ def resume(
             return _run(job, scope)
 
 
+def rejoin(
+    folder: Path,
+    experiment: Experiment,
+    overrides: Overrides = (),
+    quiet: bool = False,
+    verbose: bool = False,
+    listeners: Sequence[Listener] = (),
+    scope: RunScope | None = None,
+) -> dict[str, Any]:
+    """Take part in a distributed run again, as a client that was away.
+
+    Args:
+        folder: the client's folder.
+        experiment: the experiment as in ``run``.
+        overrides: ``key value`` pairs, or values by key.
+        quiet: whether no progress is shown.
+        verbose: whether the host's log is shown.
+        listeners: listeners that are told of the run's events.
+        scope: the objects that the user hands to the run.
+
+    Returns:
+        The same as ``run``.
+
+    Raises:
+        UserError: the input is wrong.
+        RunError: the server is gone.
+        Interrupted: the client's part was ended before the run was over.
+
+    """
+    begin = time.perf_counter()
+    if not verbose:
+        silence()
+    cfg = load_config(experiment, overrides)
+    cfg.outdir = str(folder)
+    with old_folder(folder, verbose):
+        job = _Job(cfg, folder, folder.name, begin, quiet, listeners)
+        return _run(job, scope)
+
+
 def _adopting(cfg: Config, scope: RunScope | None) -> Config:
     """Set the adapter's arguments to those of a PEFT model handed to the run.
 

@@ -127,6 +127,11 @@ def _guarded_server() -> bool:
 
 def _use_transport(options: Callable[[], Any]) -> None:
     def manager(**kwargs: Any) -> Any:
+        from fs_plugins.scope import current_scope
+
+        link = current_scope().given.get("communication")
+        if link is not None:
+            return link
         try:
             from fs_plugins.host.comm_manager import CommManager
         except ImportError as error:

@@ -33,9 +33,6 @@ from typing import Any
 from fs_plugins.wire.codec import WireError, check_bytes, told
 
 _RUN = re.compile("[0-9a-f]{16}")
-# A name or an IPv4 address, or an IPv6 address with or without brackets.  No
-# other scheme of gRPC's (unix:, xds:, ...) has this form.
-_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|\[?[0-9A-Fa-f:.]{2,45}\]?")
 _KEY = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 # The names of results: ``<split>_<metric>``, in ASCII.  FederatedScope's log
 # evaluates the numbers in a name, and fails at digits of other scripts.
@@ -62,55 +59,35 @@ def state_of(rnd: int) -> int:
 
 @dataclass(frozen=True)
 class Joining:
-    """A client joins the run and says where it listens.
+    """A client joins the run.
 
     Attributes:
-        host: the name or the address of the client's machine.
-        port: the port that the client listens on.
         settings: the values of those keys of the configuration in which all
             participants must agree, as texts; see ``config.agreement``.
             Empty for FederatedScope's own clients.
 
     """
 
-    host: str
-    port: int
     settings: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def address(self) -> str:
-        """``host:port``."""
-        return f"{self.host}:{self.port}"
 
     def to_content(self) -> dict[str, Any]:
         """The content to send."""
-        content: dict[str, Any] = {"host": self.host, "port": self.port}
-        if self.settings:
-            content["settings"] = dict(self.settings)
-        return content
+        return {"settings": dict(self.settings)}
 
     @classmethod
     def from_content(cls, content: object) -> "Joining":
         """The message that has arrived.
 
         Raises:
-            WireError: the content is of another kind, or holds no address
-                or no settings.
+            WireError: the content is of another kind.
 
         """
         if not isinstance(content, dict):
-            raise WireError("it does not say where it listens")
-        host, port = content.get("host"), content.get("port")
-        if not isinstance(host, str) or type(port) is not int:
-            raise WireError("it does not say where it listens")
-        if not _HOST.fullmatch(host):
-            raise WireError(f"{told(host)} is not the address of a machine")
-        if not 1 <= port <= 65535:
-            raise WireError(f"{told(port)} is not the number of a port")
+            raise WireError("it does not hold settings by name")
         settings = content.get("settings", {})
         if not _are_settings(settings):
             raise WireError("its settings are not texts by key")
-        return cls(host, port, settings)
+        return cls(settings)
 
 
 def _are_settings(value: object) -> bool:

@@ -192,7 +192,7 @@ class AdmittingServer(Server):  # type: ignore[misc]
             super().callback_funcs_for_join_in(message)
 
     def _joining_in(self, message: Message) -> Joining:
-        """How a client joins; in this process it has no address."""
+        """How a client joins; in this process it tells nothing."""
         client, is_here = message.sender, self.mode == "standalone"
         if not 1 <= client <= self.client_num:
             raise WireError(f"there is no client {told(client)}")
@@ -200,7 +200,7 @@ class AdmittingServer(Server):  # type: ignore[misc]
             return Joining.from_content(message.content)
         if client in self.comm_manager.neighbors:
             raise WireError("it has joined already")
-        return Joining("localhost", 0)
+        return Joining()
 
     def _info_in(self, message: Message) -> dict[str, float]:
         """What a client tells of itself as it joins, if it was asked."""

@@ -174,11 +174,7 @@ class FedSAClient(Client):  # type: ignore[misc]
     def join_in(self) -> None:
         """Join the run; a process of its own says how it is configured."""
         if self.mode == "distributed":
-            self.local_address = Joining(
-                self.comm_manager.host,
-                self.comm_manager.port,
-                agreed(self._cfg),
-            ).to_content()
+            self.local_address = Joining(agreed(self._cfg)).to_content()
         super().join_in()
 
     def callback_funcs_for_model_para(self, message: Message) -> None:

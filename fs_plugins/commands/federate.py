@@ -1,0 +1,205 @@
+"""``fedsa federate`` and ``fedsa job``: runs on NVIDIA FLARE."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from fs_plugins.config.load import (
+    Experiment,
+    Overrides,
+    difference,
+    load_config,
+    name_of,
+    nested,
+)
+from fs_plugins.data.own import files_of_clients
+from fs_plugins.engine.job import write_job
+from fs_plugins.engine.outcome import SERVER, Outcome
+from fs_plugins.engine.simulation import LOG, Simulation
+from fs_plugins.engine.site import check_run
+from fs_plugins.errors import Interrupted, RunError, UserError, shown
+from fs_plugins.experiment.folder import make_folder
+from fs_plugins.experiment.progress import progress_for
+from fs_plugins.experiment.run_folder import RunFolder
+from fs_plugins.host.configuration import Config
+from fs_plugins.terms import BY_FILE
+
+_SITE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+
+
+class Environment(Protocol):
+    """Where a job runs."""
+
+    def run(self, job: Path) -> Iterator[dict[str, Any]]:
+        """Run a job to its end; yields lines of results as they come."""
+
+    def outcome(self) -> Outcome | None:
+        """How the job has ended; None if its server has not said it."""
+
+
+def on_this_machine(
+    experiment: Experiment,
+    number: int,
+    overrides: Overrides = (),
+    gpus: Sequence[int] = (),
+    resume: bool = False,
+    quiet: bool = False,
+) -> Path:
+    """Run an experiment with a process for each site, on this machine.
+
+    Args:
+        experiment: the experiment, as ``fs_plugins.run`` takes it.
+        number: how many sites there are; 0 leaves it to the configuration.
+        overrides: ``key value`` pairs, or values by key.
+        gpus: the numbers of the GPUs, which the sites get in turn.
+        resume: whether an earlier run of the same name goes on.
+        quiet: whether no progress is shown.
+
+    Returns:
+        The folder of the server's results.
+
+    Raises:
+        UserError: the input is wrong.
+        RunError: the run has failed.
+        Interrupted: Ctrl-C or SIGTERM has ended it.
+
+    """
+    cfg = load_config(experiment, overrides)
+    sites = _simulated_sites(cfg, number)
+    of_clients: list[dict[str, Any]] = [{} for _ in sites]
+    if cfg.data.splitter == BY_FILE:
+        family = cfg.data.type.rpartition("@")[2]
+        files = files_of_clients(cfg).values()
+        for own, file in zip(of_clients, files, strict=True):
+            own["data.type"] = f"{file}@{family}"
+    for index, own in enumerate(of_clients if gpus else ()):
+        own |= {"use_gpu": True, "device": gpus[index % len(gpus)]}
+    folder = Path(cfg.outdir) / check_run(cfg.expname)
+    _check_new(folder, resume)
+    make_folder(folder)
+    job = folder / "job"
+    write_job(job, _asked(cfg, sites, is_here=True), sites, folder.name)
+    _follow(
+        Simulation(folder, sites, of_clients),
+        job,
+        name_of(experiment),
+        cfg,
+        quiet,
+        f"see {folder / LOG}",
+    )
+    return folder / SERVER
+
+
+def _check_new(folder: Path, resume: bool) -> None:
+    """Refuse to mix two runs in one folder."""
+    was_there = RunFolder(folder / SERVER).asked.exists()
+    if resume and not was_there:
+        raise UserError(f"{folder} holds no federated run to resume")
+    if was_there and not resume:
+        raise UserError(
+            f"{folder} holds a run already; add --resume to go on with it, "
+            "or choose another expname"
+        )
+    if resume and RunFolder(folder / SERVER).is_finished:
+        raise UserError(f"{folder} has finished; nothing is left to resume")
+
+
+def _follow(
+    environment: Environment,
+    job: Path,
+    name: str,
+    cfg: Config,
+    quiet: bool,
+    where: str,
+) -> None:
+    """Run a job, show its progress, and say how it has ended.
+
+    Args:
+        environment: where the job runs.
+        job: the folder of the job.
+        name: the name of the run, which is shown.
+        cfg: the configuration.
+        quiet: whether no progress is shown.
+        where: where one can see what has happened.
+
+    Raises:
+        UserError: a participant refuses the input.
+        RunError: the run has failed.
+
+    """
+    shows = progress_for(name, cfg.federate.total_round_num, quiet)
+    for line in environment.run(job):
+        for each in shows:
+            each.round_begins(line["round"], 0)
+            each.recorded(line)
+    outcome = environment.outcome()
+    if outcome is None:
+        raise RunError(f"the server's process has ended; {where}")
+    if outcome.kind == "wrong input":
+        raise UserError(outcome.sentence)
+    if outcome.kind != "finished":
+        raise RunError(f"{outcome.sentence}; {where}")
+
+
+def _simulated_sites(cfg: Config, number: int) -> list[str]:
+    """The names of the sites of a run on this machine."""
+    names = list(map(str, cfg.fedsa.data.clients))
+    if not names and cfg.data.splitter == BY_FILE:
+        names = list(files_of_clients(cfg))
+    number = number or len(names) or cfg.federate.client_num
+    if not number:
+        raise UserError("federate: say with --sites how many sites there are")
+    names = names or [f"site-{i}" for i in range(1, number + 1)]
+    for count, what in (
+        (number, "--sites"),
+        (cfg.federate.client_num, "federate.client_num"),
+    ):
+        if count not in (0, len(names)):
+            raise UserError(
+                f"{what}: it is {count}, and there are {len(names)} clients"
+            )
+    _check_names(names)
+    return names
+
+
+def _check_names(names: Sequence[str]) -> None:
+    for name in names:
+        if not _SITE.fullmatch(name) or name.lower() == SERVER:
+            raise UserError(
+                f"fedsa.data.clients: {shown(name)} cannot be the name of a "
+                "site; it may have letters, digits, '-', '_' and '.'"
+            )
+
+
+def _asked(
+    cfg: Config, sites: Sequence[str], is_here: bool
+) -> Mapping[str, Any]:
+    """What the job says of the run.
+
+    Args:
+        cfg: the configuration of the one who asks for the run.
+        sites: the names of the sites.
+        is_here: whether the sites are processes on this machine.
+
+    """
+    from federatedscope.core.configs.config import global_cfg
+
+    values = difference(global_cfg, cfg)
+    values["federate.client_num"] = len(sites)
+    if cfg.data.splitter == BY_FILE:
+        values["fedsa.data.clients"] = [*sites]
+    if is_here:
+        for key in ("data.type", "model.type", "data.root"):
+            if key in values:
+                values[key] = _absolute(str(values[key]))
+    return nested(values)
+
+
+def _absolute(name: str) -> str:
+    """A name whose part before ``@`` is absolute, if it is a path."""
+    path, at, rest = name.rpartition("@")
+    path = path if at else name
+    rest = f"{at}{rest}" if at else ""
+    return f"{Path(path).absolute()}{rest}" if Path(path).exists() else name
