@@ -151,19 +151,63 @@ def federate(
     gpus: Annotated[
         str, typer.Option(help="GPUs that the sites get in turn: 0,1.")
     ] = "",
+    startup_kit: Annotated[
+        Path | None,
+        typer.Option(help="An admin's kit: the run takes place at its sites."),
+    ] = None,
+    min_sites: Annotated[
+        int, typer.Option(help="How many sites must stay; 0: all.")
+    ] = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run.")
     ] = False,
     quiet: Annotated[bool, typer.Option(help="Show no progress.")] = False,
 ) -> None:
     """Run an experiment on NVIDIA FLARE, a process for each site."""
-    from fs_plugins.commands.federate import on_this_machine
+    from fs_plugins.commands import federate as environments
 
-    numbers = _numbers("--gpus", gpus) or []
-    results = on_this_machine(
-        cfg, sites, context.args, numbers, resume, quiet
-    )
+    words = context.args
+    if startup_kit is None:
+        numbers = _numbers("--gpus", gpus) or []
+        results = environments.on_this_machine(
+            cfg, sites, words, numbers, resume, quiet
+        )
+    elif sites or gpus:
+        raise UserError(
+            "federate: --sites and --gpus are for this machine, and "
+            "--startup-kit is for a federation"
+        )
+    else:
+        results = environments.on_a_federation(
+            cfg, startup_kit, words, min_sites, resume, quiet
+        )
     print(f"results: {results}")
+
+
+@app.command(
+    epilog=examples(
+        "site kits/north --data reports.csv@text",
+        "site kits/north --data reports.csv@text --share A,HEAD",
+        "site kits/server",
+    )
+)
+def site(
+    kit: Annotated[Path, typer.Argument(help="A startup kit of FLARE.")],
+    data: Annotated[
+        str, typer.Option(help="Where the site's data are, as data.type.")
+    ] = "",
+    share: Annotated[
+        str, typer.Option(help="What may leave the site: A,B,HEAD,OTHER.")
+    ] = "A",
+    model: Annotated[
+        str, typer.Option(help="The base model, as model.type.")
+    ] = "",
+) -> None:
+    """Prepare a participant's startup kit: its data, and what it shares."""
+    from fs_plugins.engine.kit import prepare
+
+    for file in prepare(kit, data, _names(share), model):
+        print(f"wrote {file}")
 
 
 @app.command(

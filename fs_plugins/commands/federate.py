@@ -1,8 +1,10 @@
 """``fedsa federate`` and ``fedsa job``: runs on NVIDIA FLARE."""
 
+import contextlib
 import re
+import secrets
+import signal
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,7 +13,6 @@ from fs_plugins.config.load import (
     Overrides,
     difference,
     load_config,
-    name_of,
     nested,
 )
 from fs_plugins.data.own import files_of_clients
@@ -26,14 +27,24 @@ from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.host.configuration import Config
 from fs_plugins.terms import BY_FILE
 
+JOB = "job"  # the folder of the job, in that of the run
 _SITE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 
 class Environment(Protocol):
     """Where a job runs."""
 
-    def run(self, job: Path) -> Iterator[dict[str, Any]]:
-        """Run a job to its end; yields lines of results as they come."""
+    def run(
+        self, job: Path, sites: Sequence[str], needed: int
+    ) -> Iterator[dict[str, Any]]:
+        """Run a job to its end; yields lines of results as they come.
+
+        Args:
+            job: the folder of the job.
+            sites: the sites that the job names.
+            needed: how many of them it needs.
+
+        """
 
     def outcome(self) -> Outcome | None:
         """How the job has ended; None if its server has not said it."""
@@ -79,22 +90,98 @@ def on_this_machine(
     folder = Path(cfg.outdir) / check_run(cfg.expname)
     _check_new(folder, resume)
     make_folder(folder)
-    job = folder / "job"
+    job = folder / JOB
     write_job(job, _asked(cfg, sites, is_here=True), sites, folder.name)
-    _follow(
-        Simulation(folder, sites, of_clients),
-        job,
-        name_of(experiment),
-        cfg,
-        quiet,
-        f"see {folder / LOG}",
-    )
+    lines = Simulation(folder, of_clients)
+    _follow(lines, (job, sites, len(sites)), cfg, quiet, f"see {folder / LOG}")
     return folder / SERVER
+
+
+def on_a_federation(
+    experiment: Experiment,
+    kit: Path,
+    overrides: Overrides = (),
+    needed: int = 0,
+    resume: bool = False,
+    quiet: bool = False,
+) -> Path:
+    """Run an experiment at the sites of a federation of NVIDIA FLARE.
+
+    Args:
+        experiment: the experiment, as ``fs_plugins.run`` takes it.
+        kit: the startup kit of the one who asks for the run.
+        overrides: ``key value`` pairs, or values by key.
+        needed: how many sites the run needs to go on; 0 stands for all.
+        resume: whether an earlier run of the same name goes on.
+        quiet: whether no progress is shown.
+
+    Returns:
+        The folder of the server's results.
+
+    Raises:
+        UserError: the input is wrong, or the user may not ask for a run.
+        RunError: the run has failed; ``resume`` goes on with it.
+        Interrupted: Ctrl-C; the job goes on without its user.
+
+    """
+    from fs_plugins.engine.production import Production
+
+    cfg = load_config(experiment, overrides)
+    folder = Path(cfg.outdir) / check_run(cfg.expname)
+    _check_new(folder, resume)
+    wait = float(cfg.fedsa.transport.wait)
+    with contextlib.closing(Production(kit, folder, wait)) as federation:
+        sites = _sites_of(cfg, federation.sites())
+        if needed > len(sites):
+            raise UserError(
+                f"--min-sites: it is {needed}, and there are {len(sites)} "
+                "sites"
+            )
+        make_folder(folder)
+        job = folder / JOB
+        run = _name_of_run(folder)
+        write_job(job, _asked(cfg, sites, is_here=False), sites, run, needed)
+        needed = needed or len(sites)
+        try:
+            _follow(
+                federation, (job, sites, needed), cfg, quiet, "nothing is lost"
+            )
+        except KeyboardInterrupt:
+            raise Interrupted(
+                "the job goes on without you; --resume shows it again",
+                signal.SIGINT,
+            ) from None
+    return folder / SERVER
+
+
+def _name_of_run(folder: Path) -> str:
+    """The run's name among all runs of a federation, drawn once."""
+    file = folder / "run"
+    if not file.exists():
+        file.write_text(f"{folder.name}-{secrets.token_hex(4)}\n")
+    return file.read_text().strip()
+
+
+def _sites_of(cfg: Config, connected: Sequence[str]) -> list[str]:
+    """The sites that take part, in the order of their clients' IDs."""
+    if cfg.data.splitter != BY_FILE:
+        raise UserError(
+            "data.splitter: must be files, as each site has data of its own"
+        )
+    sites = list(map(str, cfg.fedsa.data.clients)) or list(connected)
+    number = cfg.federate.client_num or len(sites)
+    if not sites or number != len(sites):
+        raise UserError(
+            f"federate.client_num: it is {number}, and there are {len(sites)} "
+            f"sites ({', '.join(sites) or 'none is connected'}); name those "
+            "that take part in fedsa.data.clients"
+        )
+    return sites
 
 
 def _check_new(folder: Path, resume: bool) -> None:
     """Refuse to mix two runs in one folder."""
-    was_there = RunFolder(folder / SERVER).asked.exists()
+    was_there = (folder / JOB).exists()
     if resume and not was_there:
         raise UserError(f"{folder} holds no federated run to resume")
     if was_there and not resume:
@@ -108,8 +195,7 @@ def _check_new(folder: Path, resume: bool) -> None:
 
 def _follow(
     environment: Environment,
-    job: Path,
-    name: str,
+    job: tuple[Path, Sequence[str], int],
     cfg: Config,
     quiet: bool,
     where: str,
@@ -118,8 +204,7 @@ def _follow(
 
     Args:
         environment: where the job runs.
-        job: the folder of the job.
-        name: the name of the run, which is shown.
+        job: the folder of the job, its sites, and how many it needs.
         cfg: the configuration.
         quiet: whether no progress is shown.
         where: where one can see what has happened.
@@ -129,8 +214,8 @@ def _follow(
         RunError: the run has failed.
 
     """
-    shows = progress_for(name, cfg.federate.total_round_num, quiet)
-    for line in environment.run(job):
+    shows = progress_for(cfg.expname, cfg.federate.total_round_num, quiet)
+    for line in environment.run(*job):
         for each in shows:
             each.round_begins(line["round"], 0)
             each.recorded(line)

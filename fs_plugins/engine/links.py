@@ -189,6 +189,7 @@ class ServerLink:
         neighbors: the names of the sites that have joined, by the ID of their
             client.
         problems: why sites take part no longer, by the ID of their client.
+        has_lost: whether a site is disconnected, which may come back.
 
     """
 
@@ -204,6 +205,7 @@ class ServerLink:
     ) -> None:
         self.neighbors: dict[int, Any] = {}
         self.problems: dict[int, str] = {}
+        self.has_lost = False
         self._sites = dict(enumerate(sites, start=1))
         self._IDs = {name: ID for ID, name in self._sites.items()}
         self._post, self._is_gone = post, is_gone
@@ -232,6 +234,7 @@ class ServerLink:
         for ID, site in self._sites.items():
             if ID not in self.problems and self._is_gone(site):
                 self.problems[ID] = "it is disconnected"
+                self.has_lost = True
         return {*self.problems}
 
     def send(self, message: HostMessage) -> None:

@@ -1,7 +1,6 @@
 """How a job has ended, and the names by which its two sides know things."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +25,7 @@ class Outcome:
     Attributes:
         kind: ``finished``, ``wrong input``, ``failed`` or ``ended``.
         sentence: why; empty if the run has finished.
-        away: whether sites were missing that may come back.
+        away: whether a site was disconnected that may come back.
 
     """
 
@@ -36,20 +35,20 @@ class Outcome:
 
 
 def write_outcome(
-    folder: Path, error: Exception | None, problems: Mapping[int, str]
+    folder: Path, error: Exception | None, has_lost: bool
 ) -> None:
     """Write how a job has ended, for the one who has asked for it.
 
     Args:
         folder: the folder of results.
         error: the error that has ended the server's part.
-        problems: why sites take part no longer.
+        has_lost: whether a site is disconnected, which may come back.
 
     """
     kind = next(
         (k for k, t in _KINDS.items() if isinstance(error, t)), "finished"
     )
-    away = kind == "failed" and bool(problems)
+    away = kind == "failed" and has_lost
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(
         {"kind": kind, "sentence": str(error or ""), "away": away}

@@ -104,7 +104,7 @@ class Federation(Controller):  # type: ignore[misc]
                 site, self._asked, folder, 0, link, [self._newest]
             )
             _copy_results(folder, out)
-        write_outcome(out, error, link.problems)
+        write_outcome(out, error, link.has_lost)
         if error is not None:
             self.system_panic(str(error), fl_ctx)
 

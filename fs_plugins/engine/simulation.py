@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fs_plugins.config.yaml_file import dump
+from fs_plugins.engine.kit import CLASSES
 from fs_plugins.engine.outcome import RESULTS, SERVER, Outcome, read_outcome
 from fs_plugins.engine.site import FILE, SIMULATED
 from fs_plugins.errors import Interrupted
@@ -21,7 +22,6 @@ from fs_plugins.experiment.signals import handling
 FLARE = "flare"  # the folder that FLARE works in, in that of the run
 LOG = "flare.log"
 _JOB = "simulate_job"  # what FLARE calls the job
-_ALLOWED = ["fs_plugins.engine."]  # the classes that a job may name
 _PAUSE = 0.2  # seconds between two looks at the results
 _PATIENCE = 20.0  # seconds for FLARE to end
 
@@ -32,7 +32,6 @@ class Simulation:
     Args:
         folder: the run's folder; it gets a folder for the server, one for
             each site, and one for FLARE.
-        sites: the names of the sites.
         of_clients: values of the configuration of each site alone.
 
     """
@@ -40,22 +39,24 @@ class Simulation:
     def __init__(
         self,
         folder: Path,
-        sites: Sequence[str],
         of_clients: Sequence[Mapping[str, Any]],
     ) -> None:
         self._folder = folder.absolute()
-        self._sites = list(sites)
         self._own = {
             "outdir": str(self._folder.parent),
             SIMULATED: [dict(values) for values in of_clients],
         }
         self._process: subprocess.Popen[bytes] | None = None
 
-    def run(self, job: Path) -> Iterator[dict[str, Any]]:
+    def run(
+        self, job: Path, sites: Sequence[str], needed: int
+    ) -> Iterator[dict[str, Any]]:
         """Run a job to its end.
 
         Args:
             job: the folder of the job.
+            sites: the sites, which the simulator starts itself.
+            needed: not used; all sites are there.
 
         Yields:
             The lines of results, as they come.
@@ -68,9 +69,9 @@ class Simulation:
         local = workspace / "local"
         local.mkdir(parents=True, exist_ok=True)
         (local / FILE).write_text(dump(self._own), encoding="utf-8")
-        allowed = {"format_version": 2, "class_allow_list": _ALLOWED}
+        allowed = {"format_version": 2, "class_allow_list": CLASSES}
         (local / "resources.json").write_text(json.dumps(allowed))
-        words = [str(job.absolute()), str(workspace), ",".join(self._sites)]
+        words = [str(job.absolute()), str(workspace), ",".join(sites)]
         module = "fs_plugins.engine.simulator"
         with (
             (self._folder / LOG).open("ab") as log,
@@ -91,9 +92,7 @@ class Simulation:
 
     def outcome(self) -> Outcome | None:
         """How the job has ended; None if its server has not said it."""
-        return read_outcome(
-            self._folder / FLARE / SERVER / _JOB / RESULTS
-        )
+        return read_outcome(self._folder / FLARE / SERVER / _JOB / RESULTS)
 
 
 class _Lines:
@@ -134,10 +133,8 @@ def _ending(process: "subprocess.Popen[bytes]") -> Iterator[None]:
             yield
     finally:
         _signal(process, signal.SIGTERM)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            pass
         _signal(process, signal.SIGKILL)
 
 

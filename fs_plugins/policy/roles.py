@@ -150,6 +150,25 @@ def roles_of(peft_method: str, names: Iterable[str]) -> dict[str, Role]:
     return roles
 
 
+def possible_roles(name: str) -> set[Role]:
+    """The roles that a parameter of this name has in some PEFT method.
+
+    Args:
+        name: the parameter's name in a PEFT model.
+
+    """
+    patterns = [
+        {Role.HEAD: HEAD_NAMES, Role.PRIVATE: (_PRIVATE_NAME,)},
+        *PEFT_METHODS.values(),
+    ]
+    return {
+        role
+        for of_method in patterns
+        for role, parts in of_method.items()
+        if any(part in name for part in parts)
+    }
+
+
 def pairs_of(roles: Mapping[str, Role]) -> dict[str, tuple[str, str]]:
     """The names of LoRA's A and B, by the layer that they belong to.
 

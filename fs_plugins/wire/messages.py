@@ -199,6 +199,10 @@ class Update:
         return self.samples, self.payload
 
 
+# The reasons for which a client has no update.
+DIVERGED = ("its loss is not finite", "its parameters are not finite")
+
+
 @dataclass(frozen=True)
 class NoUpdate:
     """A client has no update to share, as its training has diverged.

@@ -16,6 +16,7 @@ from fs_plugins.host.configuration import Config
 from fs_plugins.state import StateOfProcess, remember_run
 from fs_plugins.wire import Tensors, WireError, encode
 from fs_plugins.wire.messages import (
+    DIVERGED,
     Admission,
     GlobalParameters,
     Joining,
@@ -311,9 +312,9 @@ class FedSAClient(Client):  # type: ignore[misc]
             value for name, value in results.items() if name.endswith("loss")
         ]
         if not all(map(math.isfinite, losses)):
-            return "its loss is not finite"
+            return DIVERGED[0]
         if not self.parameters.are_finite():
-            return "its parameters are not finite"
+            return DIVERGED[1]
         return ""
 
     @contextmanager
