@@ -104,5 +104,7 @@ def command_to_resume(cfg: Config) -> str:
 
     The run's own user trusts the plugins that the run has imported.
     """
+    if is_distributed(cfg):
+        return "fedsa federate --resume"
     trust = " --trust-plugins" if cfg.fedsa.plugins else ""
     return f"fedsa run --resume {cfg.outdir}{trust}"

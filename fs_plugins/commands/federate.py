@@ -17,7 +17,7 @@ from fs_plugins.config.load import (
 )
 from fs_plugins.data.own import files_of_clients
 from fs_plugins.engine.job import write_job
-from fs_plugins.engine.outcome import SERVER, Outcome
+from fs_plugins.engine.outcome import ENDED, SERVER, Outcome
 from fs_plugins.engine.simulation import LOG, Simulation
 from fs_plugins.engine.site import check_run
 from fs_plugins.errors import Interrupted, RunError, UserError, shown
@@ -224,6 +224,8 @@ def _follow(
         raise RunError(f"the server's process has ended; {where}")
     if outcome.kind == "wrong input":
         raise UserError(outcome.sentence)
+    if outcome.kind == ENDED:
+        raise Interrupted(f"{outcome.sentence}; {where}", signal.SIGTERM)
     if outcome.kind != "finished":
         raise RunError(f"{outcome.sentence}; {where}")
 

@@ -11,10 +11,11 @@ RESULTS = "fedsa_results"  # the folder in what FLARE keeps of a job
 STATS = "fedsa"  # the group in FLARE's statistics
 MESSAGES, PROBLEM = "messages", "problem"  # in tasks and results
 _FILE = "outcome.json"
+ENDED = "ended"  # the kind of a job that was aborted
 _KINDS: dict[str, type[Exception]] = {
     "wrong input": UserError,
     "failed": RunError,
-    "ended": Interrupted,
+    ENDED: Interrupted,
 }
 
 

@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from nvflare.apis.job_def import RunStatus
 from nvflare.fuel.flare_api import api_spec
 from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
 
 from fs_plugins.engine.outcome import (
+    ENDED,
     RESULTS,
     SERVER,
     STATS,
@@ -20,13 +22,14 @@ from fs_plugins.engine.outcome import (
     read_outcome,
 )
 from fs_plugins.errors import RunError, UserError, first_line
+from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.notes import note
 
 T = TypeVar("T")
 _PAUSE = 1.0  # seconds between two looks at the job
 _LOGIN = 10.0  # seconds for one attempt to log in
 _ATTEMPTS = 3  # at one round
-_ENDED = "FINISHED"  # the status of a job that has ended begins so
+_OVER = "FINISHED"  # the status of a job that has ended begins so
 # The server is away, or has been started again.
 _AWAY = (
     api_spec.NoConnection,
@@ -58,6 +61,7 @@ class Production:
         self._session: Session | None = None
         self._outcome: Outcome | None = None
         self._job = folder / "job_id"
+        self._ending = ""  # the status of the job that has ended last
         self._newest = 0  # the newest round that has results
 
     def sites(self) -> list[str]:
@@ -94,6 +98,7 @@ class Production:
             ID = self._running() or self._submit(job, sites, needed)
             yield from self._watch(ID)
             self._fetch(ID)
+            yield from self._rest()
             if not self._may_go_on():
                 return
             attempts = 0 if self._newest > reached else attempts + 1
@@ -124,14 +129,14 @@ class Production:
         if not self._job.exists():
             return ""
         ID = self._job.read_text().strip()
-        return "" if self._status(ID).startswith(_ENDED) else ID
+        return "" if self._status(ID).startswith(_OVER) else ID
 
     def _status(self, ID: str) -> str:
         """The status of a job; a job that is not known has ended."""
         try:
             return str(self._ask(lambda session: session.get_job_status(ID)))
         except api_spec.JobNotFound:
-            return _ENDED
+            return _OVER
 
     def _submit(self, job: Path, sites: Sequence[str], needed: int) -> str:
         """Submit the job, once enough sites are connected."""
@@ -160,12 +165,13 @@ class Production:
             The lines of results that have not been seen before.
 
         """
-        while not self._status(ID).startswith(_ENDED):
+        while not (status := self._status(ID)).startswith(_OVER):
             line = self._line(ID)
             if line.get("round", 0) > self._newest:
                 self._newest = line["round"]
                 yield line
             time.sleep(_PAUSE)
+        self._ending = status
 
     def _line(self, ID: str) -> dict[str, Any]:
         """The newest line of results of a job; empty if there is none."""
@@ -200,13 +206,32 @@ class Production:
                     found, self._folder / SERVER, dirs_exist_ok=True
                 )
 
+    def _rest(self) -> Iterator[dict[str, Any]]:
+        """The lines that have come in the job's last moments."""
+        file = self._folder / SERVER / RunFolder.METRICS
+        if not file.exists():
+            return
+        for text in file.read_text(encoding="utf-8").splitlines():
+            line = json.loads(text)
+            if line["round"] > self._newest:
+                self._newest = line["round"]
+                yield line
+
     def _may_go_on(self) -> bool:
-        """Whether what has ended the job may not end the next one."""
-        return self._outcome is None or self._outcome.away
+        """Whether what has ended the job need not end the next one.
+
+        FLARE ends a job by itself if a process of a site is gone.
+        """
+        if self._ending == RunStatus.FINISHED_ABORTED.value:
+            return False
+        outcome = self._outcome
+        return outcome is None or outcome.away or outcome.kind == ENDED
 
     def _why(self) -> str:
         if self._outcome is None:
             return "the server's process has ended"
+        if self._outcome.kind == ENDED:
+            return "a participant's process has ended"
         return self._outcome.sentence
 
     def _ask(self, question: Callable[[Session], T]) -> T:

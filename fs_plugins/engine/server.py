@@ -129,7 +129,9 @@ class Federation(Controller):  # type: ignore[misc]
         assert link is not None
         code = result.get_return_code()
         problem = str(result.get(PROBLEM) or "")
-        if code != ReturnCode.OK:
+        if code == ReturnCode.TASK_RESULT_FILTER_ERROR:
+            problem = "its own filter has refused a result"
+        elif code != ReturnCode.OK:
             problem = f"its part has ended with {code}"
         link.take(client_task.client.name, result.get(MESSAGES), problem)
         client_task.result = client_task.task.data = None  # takes memory
