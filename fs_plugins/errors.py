@@ -62,13 +62,6 @@ class RunError(RuntimeError):
         super().__init__(one_sentence(sentence))
 
 
-class UnknownParticipantError(RunError):
-    """The server does not know this client, as a server started again does.
-
-    The client can join again.
-    """
-
-
 class Interrupted(Exception):  # noqa: N818  as KeyboardInterrupt
     """A signal has asked a run to stop, and the run has stopped after a round.
 

@@ -27,3 +27,9 @@ TRACKERS = (TENSORBOARD,)
 GIVEN = "given"
 # the splitter of which each file is a client (data.splitter)
 BY_FILE = "files"
+# how a distributed run is begun
+START_WITH_FEDERATE = (
+    "federate.mode: a distributed run is begun by 'fedsa federate', which "
+    "writes this key itself; leave federate.mode and the section distribute "
+    "out of the YAML file"
+)

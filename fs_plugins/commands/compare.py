@@ -18,6 +18,8 @@ from fs_plugins.notes import note
 from fs_plugins.report.caveats import caveats
 from fs_plugins.report.comparison import write_comparison
 from fs_plugins.report.tables import show
+from fs_plugins.settings import is_distributed
+from fs_plugins.terms import START_WITH_FEDERATE
 
 
 def compare(
@@ -53,11 +55,8 @@ def compare(
         # What is wrong is refused before anything runs.
         cfg = load_config(file, [*overrides, *pair])
         _folder_of(file, cfg.seed)
-        if cfg.federate.mode.lower() == "distributed":
-            raise UserError(
-                f"{file}: federate.mode is 'distributed'; start each "
-                "participant with 'fedsa run' instead"
-            )
+        if is_distributed(cfg):
+            raise UserError(f"{file}: {START_WITH_FEDERATE}")
         runs.append((file, int(cfg.seed)))
     done: list[Run] = []
     make_folder(out)

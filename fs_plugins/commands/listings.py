@@ -132,11 +132,7 @@ def experiments_table(folder: Path) -> Table:
     return Table(
         f"experiments in {folder}; a variation is added with '+'",
         ("file", "what it does"),
-        [
-            (_shown(file, folder), _first_line(file))
-            for file in files
-            if file.parent.name != "distributed" or file.stem == "server"
-        ],
+        [(_shown(file, folder), _first_line(file)) for file in files],
     )
 
 

@@ -12,6 +12,7 @@ from fs_plugins.config.host_options import HOST_OPTIONS
 from fs_plugins.config.kinds import Kind, kind_like
 from fs_plugins.config.options import OPTIONS
 from fs_plugins.config.plugins import load_plugins, refuse_untrusted
+from fs_plugins.config.retired import no_such_key
 from fs_plugins.config.yaml_file import flatten, read_yaml, short
 from fs_plugins.configurations import find_configuration
 from fs_plugins.errors import UserError, did_you_mean, shown, unknown
@@ -311,10 +312,7 @@ def _check_new(cfg: Config, section: Any, key: str) -> None:
 
 
 def _no_such_key(cfg: Config, key: str) -> UserError:
-    known = difference({}, cfg)
-    return UserError(
-        f"{short(key)}: there is no such key{did_you_mean(key, known)}"
-    )
+    return no_such_key(key, difference({}, cfg))
 
 
 def _nested(key: str, value: Any) -> Any:

@@ -162,43 +162,20 @@ OPTIONS: Sequence[Option] = (
         "clients that have not answered (distributed mode); with 0 it "
         "waits for all that are there.",
     ),
-    *(
-        Option(f"fedsa.transport.{name}", "", PATH, meaning)
-        for name, meaning in (
-            (
-                "certificate",
-                "This PEM file holds the participant's certificate for mutual "
-                "TLS (distributed mode).",
-            ),
-            (
-                "key",
-                "This PEM file holds the private key of the certificate.",
-            ),
-            (
-                "ca",
-                "This PEM file holds the certificate of the authority that "
-                "signed all participants' certificates.",
-            ),
-            (
-                "token_file",
-                "This file holds a secret that all participants know "
-                "(distributed mode).",
-            ),
-        )
-    ),
     Option(
         "fedsa.transport.wait",
         300.0,
         _SECONDS,
-        "Participants wait this number of seconds for each other at the "
-        "start, and a client for its server later (distributed mode).",
+        "The server waits this number of seconds for sites that are away, and "
+        "'fedsa federate' for the server.",
     ),
     Option(
-        "fedsa.transport.lost_after",
-        10.0,
-        _SECONDS,
-        "After this number of seconds without a sign of life the "
-        "server goes on without a client (distributed mode).",
+        "fedsa.transport.unsafe",
+        False,
+        Flag(),
+        "A distributed run that FederatedScope's own runner starts uses "
+        "FederatedScope's own gRPC, which takes messages from anyone and "
+        "unpickles them.",
     ),
     *(
         Option(

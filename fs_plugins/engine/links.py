@@ -189,6 +189,7 @@ class ServerLink:
         neighbors: the names of the sites that have joined, by the ID of their
             client.
         problems: why sites take part no longer, by the ID of their client.
+        needed: how many sites the run needs to go on.
         has_lost: whether a site is disconnected, which may come back.
 
     """
@@ -209,7 +210,7 @@ class ServerLink:
         self._sites = dict(enumerate(sites, start=1))
         self._IDs = {name: ID for ID, name in self._sites.items()}
         self._post, self._is_gone = post, is_gone
-        self._is_aborted, self._needed = is_aborted, needed
+        self._is_aborted, self.needed = is_aborted, needed
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._busy: dict[int, int] = dict.fromkeys(self._sites, 0)
         self._lock = threading.Lock()
@@ -277,7 +278,7 @@ class ServerLink:
     def _check(self) -> None:
         if self._is_aborted():
             raise Interrupted("the job was ended", signal.SIGTERM)
-        if len(self._sites) - len(self.lost) < self._needed:
+        if len(self._sites) - len(self.lost) < self.needed:
             told = [
                 f"{self._sites[ID]}: {why}"
                 for ID, why in sorted(self.problems.items())

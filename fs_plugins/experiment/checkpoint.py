@@ -238,7 +238,7 @@ class Checkpoints(Listener):
         server.state = state["round"]
         if is_our_server(server):
             server.refusals = state["refusals"]
-            server.go_on_as(state.get("run", server.run_name))
+            server.run_name = state.get("run", server.run_name)
             # Clients of their own processes may know less by now.
             server.known_rounds = {
                 int(ID): rounds

@@ -84,10 +84,7 @@ def how_to_go_on(cfg: Config) -> str:
         ID = cfg.distribute.data_idx
         kept = state_of_last_run(ID, {}, cfg)
         has_adapter = kept is not None and kept.has_received
-        return (
-            "the command that this client was started with lets it take part "
-            "again"
-        ) + (
+        return "it takes part again when the run goes on" + (
             f", and 'fedsa export {cfg.outdir} --client {ID}' has its adapter "
             "so far"
             if has_adapter

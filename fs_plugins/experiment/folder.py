@@ -35,12 +35,7 @@ _FREE = (
     "fedsa.state.backend",
     "fedsa.state.folder",
     "fedsa.state.cache",
-    "fedsa.transport.certificate",
-    "fedsa.transport.key",
-    "fedsa.transport.ca",
-    "fedsa.transport.token_file",
     "fedsa.transport.wait",
-    "fedsa.transport.lost_after",
     "distribute.server_host",
     "distribute.server_port",
 )

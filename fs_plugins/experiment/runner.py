@@ -48,7 +48,8 @@ from fs_plugins.listeners import Listener, listeners_of
 from fs_plugins.model.given import args_of, is_adapted
 from fs_plugins.notes import note
 from fs_plugins.scope import RunScope, building
-from fs_plugins.settings import is_client
+from fs_plugins.settings import is_client, is_distributed
+from fs_plugins.terms import START_WITH_FEDERATE
 
 
 def run(
@@ -90,8 +91,9 @@ def run(
         if not verbose:
             silence()
         cfg = _adopting(load_config(experiment, overrides), scope)
+        _check_begun_well(cfg, scope)
         name = name or name_of(experiment)
-        if cfg.federate.mode.lower() == "distributed":
+        if is_distributed(cfg):
             turns.end()  # Its participants wait for each other.
         with new_folder(cfg, verbose) as folder:
             return _run(
@@ -149,7 +151,7 @@ def resume(
             silence()
         old, new = asked_again(folder, experiment, overrides, trust_plugins)
         cfg, asked = to_resume(folder, old, _adopting(new, scope), force)
-        if cfg.federate.mode.lower() == "distributed":
+        if is_distributed(cfg):
             turns.end()  # Its participants wait for each other.
         with old_folder(folder, verbose):
             if cfg.wandb.use:
@@ -206,6 +208,13 @@ def rejoin(
     with old_folder(folder, verbose):
         job = _Job(cfg, folder, folder.name, begin, quiet, listeners)
         return _run(job, scope)
+
+
+def _check_begun_well(cfg: Config, scope: RunScope | None) -> None:
+    """Refuse a distributed run of which nobody carries the messages."""
+    carried = scope is not None and scope.given.get("communication")
+    if is_distributed(cfg) and not (carried or cfg.fedsa.transport.unsafe):
+        raise UserError(START_WITH_FEDERATE)
 
 
 def _adopting(cfg: Config, scope: RunScope | None) -> Config:

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any, cast
 
 from fs_plugins.errors import UserError
+from fs_plugins.terms import START_WITH_FEDERATE
 
 
 @dataclass(frozen=True)
@@ -90,17 +91,21 @@ def _no_pickling() -> bool:
     return True
 
 
-def _own_transport() -> bool:
-    """Replace the host's transport by ours, with the options of the run."""
-    from federatedscope.core import fed_runner
+def _transport_of_run() -> bool:
+    """Let the workers of a distributed run send over what the run was given.
+
+    The host's own transport is used only by runs that ask for it.
+    """
+    from federatedscope.core import communication, fed_runner
     from federatedscope.core.configs.config import global_cfg
 
-    _use_transport(lambda: global_cfg.fedsa.transport)
+    theirs = getattr(communication, "gRPCCommManager", None)
+    _use_transport(theirs, lambda: global_cfg.fedsa.transport)
     runner: Any = fed_runner.DistributedRunner
     set_up = runner._set_up
 
     def with_transport(self: Any) -> None:
-        _use_transport(lambda: self.cfg.fedsa.transport)
+        _use_transport(theirs, lambda: self.cfg.fedsa.transport)
         set_up(self)
 
     runner._set_up = with_transport
@@ -125,21 +130,25 @@ def _guarded_server() -> bool:
     return True
 
 
-def _use_transport(options: Callable[[], Any]) -> None:
+def _use_transport(theirs: Any, options: Callable[[], Any]) -> None:
+    """Put a choice among transports in the place of the host's.
+
+    Args:
+        theirs: the host's ``gRPCCommManager``; None if it has none.
+        options: returns the section ``fedsa.transport``.
+
+    """
+
     def manager(**kwargs: Any) -> Any:
+        from fs_plugins.host.unsafe_transport import HostTransport
         from fs_plugins.scope import current_scope
 
-        link = current_scope().given.get("communication")
-        if link is not None:
-            return link
-        try:
-            from fs_plugins.host.comm_manager import CommManager
-        except ImportError as error:
-            raise UserError(
-                "federate.mode: 'distributed' needs grpcio and msgpack: pip "
-                f"install 'fs_plugins[distributed]' ({error})"
-            ) from error
-        return CommManager(**kwargs, options=options())
+        given = current_scope().given.get("communication")
+        if given is not None:
+            return given
+        if options().unsafe and theirs is not None:
+            return HostTransport(theirs(**kwargs))
+        raise UserError(START_WITH_FEDERATE)
 
     for name in ("communication", "workers.client", "workers.server"):
         module: Any = importlib.import_module(f"federatedscope.core.{name}")
@@ -307,10 +316,10 @@ BEFORE_IMPORT = (
 )
 ON_ANY_HOST = (
     Adaptation(
-        "messages over a transport of our own",
-        "FederatedScope's takes messages from anyone, spins while it waits, "
-        "and sends tensors at 1.34 times their size",
-        _own_transport,
+        "messages over NVIDIA FLARE",
+        "FederatedScope's transport takes messages from anyone and unpickles "
+        "them",
+        _transport_of_run,
     ),
     Adaptation(
         "messages are checked before FederatedScope's own server handles them",

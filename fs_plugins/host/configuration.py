@@ -295,11 +295,7 @@ class OwnData(Protocol):
 class Transport(Protocol):
     """The section ``fedsa.transport``."""
 
-    ca: str
-    certificate: str
-    key: str
-    lost_after: float
-    token_file: str
+    unsafe: bool
     wait: float
 
 

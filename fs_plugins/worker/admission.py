@@ -4,7 +4,7 @@ import logging
 import math
 import secrets
 from collections import Counter
-from collections.abc import Callable, Set
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from federatedscope.core.message import Message
@@ -51,7 +51,6 @@ class AdmittingServer(Server):  # type: ignore[misc]
             refused, such as results.
         run_name: the name of a distributed run, by which clients find what
             they keep of it.
-        is_resumed: whether the run goes on from a checkpoint.
 
     """
 
@@ -64,16 +63,6 @@ class AdmittingServer(Server):  # type: ignore[misc]
         self._lines: Counter[object] = Counter()  # by round and client
         self._has_started = False
         self.run_name = secrets.token_hex(8)
-        self.is_resumed = False
-
-    def go_on_as(self, run: str) -> None:
-        """Go on with a run that was begun by an earlier process.
-
-        Args:
-            run: the name of the run.
-
-        """
-        self.run_name, self.is_resumed = run, True
 
     @property
     def round(self) -> int:
@@ -163,10 +152,8 @@ class AdmittingServer(Server):  # type: ignore[misc]
             )
         )
 
-    # In distributed mode clients may come late, go, and come back.
-
     def callback_funcs_for_join_in(self, message: Message) -> None:
-        """Admit a client that joins or comes back; begin with the last one."""
+        """Admit a client that joins; begin with the last one."""
         if message.msg_type == "join_in_info":
             if self.checked(message, "the information", self._info_in):
                 super().callback_funcs_for_join_in(message)
@@ -175,7 +162,6 @@ class AdmittingServer(Server):  # type: ignore[misc]
         joining = self.checked(message, "the joining", self._joining_in)
         if joining is None:
             return
-        is_known = client in self.comm_manager.neighbors
         if self.mode != "standalone":
             self.comm_manager.add_neighbors(client, message.content)
             refusal = disagreement(agreed(self._cfg), joining.settings)
@@ -183,24 +169,21 @@ class AdmittingServer(Server):  # type: ignore[misc]
             self._post("assign_client_id", [client], admission, self.round)
         if refusal:
             self.refuse(client, "the joining", refusal)
-            if not is_known:
-                del self.comm_manager.neighbors[client]
-        elif self._has_started:
-            self._give_up({client}, "has started again")
-            self._welcome({client})
-        elif not is_known:
+            del self.comm_manager.neighbors[client]
+        else:
             super().callback_funcs_for_join_in(message)
 
     def _joining_in(self, message: Message) -> Joining:
         """How a client joins; in this process it tells nothing."""
-        client, is_here = message.sender, self.mode == "standalone"
+        client = message.sender
         if not 1 <= client <= self.client_num:
             raise WireError(f"there is no client {told(client)}")
-        if not is_here:
-            return Joining.from_content(message.content)
         if client in self.comm_manager.neighbors:
             raise WireError("it has joined already")
-        return Joining()
+        if self._has_started:
+            raise WireError("the run has begun")
+        is_here = self.mode == "standalone"
+        return Joining() if is_here else Joining.from_content(message.content)
 
     def _info_in(self, message: Message) -> dict[str, float]:
         """What a client tells of itself as it joins, if it was asked."""
@@ -222,11 +205,3 @@ class AdmittingServer(Server):  # type: ignore[misc]
         time = message.timestamp
         if type(time) in (int, float) and math.isfinite(time):
             self.cur_timestamp = time
-
-    def _give_up(self, clients: Set[int], why: str) -> None:
-        """Stop waiting for the answers of these clients."""
-        raise NotImplementedError
-
-    def _welcome(self, clients: set[int]) -> None:
-        """Count clients as present, so that they are sampled again."""
-        raise NotImplementedError

@@ -40,8 +40,7 @@ class AttendingServer(AdmittingServer):
     gone.
 
     Attributes:
-        absent: the IDs of clients that have joined and cannot be reached
-            now.
+        absent: the IDs of clients that have joined and are lost.
 
     """
 
@@ -155,7 +154,7 @@ class AttendingServer(AdmittingServer):
         if check_eval_result:
             results = self.msg_buffer["eval"].setdefault(self.state - 1, {})
             if not results and not self._present:
-                return False  # the first client to come back is asked again
+                return False
         elif not self.check_buffer(self.state, 0):
             self._repeat_round()
             return False
@@ -193,7 +192,7 @@ class AttendingServer(AdmittingServer):
             "model_para", sample_client_num=self.sample_client_num
         )
 
-    # In distributed mode clients may come late, go, and come back.
+    # In distributed mode clients may be lost.
 
     def run(self) -> None:
         """Take part in a distributed run until its end.
@@ -230,7 +229,6 @@ class AttendingServer(AdmittingServer):
                 self._begin_without_all(patience)
             return
         lost = self.comm_manager.lost & self.comm_manager.neighbors.keys()
-        self._welcome(self.absent - lost)
         gone = lost - self.absent
         self.absent |= gone
         # the sampler does not choose clients that are working
@@ -260,24 +258,25 @@ class AttendingServer(AdmittingServer):
             super().trigger_for_start()
 
     def _begin_without_all(self, patience: float) -> None:
-        """Go on with a resumed run, without the clients that stay away.
+        """Begin without the clients that stay away, if the run may.
 
         Args:
             patience: for how many seconds they were waited for.
 
         Raises:
-            RunError: the run is a new one, or no client is there.
+            RunError: the run needs more clients than are there.
 
         """
         is_over = self.state >= self.total_round_num
-        if not self.is_resumed or not (self._present or is_over):
+        needed = getattr(self.comm_manager, "needed", self.client_num)
+        if len(self._present) < needed and not is_over:
             raise RunError(
                 f"{len(self._present)} of {self.client_num} clients have "
                 f"joined in {patience:g} seconds"
             )
         away = {*range(1, self.client_num + 1)} - self._present
         logger.warning(
-            "round %d begins without %s, who have not come back",
+            "round %d begins without %s, who have not come",
             self.round,
             ", ".join(f"client {ID}" for ID in sorted(away)),
         )
@@ -285,11 +284,6 @@ class AttendingServer(AdmittingServer):
         self.sampler.change_state(sorted(away), "working")
         self._waits_for_all = False
         self.trigger_for_start()
-
-    def _welcome(self, clients: set[int]) -> None:
-        """Count clients as present, so that they are sampled again."""
-        self.absent -= clients
-        self.sampler.change_state(sorted(clients), "idle")
 
     def _give_up(self, clients: Set[int], why: str) -> None:
         """Stop waiting for the answers of these clients."""

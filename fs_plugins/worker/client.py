@@ -11,7 +11,7 @@ from federatedscope.core.message import Message
 from federatedscope.core.workers import Client
 
 from fs_plugins.config.agreement import agreed
-from fs_plugins.errors import RunError, UnknownParticipantError, UserError
+from fs_plugins.errors import RunError, UserError
 from fs_plugins.host.configuration import Config
 from fs_plugins.state import StateOfProcess, remember_run
 from fs_plugins.wire import Tensors, WireError, encode
@@ -39,8 +39,7 @@ class FedSAClient(Client):  # type: ignore[misc]
     next round, and sends A.  (Guo et al., arXiv 2410.01463, section 4)
 
     In distributed mode, the client also writes B and the head to a file after
-    each round, and reads the file if it is started again in the same run.  If
-    the server was started again, the client joins again by itself.
+    each round, and reads the file if it is started again in the same run.
 
     Attributes:
         parameters: the model's parameters, by what the policy does to them.
@@ -175,7 +174,8 @@ class FedSAClient(Client):  # type: ignore[misc]
     def join_in(self) -> None:
         """Join the run; a process of its own says how it is configured."""
         if self.mode == "distributed":
-            self.local_address = Joining(agreed(self._cfg)).to_content()
+            joining = Joining(agreed(self._cfg)).to_content()
+            self.local_address = {**(self.local_address or {}), **joining}
         super().join_in()
 
     def callback_funcs_for_model_para(self, message: Message) -> None:
@@ -277,11 +277,7 @@ class FedSAClient(Client):  # type: ignore[misc]
         """
         try:
             while self.final is None and not self.is_leaving:
-                try:
-                    message = self.comm_manager.receive(timeout=1.0)
-                except UnknownParticipantError:
-                    self._join_again()
-                    continue
+                message = self.comm_manager.receive(timeout=1.0)
                 if message is not None and (
                     message.msg_type == "finish" or self.state <= message.state
                 ):
@@ -294,17 +290,6 @@ class FedSAClient(Client):  # type: ignore[misc]
     def leave(self) -> None:
         """Leave the run, once the message at hand is answered."""
         self.is_leaving = True
-
-    def _join_again(self) -> None:
-        """Join a server that was started again.
-
-        It may repeat the last round, and it sends all changes of the base
-        model.
-        """
-        logger.warning("the server was started again; this client joins it")
-        self.state = -1
-        self.parameters.delta.restore({})
-        self.join_in()
 
     def _divergence(self, results: Any) -> str:
         """Why a round's training has diverged; empty if it has not."""
