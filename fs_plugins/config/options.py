@@ -170,6 +170,13 @@ OPTIONS: Sequence[Option] = (
         "'fedsa federate' for the server.",
     ),
     Option(
+        "fedsa.transport.lost_after",
+        60.0,
+        _SECONDS,
+        "A site is gone once nothing has been heard of it for this number of "
+        "seconds.",
+    ),
+    Option(
         "fedsa.transport.unsafe",
         False,
         Flag(),

@@ -9,16 +9,11 @@ _TLS = (
     "{key}: runs on several machines go over NVIDIA FLARE, whose startup kits "
     "hold the certificates; leave the key out, and see 'fedsa federate --help'"
 )
-_LOST = (
-    "{key}: NVIDIA FLARE says which sites are gone; leave the key out, and "
-    "set heart_beat_timeout in the server's local/resources.json"
-)
 RETIRED = {
     "fedsa.transport.certificate": _TLS,
     "fedsa.transport.key": _TLS,
     "fedsa.transport.ca": _TLS,
     "fedsa.transport.token_file": _TLS,
-    "fedsa.transport.lost_after": _LOST,
 }
 
 

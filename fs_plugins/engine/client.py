@@ -1,8 +1,12 @@
 """A client of a run, as an executor of NVIDIA FLARE."""
 
+import contextlib
+import threading
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import yaml
 from nvflare.apis.executor import Executor
@@ -10,10 +14,11 @@ from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable, make_reply
 from nvflare.apis.signal import Signal
+from nvflare.fuel.f3.cellnet.fqcn import FQCN
 
 from fs_plugins.config.yaml_file import flatten
 from fs_plugins.engine.links import SiteLink, said_of, unpacked
-from fs_plugins.engine.outcome import MESSAGES, PROBLEM
+from fs_plugins.engine.outcome import ALIVE, MESSAGES, PROBLEM
 from fs_plugins.engine.part import folder_of, take_part
 from fs_plugins.engine.site import load_site
 from fs_plugins.errors import UserError
@@ -27,17 +32,23 @@ class Participant(Executor):  # type: ignore[misc]
         sites: the names of the sites; the client with ID i is at the i-th.
         run: the name of the run.  What this site keeps of a run of this name
             is where its client goes on from.
+        beats_every: the seconds between two signs of life.
 
     """
 
     def __init__(
-        self, experiment: str, sites: Sequence[str], run: str
+        self,
+        experiment: str,
+        sites: Sequence[str],
+        run: str,
+        beats_every: float,
     ) -> None:
         super().__init__()
         self._asked = dict(flatten(yaml.safe_load(experiment)))
         self._sites, self._run = list(sites), run
         self._link: SiteLink | None = None
         self._tells_all = False
+        self._beats_every = beats_every
 
     def execute(
         self,
@@ -75,6 +86,28 @@ class Participant(Executor):  # type: ignore[misc]
         reply[PROBLEM] = said_of(problem, self._tells_all)
         return reply
 
+    def _beat(self, engine: Any) -> None:
+        """Let the server know, now and then, that this process is there.
+
+        FLARE does not notice that a site's process is gone whose parent has
+        been started again.
+
+        Args:
+            engine: FLARE's engine of the job.
+
+        """
+        while True:
+            with contextlib.suppress(Exception), engine.new_context() as ctx:
+                engine.send_aux_request(
+                    targets=[FQCN.ROOT_SERVER],
+                    topic=ALIVE,
+                    request=Shareable(),
+                    timeout=0.0,
+                    fl_ctx=ctx,
+                    optional=True,
+                )
+            time.sleep(self._beats_every)
+
     def _begin(self, fl_ctx: FLContext) -> SiteLink:
         """Let the client begin, in a thread of its own."""
         name = fl_ctx.get_identity_name()
@@ -86,5 +119,7 @@ class Participant(Executor):  # type: ignore[misc]
         folder = folder_of(site, self._run, name)
         ID = self._sites.index(name) + 1
         link = self._link = SiteLink()
+        beating = partial(self._beat, fl_ctx.get_engine())
+        threading.Thread(target=beating, daemon=True).start()
         link.start(partial(take_part, site, self._asked, folder, ID, link))
         return link

@@ -11,6 +11,7 @@ from fs_plugins.engine.outcome import SERVER
 PACKAGE = "fs_plugins.engine"
 _FORMAT = 2  # of FLARE's configurations
 _APP = "app"
+_BEATS = 5  # signs of life before a site is gone
 
 
 def write_job(
@@ -19,6 +20,7 @@ def write_job(
     sites: Sequence[str],
     run: str,
     needed: int = 0,
+    lost_after: float = 60.0,
 ) -> None:
     """Write the job of a run.
 
@@ -31,6 +33,7 @@ def write_job(
         sites: the names of the sites; the client with ID i is at the i-th.
         run: the name of the run.
         needed: how many sites the run needs to go on; 0 stands for all.
+        lost_after: after how many seconds of silence a site is gone.
 
     """
     config = folder / _APP / "config"
@@ -47,7 +50,7 @@ def write_job(
             {
                 "id": "fedsa",
                 "path": f"{PACKAGE}.Federation",
-                "args": {**part, "needed": needed},
+                "args": {**part, "needed": needed, "lost_after": lost_after},
             }
         ],
         "components": [],
@@ -59,7 +62,10 @@ def write_job(
         "executors": [
             {
                 "tasks": ["*"],
-                "executor": {"path": f"{PACKAGE}.Participant", "args": part},
+                "executor": {
+                    "path": f"{PACKAGE}.Participant",
+                    "args": {**part, "beats_every": lost_after / _BEATS},
+                },
             }
         ],
         "components": [],

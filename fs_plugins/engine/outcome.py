@@ -9,6 +9,7 @@ from fs_plugins.errors import Interrupted, RunError, UserError
 SERVER = "server"  # the name of the server's folder among those of a run
 RESULTS = "fedsa_results"  # the folder in what FLARE keeps of a job
 STATS = "fedsa"  # the group in FLARE's statistics
+ALIVE = "fedsa.alive"  # the topic of a site's signs of life
 MESSAGES, PROBLEM = "messages", "problem"  # in tasks and results
 _FILE = "outcome.json"
 ENDED = "ended"  # the kind of a job that was aborted

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,13 +14,14 @@ from nvflare.apis.controller_spec import ClientTask, Task
 from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.impl.controller import Controller
-from nvflare.apis.shareable import Shareable
+from nvflare.apis.shareable import Shareable, make_reply
 from nvflare.apis.signal import Signal
 from nvflare.widgets.info_collector import InfoCollector
 
 from fs_plugins.config.yaml_file import flatten
 from fs_plugins.engine.links import Fields, ServerLink
 from fs_plugins.engine.outcome import (
+    ALIVE,
     MESSAGES,
     PROBLEM,
     RESULTS,
@@ -56,11 +58,17 @@ class Federation(Controller):  # type: ignore[misc]
         run: the name of the run.  A run of this name that was begun at this
             server before goes on from its newest checkpoint.
         needed: how many sites the run needs to go on; 0 stands for all.
+        lost_after: after how many seconds of silence a site is gone.
 
     """
 
     def __init__(
-        self, experiment: str, sites: Sequence[str], run: str, needed: int = 0
+        self,
+        experiment: str,
+        sites: Sequence[str],
+        run: str,
+        needed: int,
+        lost_after: float,
     ) -> None:
         super().__init__(task_check_period=0.1)
         self._asked = dict(flatten(yaml.safe_load(experiment)))
@@ -68,9 +76,35 @@ class Federation(Controller):  # type: ignore[misc]
         self._needed = needed or len(self._sites)
         self._newest = _Newest()
         self._link: ServerLink | None = None
+        self._lost_after = lost_after
+        self._heard: dict[str, float] = {}  # when, by the name of the site
 
     def start_controller(self, fl_ctx: FLContext) -> None:
-        """Do nothing: ``control_flow`` does everything."""
+        """Listen to the sites' signs of life.
+
+        Args:
+            fl_ctx: FLARE's context.
+
+        """
+        fl_ctx.get_engine().register_aux_message_handler(
+            topic=ALIVE, message_handle_func=self._hear
+        )
+
+    def _hear(
+        self, topic: str, request: Shareable, fl_ctx: FLContext
+    ) -> Shareable:
+        """Note that a site is there."""
+        name = fl_ctx.get_peer_context().get_identity_name()
+        self._heard[name] = time.monotonic()
+        return make_reply(ReturnCode.OK)
+
+    def _is_gone(self, site: str) -> bool:
+        """Whether FLARE says that a site is gone, or it is silent."""
+        if self.get_client_disconnect_time(site):
+            return True
+        heard = self._heard.get(site)
+        silence = 0.0 if heard is None else time.monotonic() - heard
+        return silence > self._lost_after
 
     def stop_controller(self, fl_ctx: FLContext) -> None:
         """Do nothing: ``control_flow`` has ended."""
@@ -87,7 +121,7 @@ class Federation(Controller):  # type: ignore[misc]
         link = self._link = ServerLink(
             self._sites,
             partial(self._post, fl_ctx),
-            lambda site: bool(self.get_client_disconnect_time(site)),
+            self._is_gone,
             lambda: bool(abort_signal.triggered),
             self._needed,
         )

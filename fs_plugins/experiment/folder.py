@@ -36,6 +36,7 @@ _FREE = (
     "fedsa.state.folder",
     "fedsa.state.cache",
     "fedsa.transport.wait",
+    "fedsa.transport.lost_after",
     "distribute.server_host",
     "distribute.server_port",
 )

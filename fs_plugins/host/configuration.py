@@ -295,6 +295,7 @@ class OwnData(Protocol):
 class Transport(Protocol):
     """The section ``fedsa.transport``."""
 
+    lost_after: float
     unsafe: bool
     wait: float
 
