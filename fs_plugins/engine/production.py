@@ -28,6 +28,7 @@ from fs_plugins.notes import note
 T = TypeVar("T")
 _PAUSE = 1.0  # seconds between two looks at the job
 _LOGIN = 10.0  # seconds for one attempt to log in
+_VANISHED = 10.0  # seconds without a job that is said to run
 _ATTEMPTS = 3  # at one round
 _OVER = "FINISHED"  # the status of a job that has ended begins so
 # The server is away, or has been started again.
@@ -62,6 +63,8 @@ class Production:
         self._outcome: Outcome | None = None
         self._job = folder / "job_id"
         self._ending = ""  # the status of the job that has ended last
+        # since when the server has not named a job that it says is running
+        self._unseen: float | None = None
         self._newest = 0  # the newest round that has results
 
     def sites(self) -> list[str]:
@@ -129,14 +132,35 @@ class Production:
         if not self._job.exists():
             return ""
         ID = self._job.read_text().strip()
-        return "" if self._status(ID).startswith(_OVER) else ID
+        while not self._is_over(ID):
+            if self._unseen is None:
+                return ID
+            time.sleep(_PAUSE)
+        return ""
 
-    def _status(self, ID: str) -> str:
-        """The status of a job; a job that is not known has ended."""
+    def _is_over(self, ID: str) -> bool:
+        """Whether a job has ended; its status is then ``_ending``.
+
+        A server that was killed says for ever that its job is running, but
+        does not name the job among those that run.
+        """
         try:
-            return str(self._ask(lambda session: session.get_job_status(ID)))
+            status = self._ask(lambda session: session.get_job_status(ID))
         except api_spec.JobNotFound:
-            return _OVER
+            status = _OVER
+        self._ending = str(status)
+        if self._ending != RunStatus.RUNNING.value:
+            self._unseen = None
+            return self._ending.startswith(_OVER)
+        info = self._ask(lambda session: session.get_system_info())
+        if ID in {job.job_id for job in info.job_info}:
+            self._unseen = None
+        elif self._unseen is None:
+            self._unseen = time.monotonic()
+        elif time.monotonic() - self._unseen > _VANISHED:
+            self._unseen = None
+            return True
+        return False
 
     def _submit(self, job: Path, sites: Sequence[str], needed: int) -> str:
         """Submit the job, once enough sites are connected."""
@@ -165,13 +189,12 @@ class Production:
             The lines of results that have not been seen before.
 
         """
-        while not (status := self._status(ID)).startswith(_OVER):
+        while not self._is_over(ID):
             line = self._line(ID)
             if line.get("round", 0) > self._newest:
                 self._newest = line["round"]
                 yield line
             time.sleep(_PAUSE)
-        self._ending = status
 
     def _line(self, ID: str) -> dict[str, Any]:
         """The newest line of results of a job; empty if there is none."""
@@ -196,7 +219,7 @@ class Production:
                 where = self._ask(
                     lambda session: session.download_job_result(ID, folder)
                 )
-            except (api_spec.JobNotFound, RuntimeError):
+            except (api_spec.JobNotFound, api_spec.JobNotDone, RuntimeError):
                 self._outcome = None
                 return
             found = next(Path(where).rglob(RESULTS), None)
