@@ -10,13 +10,14 @@ from typing import Annotated, Any
 import typer
 
 from fs_plugins.commands.completion import complete_files
+from fs_plugins.commands.federation import federation
 from fs_plugins.commands.results import PAIRS, examples, results
+from fs_plugins.commands.words import names_in, numbers_in
 from fs_plugins.errors import (
     Interrupted,
     RunError,
     UserError,
     one_sentence,
-    shown,
 )
 from fs_plugins.notes import show_notes
 
@@ -62,6 +63,7 @@ _Trust = Annotated[
 analyze = typer.Typer(help="Look into what was trained.")
 app.add_typer(analyze, name="analyze")
 app.add_typer(results)
+app.add_typer(federation)
 
 
 @app.command(
@@ -129,88 +131,6 @@ def run(
 
 
 @app.command(
-    context_settings=PAIRS,
-    epilog=examples(
-        "federate --cfg hospitals.yaml",
-        "federate --cfg yaml_configs/demo/fedsa.yaml --sites 3",
-        "federate --cfg hospitals.yaml --resume",
-    ),
-)
-def federate(
-    context: typer.Context,
-    cfg: Annotated[
-        str,
-        typer.Option(
-            help="A YAML file, as for 'fedsa run'.",
-            autocompletion=complete_files,
-        ),
-    ],
-    sites: Annotated[
-        int, typer.Option(help="How many sites, on this machine.")
-    ] = 0,
-    gpus: Annotated[
-        str, typer.Option(help="GPUs that the sites get in turn: 0,1.")
-    ] = "",
-    startup_kit: Annotated[
-        Path | None,
-        typer.Option(help="An admin's kit: the run takes place at its sites."),
-    ] = None,
-    min_sites: Annotated[
-        int, typer.Option(help="How many sites must stay; 0: all.")
-    ] = 0,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option(help="Show no progress.")] = False,
-) -> None:
-    """Run an experiment on NVIDIA FLARE, a process for each site."""
-    from fs_plugins.commands import federate as environments
-
-    words = context.args
-    if startup_kit is None:
-        numbers = _numbers("--gpus", gpus) or []
-        results = environments.on_this_machine(
-            cfg, sites, words, numbers, resume, quiet
-        )
-    elif sites or gpus:
-        raise UserError(
-            "federate: --sites and --gpus are for this machine, and "
-            "--startup-kit is for a federation"
-        )
-    else:
-        results = environments.on_a_federation(
-            cfg, startup_kit, words, min_sites, resume, quiet
-        )
-    print(f"results: {results}")
-
-
-@app.command(
-    epilog=examples(
-        "site kits/north --data reports.csv@text",
-        "site kits/north --data reports.csv@text --share A,HEAD",
-        "site kits/server",
-    )
-)
-def site(
-    kit: Annotated[Path, typer.Argument(help="A startup kit of FLARE.")],
-    data: Annotated[
-        str, typer.Option(help="Where the site's data are, as data.type.")
-    ] = "",
-    share: Annotated[
-        str, typer.Option(help="What may leave the site: A,B,HEAD,OTHER.")
-    ] = "A",
-    model: Annotated[
-        str, typer.Option(help="The base model, as model.type.")
-    ] = "",
-) -> None:
-    """Prepare a participant's startup kit: its data, and what it shares."""
-    from fs_plugins.engine.kit import prepare
-
-    for file in prepare(kit, data, _names(share), model):
-        print(f"wrote {file}")
-
-
-@app.command(
     epilog=examples(
         "compare a.yaml b.yaml --seeds 0,1,2 --out exp/mine",
         "compare yaml_configs/demo/fedsa.yaml+{fedsa,fedit,local}",
@@ -234,7 +154,7 @@ def compare(
     """Run several experiments and set their results side by side."""
     from fs_plugins.commands.compare import compare as compare_files
 
-    numbers = _numbers("--seeds", seeds)
+    numbers = numbers_in("--seeds", seeds)
     if not compare_files(files, numbers, out, quiet):
         raise typer.Exit(1)
 
@@ -335,7 +255,7 @@ def asymmetry(
 
     if cfg:
         groups = analysis.analyze_local_training(
-            cfg, words or [], _names(splits), _names(adapters)
+            cfg, words or [], names_in(splits), names_in(adapters)
         )
     elif words:
         groups = [
@@ -406,19 +326,6 @@ def install_contrib(
         print(f"removed {contrib.uninstall_contrib(path)}")
     else:
         print(f"wrote {contrib.install_contrib(path)}")
-
-
-def _names(text: str) -> list[str]:
-    return [part for part in text.split(",") if part]
-
-
-def _numbers(option: str, text: str) -> list[int] | None:
-    try:
-        return [int(part) for part in text.split(",")] if text else None
-    except ValueError:
-        raise UserError(
-            f"{option}: {shown(text)} is not numbers with commas between them"
-        ) from None
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -158,6 +158,38 @@ def on_a_federation(
     return folder / SERVER
 
 
+def job_of(
+    experiment: Experiment,
+    sites: Sequence[str],
+    out: Path,
+    overrides: Overrides = (),
+    needed: int = 0,
+) -> None:
+    """Write the job of a run, for those who hand it to FLARE themselves.
+
+    Args:
+        experiment: the experiment, as ``fs_plugins.run`` takes it.
+        sites: the names of the sites, if the experiment does not have them.
+        out: the folder of the job.
+        overrides: ``key value`` pairs, or values by key.
+        needed: how many sites the run needs to go on; 0 stands for all.
+
+    Raises:
+        UserError: the input is wrong, or the folder exists.
+
+    """
+    cfg = load_config(experiment, overrides)
+    sites = _sites_of(cfg, sites)
+    _check_names(sites)
+    if out.exists():
+        raise UserError(f"--out: {out} exists already")
+    make_folder(out)
+    run = f"{check_run(cfg.expname)}-{secrets.token_hex(4)}"
+    lost_after = float(cfg.fedsa.transport.lost_after)
+    asked = _asked(cfg, sites, is_here=False)
+    write_job(out, asked, sites, run, needed, lost_after)
+
+
 def _name_of_run(folder: Path) -> str:
     """The run's name among all runs of a federation, drawn once."""
     file = folder / "run"
