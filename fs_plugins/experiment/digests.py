@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import xxhash
 
 from fs_plugins.host.protocols import Runner
 from fs_plugins.model.build import GivenModel
+from fs_plugins.model.digest import digest_of_frozen, update_with
 
 
 def digests_of(runner: Runner) -> dict[str, str]:
@@ -34,7 +34,7 @@ def digests_of(runner: Runner) -> dict[str, str]:
         given = {"the given model's adapter and head": _initial(model)}
     return given | {
         "the texts and labels": _data(data_of(runner)),
-        "the base model's weights": _frozen(runner.server.model),
+        "the base model's weights": digest_of_frozen(runner.server.model),
         "the base model's configuration": _configuration(runner.server.model),
     }
 
@@ -116,24 +116,5 @@ def _configuration(model: Any) -> str:
 def _initial(model: GivenModel) -> str:
     digest = xxhash.xxh3_128()
     for name, tensor in model.initial.items():
-        _update_with(digest, name, tensor)
+        update_with(digest, name, tensor)
     return digest.hexdigest()
-
-
-@torch.no_grad()
-def _frozen(model: Any) -> str:
-    """A digest of the parameters that are not trained."""
-    inner = getattr(model, "model", model)
-    trained = getattr(model, "initial", None) or model.state_dict()
-    digest = xxhash.xxh3_128()
-    for name, parameter in inner.named_parameters():
-        if name in trained:
-            continue
-        _update_with(digest, name, parameter)
-    return digest.hexdigest()
-
-
-def _update_with(digest: Any, name: str, tensor: torch.Tensor) -> None:
-    digest.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
-    raw = tensor.detach().contiguous().view(-1).view(torch.uint8)
-    digest.update(raw.cpu().numpy().data)

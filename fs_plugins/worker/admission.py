@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from federatedscope.core.message import Message
 from federatedscope.core.workers import Server
 
-from fs_plugins.config.agreement import agreed, disagreement
+from fs_plugins.config.agreement import disagreement
 from fs_plugins.errors import (
     Interrupted,
     RunError,
@@ -27,6 +27,7 @@ from fs_plugins.wire.messages import (
     round_of,
     state_of,
 )
+from fs_plugins.worker.joining import settings_of
 
 logger = logging.getLogger("federatedscope.fs_plugins")
 # Errors that are not the sender's.
@@ -63,6 +64,9 @@ class AdmittingServer(Server):  # type: ignore[misc]
         self._lines: Counter[object] = Counter()  # by round and client
         self._has_started = False
         self.run_name = secrets.token_hex(8)
+        # before anything is added to the base model
+        is_alone = self._cfg is None or self.mode == "standalone"
+        self._agreed = {} if is_alone else settings_of(self)
 
     @property
     def round(self) -> int:
@@ -164,7 +168,7 @@ class AdmittingServer(Server):  # type: ignore[misc]
             return
         if self.mode != "standalone":
             self.comm_manager.add_neighbors(client, message.content)
-            refusal = disagreement(agreed(self._cfg), joining.settings)
+            refusal = disagreement(self._agreed, joining.settings)
             admission = Admission("" if refusal else self.run_name, refusal)
             self._post("assign_client_id", [client], admission, self.round)
         if refusal:

@@ -10,7 +10,6 @@ from typing import Any
 from federatedscope.core.message import Message
 from federatedscope.core.workers import Client
 
-from fs_plugins.config.agreement import agreed
 from fs_plugins.errors import RunError, UserError
 from fs_plugins.host.configuration import Config
 from fs_plugins.state import StateOfProcess, remember_run
@@ -26,6 +25,7 @@ from fs_plugins.wire.messages import (
     split_of,
     state_of,
 )
+from fs_plugins.worker.joining import settings_of
 from fs_plugins.worker.parameters import parameters_of
 
 logger = logging.getLogger("federatedscope.fs_plugins")
@@ -174,7 +174,7 @@ class FedSAClient(Client):  # type: ignore[misc]
     def join_in(self) -> None:
         """Join the run; a process of its own says how it is configured."""
         if self.mode == "distributed":
-            joining = Joining(agreed(self._cfg)).to_content()
+            joining = Joining(settings_of(self)).to_content()
             self.local_address = {**(self.local_address or {}), **joining}
         super().join_in()
 
