@@ -1,5 +1,6 @@
 """A site's own filter: what is not to be shared does not leave the site."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from nvflare.apis.shareable import Shareable
 from safetensors import SafetensorError
 from safetensors import deserialize as _deserialize
 
-from fs_plugins.engine.links import FAILED, LEFT, REFUSED, unpacked
+from fs_plugins.engine.links import FAILED, LEFT, REFUSED, SiteLink, unpacked
 from fs_plugins.engine.outcome import MESSAGES, PROBLEM
 from fs_plugins.errors import unknown
 from fs_plugins.policy.roles import Role, possible_roles
@@ -17,6 +18,9 @@ from fs_plugins.wire import WireError, told
 from fs_plugins.wire.codec import check_bytes
 from fs_plugins.wire.messages import DIVERGED, Joining, Known, Metrics
 
+_METADATA = "__metadata__"  # a text in the header of tensors
+# Where FederatedScope's client says that it listens.
+_NOWHERE = {"host": SiteLink.host, "port": SiteLink.port}
 _SAID = ("", REFUSED, FAILED, LEFT)
 _SPLITS = ("train", "val", "test", "union")
 _MOST = 2**31 - 1  # samples
@@ -90,7 +94,7 @@ class SharedOnly(Filter):  # type: ignore[misc]
             if type(number) not in (int, float):
                 raise WireError("it counts rounds with something else")
         if kind == "join_in":
-            Joining.from_content(content)
+            _check_joining(content)
         elif kind == "metrics":
             Metrics.from_content(content, Known(_SPLITS))
         elif kind == "model_para":
@@ -111,6 +115,8 @@ class SharedOnly(Filter):  # type: ignore[misc]
             tensors = _tensors(payload) if check_bytes(payload) else []
         except SafetensorError:
             raise WireError("it has an update that is no tensors") from None
+        if tensors and _METADATA in _header(payload):
+            raise WireError("it has an update that is more than tensors")
         for name, _ in tensors:
             roles = possible_roles(name)
             if not roles or not roles <= self._share:
@@ -119,6 +125,20 @@ class SharedOnly(Filter):  # type: ignore[misc]
                     f"{told(name)} would leave the site, which is "
                     f"{called or 'of no role'}"
                 )
+
+
+def _check_joining(content: Any) -> None:
+    """Refuse a joining that says more than the settings."""
+    Joining.from_content(content)
+    more = {k: v for k, v in content.items() if k != "settings"}
+    if more not in ({}, _NOWHERE):
+        raise WireError("it has a joining with more than settings")
+
+
+def _header(payload: bytes) -> Any:
+    """The header of tensors that can be read."""
+    size = int.from_bytes(payload[:8], "little")
+    return json.loads(payload[8 : 8 + size])
 
 
 _tensors: Any = _deserialize

@@ -68,7 +68,14 @@ def load_site(workspace: Path) -> Site:
     values = dict(flatten(read_yaml(file))) if file.exists() else {}
     folder = Path(str(values.pop("outdir", "") or workspace / RUNS))
     if SIMULATED in values:
-        return Site(folder, {}, True, tuple(values[SIMULATED]))
+        own = values[SIMULATED]
+        if not isinstance(own, list) or not all(
+            isinstance(each, dict) for each in own
+        ):
+            raise UserError(
+                f"{file}: {SIMULATED} is for 'fedsa federate' to say"
+            )
+        return Site(folder, {}, True, tuple(own))
     for key in values:
         if key not in _EITHER and not _is_of_site(key):
             raise UserError(
