@@ -93,7 +93,13 @@ class SiteLink:
     # What FederatedScope's client calls.
 
     def add_neighbors(self, neighbor_id: int, address: Any) -> None:
-        """Do nothing, as FLARE knows where the server is."""
+        """Do nothing, as FLARE knows where the server is.
+
+        Args:
+            neighbor_id: not used.
+            address: not used.
+
+        """
 
     def send(self, message: HostMessage) -> None:
         """Send the server a message, in the result of the task at hand."""
@@ -191,6 +197,8 @@ class ServerLink:
         problems: why sites take part no longer, by the ID of their client.
         needed: how many sites the run needs to go on.
         has_lost: whether a site is disconnected, which may come back.
+        patience: for how many seconds the server waits for its clients at
+            the end.
 
     """
 
@@ -211,6 +219,7 @@ class ServerLink:
         self._IDs = {name: ID for ID, name in self._sites.items()}
         self._post, self._is_gone = post, is_gone
         self._is_aborted, self.needed = is_aborted, needed
+        self.patience = 60.0
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._busy: dict[int, int] = dict.fromkeys(self._sites, 0)
         self._lock = threading.Lock()
@@ -218,7 +227,13 @@ class ServerLink:
     # What FederatedScope's server calls.
 
     def add_neighbors(self, neighbor_id: int, address: Any) -> None:
-        """Note that a client has joined."""
+        """Note that a client has joined.
+
+        Args:
+            neighbor_id: the client's ID.
+            address: not used, as FLARE knows where the client is.
+
+        """
         self.neighbors[neighbor_id] = self._sites[neighbor_id]
 
     def get_neighbors(self, neighbor_id: Any = None) -> Any:
@@ -286,10 +301,14 @@ class ServerLink:
             raise RunError("; ".join(told))
 
     def close(self) -> None:
-        """Wait until the clients have handled what they were sent."""
-        while not self._is_aborted():
+        """Wait until the clients have handled what they were sent.
+
+        A site that hangs is not waited for longer than ``patience`` seconds.
+        """
+        end = time.monotonic() + self.patience
+        while not self._is_aborted() and time.monotonic() < end:
             with self._lock:
-                busy = {ID for ID, count in self._busy.items() if count}
+                busy = {ID for ID in self.neighbors if self._busy[ID]}
             if not busy - self.lost:
                 return
             time.sleep(_PAUSE)

@@ -143,7 +143,13 @@ class Federation(Controller):  # type: ignore[misc]
             self.system_panic(str(error), fl_ctx)
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
-        """Add the newest results to FLARE's statistics of the job."""
+        """Add the newest results to FLARE's statistics of the job.
+
+        Args:
+            event_type: FLARE's name of the event.
+            fl_ctx: FLARE's context.
+
+        """
         super().handle_event(event_type, fl_ctx)
         if event_type != InfoCollector.EVENT_TYPE_GET_STATS:
             return

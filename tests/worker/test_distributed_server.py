@@ -1,25 +1,37 @@
 """The server of a distributed run, and clients that misbehave.
 
-The clients here are played: they speak the protocol and train nothing.
+The clients here are played: they answer tasks as FLARE's sites do and train
+nothing.
 """
 
-import contextlib
 import copy
+import math
+import queue
 import threading
 from types import SimpleNamespace
 
 import pytest
 import torch
-from federatedscope.core.message import Message
-from helpers import free_port, wait_for
+from helpers import wait_for
 
 from fs_plugins.config.agreement import agreed
-from fs_plugins.errors import RunError
-from fs_plugins.host.comm_manager import CommManager
+from fs_plugins.engine.links import ServerLink
+from fs_plugins.errors import Interrupted, RunError
 from fs_plugins.wire import decode, encode, spec_of
 from fs_plugins.wire.messages import Joining
 
 RESULTS = {"val_loss": 1.0, "val_total": 2, "val_avg_loss": 0.5, "val_acc": 1}
+KINDS = {"evaluate": "metrics", "model_para": "model_para"}
+
+
+class GoneError(Exception):
+    """The client's process has ended; nobody answers."""
+
+
+def saying(msg_type, content, state=0):
+    """A message as it travels."""
+    fields = {"msg_type": msg_type, "state": state, "timestamp": 0}
+    return fields | {"content": content}
 
 
 class Played:
@@ -27,195 +39,188 @@ class Played:
 
     Args:
         ID: its number.
-        port: the server's.
         train: message -> what to answer to ``model_para``; None: nothing.
         evaluate: message -> what to answer to ``evaluate``; None: nothing.
         settings: what it says of its configuration as it joins.
+        joins: the messages with which it joins, if not one as it should be.
+        changed: (messages of a result) -> what it returns in their place.
+
+    Attributes:
+        seen: the kinds and states of the messages that it has got.
+        run: the name of the run that it was admitted to.
+        refusal: why it was not admitted.
+
     """
 
     def __init__(
-        self, ID, port, train, evaluate=lambda m: RESULTS, settings=None
+        self,
+        ID,
+        train,
+        evaluate=lambda m: RESULTS,
+        settings=None,
+        joins=None,
+        changed=lambda messages: messages,
     ):
         self.ID = ID
-        self.settings = settings or {}
-        self.refusal = ""
+        joining = saying("join_in", Joining(settings or {}).to_content())
+        self.joins = [joining] if joins is None else joins
         self.answers = {"model_para": train, "evaluate": evaluate}
-        self.seen = []
-        self.run = None
-        self.manager = CommManager(
-            host="127.0.0.1",
-            port=free_port(),
-            client_num=3,
-            cfg=SimpleNamespace(
-                role="client",
-                grpc_max_send_message_length=10_000_000,
-                grpc_max_receive_message_length=10_000_000,
-            ),
-            options=SimpleNamespace(
-                certificate="",
-                key="",
-                ca="",
-                token_file="",
-                wait=20.0,
-                lost_after=0.5,
-            ),
+        self.changed = changed
+        self.seen, self.run, self.refusal = [], None, ""
+        self.tasks = queue.SimpleQueue()
+
+    def live(self, link):
+        """Answer tasks until there are no more."""
+        for fields in iter(self.tasks.get, None):
+            try:
+                messages = self.changed(self._answer(fields))
+            except GoneError:
+                return
+            link.take(f"site-{self.ID}", messages, "")
+
+    def _answer(self, fields):
+        if not fields:
+            return self.joins
+        kind, content = fields["msg_type"], fields["content"]
+        self.seen.append((kind, fields["state"]))
+        if kind == "assign_client_id":
+            self.run, self.refusal = content.get("run"), content.get("refusal")
+        if kind not in self.answers:
+            return []
+        answer = self.answers[kind](SimpleNamespace(**fields))
+        if answer is None:
+            return []
+        return [saying(KINDS[kind], answer, fields["state"])]
+
+
+class Stage:
+    """A server's runner, which runs in a thread, and its played clients.
+
+    Attributes:
+        gone: the names of the sites of which FLARE says that they are gone.
+        is_aborted: whether the job is ended.
+        merged: the results of the clients in each evaluation.
+        error: what the run has ended with.
+
+    """
+
+    def __init__(self, lab, needed=3, **changes):
+        self.gone, self.is_aborted = set(), False
+        self.clients, self.merged, self.error = {}, [], None
+        self.link = ServerLink(
+            [f"site-{ID}" for ID in (1, 2, 3)],
+            self._post,
+            self.gone.__contains__,
+            lambda: self.is_aborted,
+            needed,
         )
-        self.manager.add_neighbors(0, f"127.0.0.1:{port}")
-        self.thread = threading.Thread(target=self._live, daemon=True)
-        self.thread.start()
-
-    def _live(self):
-        with contextlib.suppress(RunError):  # the server has ended before
-            self._take_part()
-        self.manager.close()
-
-    def _take_part(self):
-        joining = Joining("127.0.0.1", self.manager.port, self.settings)
-        self._say("join_in", joining.to_content(), 0)
-        while not self.manager._closed.is_set():
-            message = self.manager.receive(timeout=0.1)
-            if message is None:
-                continue
-            self.seen.append((message.msg_type, message.state))
-            if message.msg_type == "finish":
-                break
-            if message.msg_type == "assign_client_id":
-                self.run = message.content.get("run")
-                self.refusal = message.content.get("refusal", "")
-                if self.refusal:
-                    break
-                continue
-            answer = self.answers[message.msg_type](message)
-            if answer is not None:
-                kind = {"evaluate": "metrics"}.get(message.msg_type)
-                self._say(kind or "model_para", answer, message.state)
-
-    def _say(self, msg_type, content, state):
-        self.manager.send(
-            Message(
-                msg_type=msg_type,
-                sender=self.ID,
-                receiver=[0],
-                state=state,
-                timestamp=0,
-                content=content,
-            )
-        )
-
-    def die(self):
-        """As a killed process does: nothing is said, the port is closed."""
-        self.manager._outboxes.clear()
-        self.manager.close()
-
-
-@pytest.fixture
-def server(lab):
-    """Starts a server's runner; ``run`` runs it in a thread."""
-    started = []
-
-    def call(**changes):
-        port = free_port()
-        runner = lab.runner(
-            federate__mode="distributed",
-            federate__share_local_model=False,
-            distribute__use=True,
-            distribute__role="server",
-            distribute__server_host="127.0.0.1",
-            distribute__server_port=port,
-            fedsa__transport={"wait": 3.0, "lost_after": 0.5},
-            **changes,
-        )
-        result = SimpleNamespace(
-            server=runner.server, port=port, error=None, merged=[]
-        )
-        merge = runner.server.merge_eval_results_from_all_clients
+        wait = {"fedsa__transport": {"wait": 1.0}}
+        self.runner = lab.part(0, self.link, **wait | changes)
+        self.server = self.runner.server
+        self.spec = spec_of(self.server.parameters.shared)
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        merge = self.server.merge_eval_results_from_all_clients
 
         def recorded():
             answer = merge()
-            buffers = runner.server.msg_buffer["eval"]
-            result.merged.append(copy.deepcopy(buffers[max(buffers)]))
+            buffers = self.server.msg_buffer["eval"]
+            self.merged.append(copy.deepcopy(buffers[max(buffers)]))
             return answer
 
-        runner.server.merge_eval_results_from_all_clients = recorded
+        self.server.merge_eval_results_from_all_clients = recorded
 
-        def run():
-            try:
-                runner.run()
-            except RunError as error:
-                result.error = error
+    def _post(self, site, fields):
+        client = self.clients.get(int(site[-1]))
+        if client is not None:
+            client.tasks.put(fields)
 
-        result.thread = threading.Thread(target=run, daemon=True)
-        result.run = result.thread.start
-        started.append(result)
-        return result
+    def _run(self):
+        try:
+            self.runner.run()
+        except (RunError, Interrupted) as error:
+            self.error = error
+        for client in self.clients.values():
+            client.tasks.put(None)
+
+    def plus(self, number, samples=8):
+        """Trains by adding a number to all that is shared."""
+
+        def train(message):
+            tensors = decode(message.content, self.spec)
+            moved = {n: t + number for n, t in tensors.items()}
+            return samples, encode(moved)
+
+        return train
+
+    def dies(self, ID):
+        """Answers by being gone."""
+
+        def die(message):
+            self.gone.add(f"site-{ID}")
+            raise GoneError
+
+        return die
+
+    def play(self, *clients):
+        """Begin with these clients."""
+        self.clients |= {client.ID: client for client in clients}
+        for client in clients:
+            threading.Thread(
+                target=client.live, args=(self.link,), daemon=True
+            ).start()
+        self.link.ask_to_join()
+        self.thread.start()
+
+    def ends(self):
+        """Wait for the end."""
+        self.thread.join(30)
+        assert not self.thread.is_alive()
+
+    @property
+    def moved(self):
+        """By how much what is shared has moved; all by the same amount."""
+        start = self.server.parameters.initial
+        shared = self.server.aggregator.shared
+        moves = torch.cat(
+            [(t - start[n]).flatten() for n, t in shared.items()]
+        )
+        assert moves.max() - moves.min() < 1e-5
+        return moves.mean().item()
+
+
+@pytest.fixture
+def stage(lab):
+    """Makes a ``Stage``, whose run ends with the test."""
+    made = []
+
+    def call(**changes):
+        made.append(Stage(lab, **changes))
+        return made[-1]
 
     yield call
-    for each in started:
-        each.server.is_finish = True
-        each.thread.join(20)
+    for each in made:
+        each.is_aborted = True
+        if each.thread.ident:
+            each.thread.join(20)
 
 
-def plus(number, samples=8):
-    """Trains by adding a number to all that is shared."""
-
-    def train(message):
-        tensors = decode(message.content, plus.spec)
-        return samples, encode({n: t + number for n, t in tensors.items()})
-
-    return train
+def seen_by(client, kind="model_para"):
+    """The states of the messages of a kind that a client has got."""
+    return [state for each, state in client.seen if each == kind]
 
 
-def play(at, *trains, **kwargs):
-    plus.spec = spec_of(at.server.parameters.shared)
-    clients = [
-        Played(ID, at.port, train, **kwargs)
-        for ID, train in enumerate(trains, 1)
-    ]
-    at.run()
-    return clients
-
-
-def moved(at):
-    """By how much what is shared has moved; it is all the same amount."""
-    start = at.server.parameters.initial
-    differences = torch.cat(
-        [
-            (t - start[n]).flatten()
-            for n, t in at.server.aggregator.shared.items()
-        ]
-    )
-    assert differences.max() - differences.min() < 1e-5
-    return differences.mean().item()
-
-
-def dies(clients, index):
-    """Answers by being gone, once ``clients`` has it at ``index``."""
-
-    def die():
-        wait_for(lambda: len(clients) > index)
-        clients[index].die()
-
-    return lambda message: threading.Thread(target=die).start()
-
-
-def ended(at, clients=()):
-    at.thread.join(30)
-    assert not at.thread.is_alive()
-    for client in clients:
-        client.thread.join(10)
-        assert not client.thread.is_alive()
-
-
-def test_all_answer(server):
-    at = server(fedsa__max_samples=16)
-    clients = play(at, plus(1), plus(2), plus(6, samples=16))
-    ended(at, clients)
-    assert moved(at) == pytest.approx(3 * (1 * 8 + 2 * 8 + 6 * 16) / 32)
+def test_all_answer(stage):
+    at = stage(fedsa__max_samples=16)
+    trains = at.plus(1), at.plus(2), at.plus(6, samples=16)
+    clients = [Played(ID, train) for ID, train in enumerate(trains, 1)]
+    at.play(*clients)
+    at.ends()
+    assert at.error is None and at.server.rejected_updates == 0
+    assert at.moved == pytest.approx(3 * (1 * 8 + 2 * 8 + 6 * 16) / 32)
     kinds = ["assign_client_id", *["model_para", "evaluate"] * 3, "finish"]
     for client in clients:
         assert [kind for kind, _ in client.seen] == kinds
-    assert len({client.run for client in clients}) == 1
-    assert at.server.rejected_updates == 0
+    assert {client.run for client in clients} == {at.server.run_name}
 
 
 @pytest.mark.parametrize(
@@ -227,171 +232,312 @@ def test_all_answer(server):
         lambda m: (-1, m.content),
         lambda m: {"A": [1, 2]},
         lambda m: (10**18, 10**18),
+        lambda m: (8, spoilt(m.content, math.nan)),
+        lambda m: (8, spoilt(m.content, math.inf)),
     ],
-    ids=["text", "bytes", "too much", "negative", "dict", "numbers"],
+    ids=[
+        *("text", "bytes", "too much", "negative", "dict", "numbers"),
+        *("nan", "inf"),
+    ],
 )
-def test_who_sends_rubbish_harms_only_itself(server, answer):
-    at = server()
-    clients = play(at, plus(1), plus(3), answer)
-    ended(at, clients)
-    assert moved(at) == pytest.approx(3 * 2)
+def test_who_sends_rubbish_harms_only_itself(stage, answer):
+    at = stage()
+    trains = at.plus(1), at.plus(3), answer
+    at.play(*[Played(ID, train) for ID, train in enumerate(trains, 1)])
+    at.ends()
+    assert at.error is None and at.moved == pytest.approx(3 * 2)
     assert at.server.rejected_updates == 3
 
 
-def test_who_dies_in_a_round_is_not_waited_for(server):
-    at, clients = server(), []
-    clients += play(at, plus(1), plus(3), dies(clients, 2))
-    ended(at, clients[:2])
-    assert moved(at) == pytest.approx(3 * 2)
-    assert at.server.absent == {3}
+def spoilt(payload, value):
+    """A payload all of whose values are replaced."""
+    from safetensors.torch import load
+
+    tensors = load(payload)
+    return encode({n: torch.full_like(t, value) for n, t in tensors.items()})
 
 
-def test_who_dies_while_evaluating_is_not_waited_for(server):
-    at, clients = server(), []
-    clients += play(at, plus(1), plus(3), plus(2))
-    clients[2].answers["evaluate"] = dies(clients, 2)
-    ended(at, clients[:2])
-    assert moved(at) == pytest.approx(3 * 2)
+good = saying("join_in", {"settings": {}})
+WRONG_JOINS = {
+    "none": [],
+    "no message": [5, None, "join_in", {}, {"msg_type": "join_in"}],
+    "more fields": [good | {"sender": 1}],
+    "another kind": [good | {"msg_type": kind} for kind in (
+        "assign_client_id", "finish", "evaluate", "gossip", None, 5, [])],
+    "no settings": [good | {"content": c} for c in (None, [], "a", 5)],
+    "rubbish": [good | {"content": {"settings": c}} for c in (
+        5, {"seed": 1}, {"seed": "1" * 81}, {"a b": "1"},
+        {f"k{i}": "1" for i in range(5000)})],
+    "others": [good | {"content": {"settings": {"seed": "2"}}}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", WRONG_JOINS)
+def test_who_does_not_join_as_it_should_is_left_out(stage, how):
+    at = stage(needed=2, federate__total_round_num=2)
+    third = Played(3, at.plus(9), joins=WRONG_JOINS[how])
+    at.play(Played(1, at.plus(1)), Played(2, at.plus(3)), third)
+    at.ends()
+    assert at.error is None and at.moved == pytest.approx(2 * 2)
+    assert "model_para" not in dict(third.seen)
+
+
+def test_joining_twice_is_joining_once(stage):
+    """Whenever the second time is."""
+    at = stage()
+    third = Played(3, at.plus(2), joins=[good] * 3)
+    third.changed = lambda messages: [*messages, good]
+    at.play(Played(1, at.plus(1)), Played(2, at.plus(3)), third)
+    at.ends()
+    assert at.error is None and at.moved == pytest.approx(3 * 2)
+    assert seen_by(third) == [0, 1, 2]
+
+
+NO_ANSWERS = [
+    lambda m: [m],
+    lambda m: list(m.items()),
+    lambda m: m | {"sender": 1},
+    lambda m: m | {"receiver": [1]},
+    lambda m: m | {"state": m["state"] + 1},
+    lambda m: m | {"state": 10**9},
+    lambda m: m | {"state": -1},
+    lambda m: m | {"state": "0"},
+    lambda m: m | {"msg_type": "gossip"},
+    lambda m: m | {"msg_type": {}},
+    lambda m: m | {"msg_type": "finish"},
+    lambda m: m | {"msg_type": "join_in_info", "content": {"num_sample": 8}},
+]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda messages: {"messages": messages},
+        lambda messages: [no(m) for m in messages for no in NO_ANSWERS],
+    ],
+    ids=["no list", "no answers"],
+)
+def test_a_result_that_answers_nothing_is_waited_for_no_longer(stage, changed):
+    """What a site returns in the place of its answers counts for nothing."""
+    at = stage(fedsa__round_timeout=0.5, federate__total_round_num=1)
+    third = Played(3, at.plus(9))
+    third.changed = lambda messages: (
+        changed(messages) if third.seen else messages
+    )
+    at.play(Played(1, at.plus(1)), Played(2, at.plus(3)), third)
+    at.ends()
+    assert at.error is None and at.moved == pytest.approx(2)
+    assert [sorted(each) for each in at.merged] == [[1, 2]]
+
+
+def test_a_flood_in_one_result_changes_nothing(stage):
+    """An answer counts once, whatever is beside it."""
+    at = stage()
+    third = Played(3, at.plus(2))
+
+    def flood(messages):
+        rubbish = [saying("model_para", (8, b"x"), s) for s in range(200)]
+        rubbish += [saying("metrics", RESULTS, s) for s in range(200)]
+        rubbish += [saying(kind, None) for kind in ("join_in", "x", "finish")]
+        return [*messages, *messages, *rubbish, None] * 3
+
+    third.changed = flood
+    at.play(Played(1, at.plus(1)), Played(2, at.plus(3)), third)
+    at.ends()
+    assert at.error is None and at.moved == pytest.approx(3 * 2)
+    assert [sorted(each) for each in at.merged] == [[1, 2, 3]] * 3
+    assert len(at.link.neighbors) == 3
+
+
+def test_who_dies_in_a_round_is_not_waited_for(stage):
+    at = stage(needed=2)
+    trains = at.plus(1), at.plus(3), at.dies(3)
+    at.play(*[Played(ID, train) for ID, train in enumerate(trains, 1)])
+    at.ends()
+    assert at.error is None and at.moved == pytest.approx(3 * 2)
+    assert at.server.absent == {3} and at.link.has_lost
+
+
+def test_who_dies_while_evaluating_is_not_waited_for(stage):
+    at = stage(needed=2)
+    third = Played(3, at.plus(2), at.dies(3))
+    at.play(Played(1, at.plus(1)), Played(2, at.plus(3)), third)
+    at.ends()
+    assert at.error is None and at.moved == pytest.approx(3 * 2)
     assert [sorted(each) for each in at.merged] == [[1, 2]] * 3
 
 
-def test_who_hangs_is_given_up_after_the_round_timeout(server):
-    at = server(fedsa__round_timeout=1.0, federate__total_round_num=2)
-    clients = play(at, plus(1), plus(3), lambda m: None)
-    ended(at, clients)
-    assert moved(at) == pytest.approx(2 * 2)
+@pytest.mark.parametrize("needed", [2, 3])
+def test_a_site_that_says_what_is_wrong_is_given_up_by_name(stage, needed):
+    """Its part has ended, while its process answers tasks."""
+    at = stage(needed=needed)
+
+    def fails(message):
+        at.link.take("site-3", [], "its data cannot be used")
+        raise GoneError
+
+    trains = at.plus(1), at.plus(3), fails
+    at.play(*[Played(ID, train) for ID, train in enumerate(trains, 1)])
+    at.ends()
+    assert not at.link.has_lost
+    if needed == 3:
+        assert str(at.error) == "site-3: its data cannot be used"
+    else:
+        assert at.error is None and at.moved == pytest.approx(3 * 2)
+
+
+def test_a_run_that_needs_all_ends_with_the_first_that_is_gone(stage):
+    at = stage()
+    trains = at.plus(1), at.plus(3), at.dies(3)
+    at.play(*[Played(ID, train) for ID, train in enumerate(trains, 1)])
+    at.ends()
+    assert str(at.error) == "site-3: it is disconnected"
+    assert at.moved == 0
+
+
+def test_with_nobody_left_it_stops_with_an_error(stage):
+    at = stage(needed=1)
+    at.play(*[Played(ID, at.dies(ID)) for ID in (1, 2, 3)])
+    at.ends()
+    for ID in (1, 2, 3):
+        assert f"site-{ID}: it is disconnected" in str(at.error)
+    assert at.moved == 0
+
+
+def test_an_aborted_job_ends(stage):
+    """While the server waits for an answer that does not come."""
+    at = stage()
+    asked = threading.Event()
+
+    def hang(message):
+        asked.set()
+
+    trains = at.plus(1), at.plus(3), hang
+    at.play(*[Played(ID, train) for ID, train in enumerate(trains, 1)])
+    assert asked.wait(30)
+    at.is_aborted = True
+    at.ends()
+    assert isinstance(at.error, Interrupted)
+
+
+@pytest.mark.parametrize("is_blocked", [True, False])
+def test_who_hangs_is_given_up_after_the_round_timeout(stage, is_blocked):
+    """Whether its task is never answered, or by nothing."""
+    at = stage(fedsa__round_timeout=0.5, federate__total_round_num=2)
+    at.link.patience = 0.3
+
+    def hang(message):
+        if is_blocked:
+            raise GoneError  # FLARE says nothing of it: its process lives
+
+    third = Played(3, hang)
+    at.play(Played(1, at.plus(1)), Played(2, at.plus(3)), third)
+    at.ends()
+    assert at.error is None and at.moved == pytest.approx(2 * 2)
     # It is asked once: until it answers, it is at work.
-    assert [k for k, _ in clients[2].seen].count("model_para") == 1
+    assert len(seen_by(third)) == 1
 
 
-def test_an_answer_after_the_timeout_is_refused_and_forgiven(server):
-    at = server(fedsa__round_timeout=1.0, federate__total_round_num=4)
+def test_an_answer_after_the_timeout_is_refused_and_forgiven(stage):
+    at = stage(fedsa__round_timeout=0.5, federate__total_round_num=4)
     next_round = threading.Event()
 
     def late(message):
         if message.state == 0:
             next_round.wait(10)
-        return plus(2)(message)
+        return at.plus(2)(message)
 
     def first(message):
         if message.state == 1:
             next_round.set()
             wait_for(lambda: at.server.rejected_updates == 1)
-        return plus(1)(message)
+        return at.plus(1)(message)
 
-    clients = play(at, first, plus(3), late)
-    ended(at, clients)
+    third = Played(3, late)
+    at.play(Played(1, first), Played(2, at.plus(3)), third)
+    at.ends()
     assert at.server.rejected_updates == 1
-    rounds = [s for k, s in clients[2].seen if k == "model_para"]
-    assert rounds == [0, 2, 3]
-    assert moved(at) == pytest.approx(4 * 2)
+    assert seen_by(third) == [0, 2, 3]
+    assert at.moved == pytest.approx(4 * 2)
 
 
-def test_who_comes_back_joins_the_next_round(server):
-    at, clients = server(federate__total_round_num=6), []
+@pytest.mark.parametrize("state", [0, 1])
+def test_without_the_clients_that_it_needs_it_does_not_begin(stage, state):
+    """Nor does a run that goes on from a checkpoint."""
+    at = stage(needed=3)
+    at.server.state = state
+    at.play(Played(1, at.plus(1)), Played(2, at.plus(1)))
+    at.ends()
+    assert str(at.error) == "2 of 3 clients have joined in 1 seconds"
+
+
+def test_who_comes_late_has_missed_the_run(stage):
+    """The others have begun without it; it comes to the next job."""
+    at = stage(needed=2)
+    third, begun = Played(3, at.plus(9)), threading.Event()
+
+    def joins(messages):
+        begun.wait(30)
+        return messages
 
     def first(message):
-        if message.state == 2:
-            wait_for(lambda: len(clients) == 4 and clients[3].run)
-        return plus(1)(message)
+        begun.set()
+        if message.state == 1:
+            wait_for(lambda: at.server.rejected_messages == 1)
+        return at.plus(1)(message)
 
-    clients += play(at, first, plus(3), dies(clients, 2))
-    wait_for(lambda: at.server.absent == {3})
-    clients.append(Played(3, at.port, plus(2)))
-    ended(at, [clients[0], clients[1], clients[3]])
-    assert clients[3].run == clients[0].run
-    rounds = [s for k, s in clients[3].seen if k == "model_para"]
-    # 3 at the latest: round 2 waits for it
-    assert rounds == list(range(rounds[0], 6)) and 1 <= rounds[0] <= 3
-    assert moved(at) == pytest.approx(6 * 2)
-    assert at.server.absent == set()
+    third.changed = joins
+    at.play(Played(1, first), Played(2, at.plus(3)), third)
+    at.ends()
+    assert at.error is None and at.moved == pytest.approx(3 * 2)
+    assert third.seen == []
 
 
-def test_with_nobody_left_it_stops_with_an_error(server):
-    at, clients = server(), []
-    clients += play(at, *(dies(clients, i) for i in range(3)))
-    ended(at)
-    assert "no client has been there for 3 seconds" in str(at.error)
-    assert moved(at) == 0
-
-
-def test_it_goes_on_when_clients_come_back(server):
-    at, clients = server(fedsa__min_received=2), []
-    clients += play(at, *(dies(clients, i) for i in range(3)))
-    wait_for(lambda: at.server.absent == {1, 2, 3})
-    again = [Played(ID, at.port, plus(ID)) for ID in (1, 3)]
-    ended(at, again)
-    assert at.error is None and moved(at) == pytest.approx(3 * 2)
-
-
-def test_without_all_clients_it_does_not_begin(server):
-    at = server()
-    play(at, plus(1), plus(1))
-    ended(at)
-    assert str(at.error) == "2 of 3 clients have joined in 3 seconds"
-
-
-def test_who_is_set_up_otherwise_is_told_so_and_may_come_again(server):
-    at = server()
+@pytest.mark.parametrize("needed", [2, 3])
+def test_who_is_set_up_otherwise_is_told_so(stage, needed):
+    """And so is the one who has asked for the run, if it needs the site."""
+    at = stage(needed=needed)
     right = agreed(at.server._cfg)
-    clients = play(at, plus(1), plus(3), settings=right)
-    wrong = Played(3, at.port, plus(9), settings=right | {"seed": "2"})
+    wrong = Played(3, at.plus(9), settings=right | {"seed": "2"})
+    at.play(
+        Played(1, at.plus(1), settings=right),
+        Played(2, at.plus(3), settings=right),
+        wrong,
+    )
+    at.ends()
     wait_for(lambda: wrong.refusal)
     assert "seed is 2 and not 1" in wrong.refusal
-    again = Played(3, at.port, plus(2), settings=right)
-    ended(at, [*clients, again])
-    assert at.error is None and moved(at) == pytest.approx(3 * 2)
+    assert [kind for kind, _ in wrong.seen] == ["assign_client_id"]
+    if needed == 3:
+        assert str(at.error) == f"site-3: {wrong.refusal}"
+    else:
+        assert at.error is None and at.moved == pytest.approx(3 * 2)
 
 
-def test_who_evaluates_alone_without_an_example_ends_nothing(server):
+def test_who_evaluates_alone_without_an_example_ends_nothing(stage):
     """It has none of the split that the best round is chosen by."""
-    at, clients = server(federate__total_round_num=2), []
-    clients += play(at, plus(1), plus(3), plus(2))
+    at = stage(needed=1, federate__total_round_num=2)
     without = {k: v for k, v in RESULTS.items() if not k.startswith("val")}
-    clients[0].answers["evaluate"] = lambda m: without
-    clients[1].answers["evaluate"] = dies(clients, 1)
-    clients[2].answers["evaluate"] = dies(clients, 2)
-    ended(at, clients[:1])
+    at.play(
+        Played(1, at.plus(1), lambda m: without),
+        Played(2, at.plus(3), at.dies(2)),
+        Played(3, at.plus(2), at.dies(3)),
+    )
+    at.ends()
     assert at.error is None and at.server.is_finish
 
 
-def test_a_resumed_run_goes_on_without_who_stays_away(server):
-    """Who comes late takes part from then on; a new run waits for all."""
-    at, clients = server(federate__total_round_num=6), []
-    at.server.go_on_as("0123456789abcdef")
-    at.server.state = 2
-
-    def first(message):
-        if message.state == 4:
-            wait_for(lambda: len(clients) == 3 and clients[2].run)
-        return plus(1)(message)
-
-    clients += play(at, first, plus(3))
-    wait_for(lambda: ("model_para", 2) in clients[0].seen)
-    clients.append(Played(3, at.port, plus(2)))
-    ended(at, clients)
-    assert at.error is None and {c.run for c in clients} == {
-        at.server.run_name
-    }
-    assert at.server.run_name == "0123456789abcdef"
-    rounds = [s for k, s in clients[0].seen if k == "model_para"]
-    assert rounds == [2, 3, 4, 5]
-    late = [s for k, s in clients[2].seen if k == "model_para"]
-    assert late and late == rounds[-len(late) :]
-    assert moved(at) == pytest.approx(4 * 2)
-
-
 @pytest.mark.parametrize("count", [0, 3])
-def test_a_run_that_is_resumed_after_its_last_round_ends(server, count):
+def test_a_run_that_is_resumed_after_its_last_round_ends(stage, count):
     """Whoever has not been told of the end is told."""
-    at = server()
-    at.server.go_on_as("0123456789abcdef")
+    at = stage()
     at.server.state = at.server.total_round_num
-    clients = play(at, *[plus(1)] * count)
-    ended(at, clients)
-    assert at.error is None and moved(at) == 0
-    for client in clients:
-        assert [k for k, _ in client.seen] == ["assign_client_id", "finish"]
+    at.play(*[Played(ID, at.plus(1)) for ID in (1, 2, 3)[:count]])
+    at.ends()
+    assert at.error is None and at.moved == 0
+    for client in at.clients.values():
+        kinds = [kind for kind, _ in client.seen]
+        assert kinds == ["assign_client_id", "finish"]
 
 
 @pytest.mark.parametrize(
@@ -407,11 +553,11 @@ def test_a_run_that_is_resumed_after_its_last_round_ends(server, count):
         {1: 2},
     ],
 )
-def test_results_that_cannot_be_averaged_are_left_out(server, results):
-    at = server(federate__total_round_num=1)
-    clients = play(at, plus(1), plus(1), plus(1))
-    clients[2].answers["evaluate"] = lambda m: results
-    ended(at, clients)
+def test_results_that_cannot_be_averaged_are_left_out(stage, results):
+    at = stage(federate__total_round_num=1)
+    third = Played(3, at.plus(1), lambda m: results)
+    at.play(Played(1, at.plus(1)), Played(2, at.plus(1)), third)
+    at.ends()
     assert at.error is None
     merged = at.server.history_results["Results_weighted_avg"]
     assert merged["val_acc"] == [1.0]
@@ -419,13 +565,13 @@ def test_results_that_cannot_be_averaged_are_left_out(server, results):
     assert with_acc == {1, 2}
 
 
-def test_sampling_draws_what_a_standalone_run_draws(server, lab):
-    at = server(federate__sample_client_num=2, federate__total_round_num=6)
-    clients = play(at, plus(1), plus(1), plus(1))
-    ended(at, clients)
+def test_sampling_draws_what_a_standalone_run_draws(stage, lab):
+    at = stage(federate__sample_client_num=2, federate__total_round_num=6)
+    clients = [Played(ID, at.plus(1)) for ID in (1, 2, 3)]
+    at.play(*clients)
+    at.ends()
     distributed = [
-        {c.ID for c in clients if ("model_para", rnd) in c.seen}
-        for rnd in range(6)
+        {c.ID for c in clients if rnd in seen_by(c)} for rnd in range(6)
     ]
     runner = lab.runner(
         federate__sample_client_num=2, federate__total_round_num=6
