@@ -21,7 +21,6 @@ OUTSIDE = (
     "benchmarks/results/*/*.png",
     "benchmarks/results/*/*.svg",
     "yaml_configs/**/*.yaml",
-    "yaml_configs/distributed/launch.py",
 )
 LINK = re.compile(r"\]\((?!https://)([^)#\s]+)(#[^)\s]*)?\)")
 

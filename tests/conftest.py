@@ -353,6 +353,31 @@ class Lab:
         Path(cfg.outdir).mkdir()
         return build_runner(cfg)
 
+    def part(self, ID: int, link: Any, **changes: Any) -> Any:
+        """The runner of a participant of a distributed run; 0: the server.
+
+        Args:
+            ID: the client's ID; 0 for the server.
+            link: the ``comm_manager`` of the worker.
+            changes: what is changed in the experiment.
+
+        """
+        from fs_plugins.config.load import load_config
+        from fs_plugins.experiment.runner import build_runner
+        from fs_plugins.scope import RunScope
+
+        own = {
+            "federate__mode": "distributed",
+            "federate__share_local_model": False,
+            "distribute__use": True,
+            "distribute__role": "client" if ID else "server",
+            "distribute__data_idx": ID or -1,
+        }
+        cfg = load_config(self.file(**own | changes))
+        cfg.outdir = str(self.folder / f"run_{self.number}")
+        Path(cfg.outdir).mkdir()
+        return build_runner(cfg, RunScope(communication=link))
+
     def run(self, **changes: Any) -> dict[str, Any]:
         """Run; what ``fedsa run`` returns."""
         from fs_plugins.experiment.runner import run
@@ -493,4 +518,4 @@ def federation(lab):
     for each in started:
         for process in each.processes.values():
             process.kill()
-            process.communicate()
+            process.wait()

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 
 import hypothesis
 import torch
-import trustme
 import yaml
 from peft import LoraConfig, VeraConfig, get_peft_model
 from safetensors.torch import load_file
@@ -153,27 +151,6 @@ def assert_near(
     torch.testing.assert_close(
         found, expected, rtol=0, atol=bound[expected.dtype] * scale
     )
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
-
-
-def write_certificates(
-    folder: Path, ca: Any = None, name: str = "127.0.0.1"
-) -> tuple[str, str, str]:
-    """Certificate, key and CA of a participant at ``name``, as PEM files."""
-    folder.mkdir(exist_ok=True)
-    ca = ca or trustme.CA()
-    issued = ca.issue_cert(name)
-    files = [folder / f"{part}.pem" for part in ("certificate", "key", "ca")]
-    issued.cert_chain_pems[0].write_to_path(files[0])
-    issued.private_key_pem.write_to_path(files[1])
-    ca.cert_pem.write_to_path(files[2])
-    return str(files[0]), str(files[1]), str(files[2])
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 10) -> None:

@@ -23,6 +23,7 @@ _FORKS.set_forkserver_preload(
     [
         "fs_plugins.cli",
         "fs_plugins.commands.compare",
+        "fs_plugins.engine.part",
         "fs_plugins.experiment",
         "fs_plugins.trainer.classification",
         "fs_plugins.trainer.language",

@@ -2,13 +2,9 @@
 
 import gzip
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
-import processes
 import pytest
 import yaml
 
@@ -18,7 +14,6 @@ from fs_plugins.errors import UserError
 from fs_plugins.experiment.runner import run
 
 FOLDER = Path(__file__).parent.parent / "yaml_configs"
-DISTRIBUTED = FOLDER / "distributed"
 VARIATIONS = sorted(FOLDER.rglob("variations/*.yaml"))
 FILES = sorted(set(FOLDER.rglob("*.yaml")) - set(VARIATIONS))
 DEMOS = sorted((FOLDER / "demo").glob("*.yaml"))
@@ -34,9 +29,9 @@ SHORT = [
 
 
 def test_there_are_files():
-    assert len(FILES) >= 18 and len(COMMON) >= 20 and len(GLUE) == 6
+    assert len(FILES) >= 14 and len(COMMON) >= 20 and len(GLUE) == 6
     folders = {f.parent.name for f in FILES}
-    assert folders == {"demo", "distributed", "glue", "gsm8k", "code"}
+    assert folders == {"demo", "glue", "gsm8k", "code"}
 
 
 @pytest.mark.parametrize(
@@ -272,45 +267,3 @@ def test_the_demos_differ_in_their_method_only():
         assert method.lower() == name
         trees.append(tree)
     assert all(tree == trees[0] for tree in trees)
-
-
-def test_the_participants_differ_in_who_they_are_only():
-    trees = []
-    for file in sorted(DISTRIBUTED.glob("*.yaml")):
-        tree = yaml.safe_load(file.read_text())
-        assert tree.pop("expname") == file.stem
-        own = tree.pop("distribute")
-        common = {"use", "server_host", "server_port"}
-        trees.append(tree | {k: own.pop(k) for k in common})
-        if file.stem == "server":
-            assert own == {"role": "server"}
-        else:
-            number = int(file.stem[-1])
-            assert own["role"] == "client" and own["data_idx"] == number
-    assert len(trees) == 4 and all(tree == trees[0] for tree in trees)
-
-
-@pytest.mark.slow
-def test_one_short_round_of_several_processes(tmp_path):
-    launch = DISTRIBUTED / "launch.py"
-    process = processes.script(launch, tmp_path, "outdir", tmp_path, *SHORT)
-    _, err = process.communicate()
-    assert process.returncode == 0, err
-    lines = err.splitlines()  # the texts are cut on purpose
-    assert all("fill llm.tok_len" in line for line in lines), lines
-    summary = json.loads((tmp_path / "server" / "summary.json").read_text())
-    assert summary["results"]["last"]["clients"].keys() == {"1", "2", "3"}
-
-
-@pytest.mark.slow
-def test_the_launcher_ends_with_the_exit_code_of_what_failed():
-    """Each participant is a new Python, and gets what the launcher gets."""
-    result = subprocess.run(
-        [sys.executable, str(DISTRIBUTED / "launch.py"), "--nonsense"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"PYTHONPATH": str(FOLDER.parent)},
-    )
-    assert result.returncode == 2
-    assert result.stderr.count("--nonsense") == 4, result.stderr

@@ -1,41 +1,27 @@
-"""A distributed run as a user starts it: one process a participant."""
+"""Distributed runs, with a process for each participant."""
 
 import json
 import random
-import signal
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from federatedscope.core.message import Message
 from federations import CLIENTS
-from helpers import (
-    assert_close,
-    free_port,
-    in_float64,
-    wait_for,
-    write_certificates,
-)
+from helpers import assert_close, in_float64
 from safetensors.torch import load_file
 
 from fs_plugins.config.agreement import agreed, disagreement
 from fs_plugins.config.load import load_config
+from fs_plugins.config.yaml_file import flatten, read_yaml
+from fs_plugins.engine.links import REFUSED, SiteLink
+from fs_plugins.engine.outcome import Outcome
+from fs_plugins.engine.part import take_part
+from fs_plugins.engine.site import Site
 from fs_plugins.errors import RunError, UserError
 from fs_plugins.experiment.preparation import load
 from fs_plugins.state import StateInMemory, StateOfProcess
 from fs_plugins.state.files import write_file, write_tensors
-from fs_plugins.wire.channel import Listener, Security
-
-
-@pytest.fixture
-def security(tmp_path):
-    """TLS certificates of one CA, and a token."""
-    token = tmp_path / "token"
-    token.write_text("a secret\n")
-    files = write_certificates(tmp_path / "pem")
-    names = ("certificate", "key", "ca", "token_file")
-    return dict(zip(names, (*files, str(token)), strict=True))
 
 
 def adapter(folder):
@@ -64,23 +50,17 @@ def products(tensors):
     ],
     ids=["fedsa", "flora"],
 )
-def test_it_ends_as_the_standalone_run_does(
-    lab, federation, security, changes
-):
-    """A, each B and head, every metric and every byte; with TLS and token.
+def test_it_ends_as_the_standalone_run_does(lab, federation, changes):
+    """A, each B and head, every metric and every byte.
 
     With FLoRA each client has a base model of its own, and may have missed
     what was added to it in a round.
     """
     changes = {"federate__sample_client_num": 2, **changes}
     alone = in_float64(lab).run(expname="alone", **changes)
-    spread = federation(**changes, fedsa__transport=security)
-    said = {}
-    for ID in (0, *CLIENTS):
-        spread.start(ID)
-    for ID in (0, *CLIENTS):
-        code, said[ID], err = spread.end(ID)
-        assert (code, err) == (0, ""), err
+    spread = federation(**changes)
+    spread.start()
+    assert spread.end() == Outcome("finished")
     for name in ("global", "client_1", "client_2", "client_3"):
         ID = 0 if name == "global" else int(name[-1])
         found = adapter(spread.folder(ID) / "adapters" / name)
@@ -104,56 +84,12 @@ def test_it_ends_as_the_standalone_run_does(
             assert own["results"][which]["clients"].keys() == {str(ID)}
         last = found["results"]["last"]["clients"][str(ID)]
         assert own["results"]["last"]["clients"] == {str(ID): last}
-        assert f"results of client {ID}" in said[ID]
-
-
-@pytest.mark.slow
-def test_a_killed_client_finds_its_b_again(federation):
-    """SIGKILL in the middle: the others go on, and it comes back."""
-    spread = federation(
-        federate__total_round_num=200,
-        eval__freq=10,
-        fedsa__transport={"lost_after": 2.0},
-    )
-    for ID in (0, *CLIENTS):
-        spread.start(ID)
-    wait_for(lambda: len(spread.evaluated()) >= 2, 90)
-    spread.processes[2].send_signal(signal.SIGKILL)
-    spread.end(2)
-    kept = list(spread.folder(2).glob("state/*/client_2.safetensors"))
-    assert len(kept) == 1
-    left = kept[0].read_bytes()
-    wait_for(lambda: {"1", "3"} in spread.evaluated(), 90)
-    spread.start(2)
-    for ID in (0, *CLIENTS):
-        code, _, err = spread.end(ID)
-        assert (code, err) == (0, ""), err
-    evaluated = spread.evaluated()
-    assert len(evaluated) == 20 and evaluated[-1] == {"1", "2", "3"}
-    # It went on from the B that it found: one file, of the same run.
-    again = list(spread.folder(2).glob("state/*/client_2.safetensors"))
-    assert again == kept and kept[0].read_bytes() != left
-    log = (spread.folder(0) / "exp_print.log").read_text()
-    assert "client 2 is gone" in log or "client 2 has started again" in log
-    # The second process has its results beside those of the first.
-    assert list(spread.folder(2).glob("sub_exp*/adapters/client_2"))
 
 
 @pytest.fixture
 def client(lab):
     """The one client of a process, with no server."""
-    runner = lab.runner(
-        federate__mode="distributed",
-        federate__share_local_model=False,
-        distribute__use=True,
-        distribute__role="client",
-        distribute__data_idx=2,
-        distribute__client_host="127.0.0.1",
-        distribute__client_port=free_port(),
-        fedsa__transport={"wait": 0.1, "lost_after": 0.1},
-    )
-    yield runner.client
-    runner.client.comm_manager.close()
+    return lab.part(2, SiteLink()).client
 
 
 def assign(client, run):
@@ -223,72 +159,41 @@ def test_a_run_is_no_path(client, run):
         assign(client, run)
 
 
-@pytest.mark.parametrize(
-    "case, code, words",
-    [
-        ("token", 2, "the token is not the one of this run"),
-        ("certificate", 1, "certificates of one CA"),
-        ("port", 2, "cannot be listened on: the port is taken"),
-        ("number", 2, "distribute.data_idx: 4 is not the number of a client"),
-        ("key", 2, "fedsa.transport.key: /no/such/file cannot be read"),
-        ("server", 1, "no server for 1.5 seconds"),
-    ],
-)
-def test_a_failed_start_is_one_sentence(
-    lab, security, tmp_path, case, code, words
-):
-    own = security | {"wait": 1.5}
-    ports = {"server": free_port(), "client": free_port()}
-    if case == "token":
-        own["token_file"] = str(tmp_path / "other")
-        (tmp_path / "other").write_text("another secret")
-    elif case == "certificate":
-        files = write_certificates(tmp_path / "other")
-        own |= dict(zip(("certificate", "key", "ca"), files, strict=True))
-    elif case == "port":
-        ports["client"] = ports["server"]
-    elif case == "key":
-        own["key"] = "/no/such/file"
-    got = []
-    server = case != "server" and Listener(
-        "127.0.0.1",
-        ports["server"],
-        Security.load(**security),
-        10_000,
-        got.append,
-        lambda session: True,
-    )
+def test_nobody_else_begins_a_distributed_run(lab, fedsa):
+    """Of which no one would carry the messages."""
     file = lab.file(
         federate__mode="distributed",
         federate__share_local_model=False,
         distribute__use=True,
-        distribute__role="client",
-        distribute__data_idx=4 if case == "number" else 1,
-        distribute__server_host="127.0.0.1",
-        distribute__server_port=ports["server"],
-        distribute__client_host="127.0.0.1",
-        distribute__client_port=ports["client"],
-        fedsa__transport=own,
+        distribute__role="server",
     )
-    result = lab.command("run", "--cfg", file)
-    assert result.returncode == code, result.stderr
-    assert words in result.stderr and result.stderr.count("\n") == 1
-    assert got == []
-    if server:
-        server.close()
+    found = fedsa("run", "--cfg", file)
+    assert found.returncode == 2 and found.stderr.count("\n") == 1
+    assert "a distributed run is begun by 'fedsa federate'" in found.stderr
+    assert not (lab.folder / "exp").exists()
 
 
-def test_without_grpc_or_msgpack_it_says_what_to_install(lab, monkeypatch):
-    monkeypatch.setitem(sys.modules, "msgpack", None)
-    monkeypatch.delitem(sys.modules, "fs_plugins.wire.envelope", False)
-    monkeypatch.delitem(sys.modules, "fs_plugins.host.comm_manager", False)
-    with pytest.raises(UserError, match="needs grpcio and msgpack: pip inst"):
-        lab.runner(
-            federate__mode="distributed",
-            federate__share_local_model=False,
-            distribute__use=True,
-            distribute__role="server",
-        )
+def asked(lab, **changes):
+    return dict(flatten(read_yaml(lab.file(**changes))))
+
+
+@pytest.mark.parametrize(
+    "changes, ID, said",
+    [
+        ({}, 4, "distribute.data_idx: 4 is not the number of a client"),
+        ({"seeed": 1}, 1, "seeed: there is no such key (did you mean 'seed'"),
+        ({"data__type": "sst@glue"}, 1, "sst"),
+        ({"model__type": "/none@huggingface_llm"}, 0, "/none"),
+    ],
+)
+def test_a_part_that_cannot_begin_is_an_error_and_no_folder(
+    lab, changes, ID, said
+):
+    site = Site(lab.folder, {}, True, ({},) * 4)
+    folder = lab.folder / "part"
+    error = take_part(site, asked(lab, **changes), folder, ID, SiteLink())
+    assert isinstance(error, UserError) and said in str(error)
+    assert not folder.exists()
 
 
 @pytest.mark.slow
@@ -321,14 +226,14 @@ def test_each_participant_reads_its_own_file_only(lab, federation, tmp_path):
     alone = in_float64(lab).run(
         expname="alone", data__type=files, federate__client_num=0, **changes
     )
-    spread = federation(**changes)
-    spread.start(0, data__type="nothing.csv@text")
+    sites = {0: Site(tmp_path / "server")}
     for ID in CLIENTS:
-        own = tmp_path / f"of_{ID}" / f"site{ID}.csv"
-        spread.start(ID, data__type=f"{own}@text")
-    for ID in (0, *CLIENTS):
-        code, _, err = spread.end(ID)
-        assert code == 0, err
+        own = tmp_path / f"of_{ID}"
+        values = {"data.type": f"{own}/site{ID}.csv@text"}
+        sites[ID] = Site(own / "runs", values)
+    spread = federation(sites=sites, **changes, data__type="nothing.csv@text")
+    spread.start()
+    assert spread.end() == Outcome("finished")
     for ID in (0, *CLIENTS):
         name = f"client_{ID}" if ID else "global"
         found = adapter(spread.folder(ID) / "adapters" / name)
@@ -353,15 +258,58 @@ def test_sites_must_agree_on_the_classes(lab, changes, said):
         "data__type": "site.csv@text",
         "data__splitter": "files",
         "fedsa__data__classes": ["a", "b"],
-        "federate__mode": "distributed",
-        "federate__share_local_model": False,
-        "distribute__use": True,
-        "distribute__role": "client",
-        "distribute__data_idx": 1,
         **changes,
     }
     with pytest.raises(UserError, match=said):
-        lab.runner(**changes)
+        lab.part(1, SiteLink(), **changes)
+
+
+def test_sites_that_are_set_up_otherwise_are_refused_by_name(federation):
+    spread = federation(of_clients=({}, {"train.optimizer.lr": 0.25}, {}))
+    spread.start()
+    outcome = spread.end()
+    assert outcome.kind == "failed" and not outcome.away
+    assert outcome.sentence.startswith(
+        "site-2: its settings are not those of the server: "
+        "train.optimizer.lr is 0.25 and not 0.5"
+    )
+    assert "train.optimizer.lr is 0.25 and not 0.5" in spread.said(2)
+
+
+SECRET = "Dr Mabuse has the flu"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_simulated", [True, False])
+def test_what_is_wrong_at_a_site_is_told_without_its_words(
+    federation, tmp_path, is_simulated
+):
+    """But to the one whose own processes the sites are."""
+    sites = {}
+    for ID in CLIENTS:
+        file = tmp_path / f"site{ID}.csv"
+        file.write_text("text,label\n" + "w1 w2,ham\nw3,spam\n" * 20)
+        values = {"data.type": f"{file}@text"}
+        sites[ID] = Site(tmp_path / f"runs{ID}", values)
+    with file.open("a") as lines:
+        lines.write(f"w1,{SECRET}\n")
+    spread = federation(
+        of_clients=[site.values for site in sites.values()],
+        sites={} if is_simulated else sites,
+        data__type="*.csv@text",
+        data__splitter="files",
+        data__splitter_args=[],
+        fedsa__data__classes=["ham", "spam"],
+        fedsa__data__text=["text"],
+        fedsa__data__label="label",
+    )
+    spread.start()
+    outcome = spread.end()
+    assert outcome.kind == "failed"
+    assert SECRET in spread.said(3)
+    assert (SECRET in outcome.sentence) == is_simulated
+    assert outcome.sentence.startswith("site-3: ")
+    assert (REFUSED in outcome.sentence) == (not is_simulated)
 
 
 SITE = {

@@ -85,7 +85,7 @@ def test_a_path_and_a_name_are_not_compared(lab):
 def test_what_is_told_can_be_sent(lab):
     """Long values too, which are told as digests."""
     settings = settings_with(lab, "fedsa__ranks", [2, 1] * 50)
-    content = Joining("localhost", 1, settings).to_content()
+    content = Joining(settings).to_content()
     assert Joining.from_content(content).settings == settings
     other = settings_with(lab, "fedsa__ranks", [1, 2] * 50)
     assert "fedsa.ranks" in disagreement(settings, other)

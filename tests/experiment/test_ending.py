@@ -21,8 +21,8 @@ AVERAGED = {"federate__method": "FedAvg"}
     [
         ({}, "'fedsa run --resume {folder}' goes on"),
         (AVERAGED, "'fedsa run --resume {folder}' goes on"),
-        (SERVER, "'fedsa run --resume {folder}' goes on"),
-        (CLIENT, "the command that this client was started with lets it"),
+        (SERVER, "'fedsa federate --resume' goes on"),
+        (CLIENT, "it takes part again when the run goes on"),
         ({**SERVER, **AVERAGED}, "the command that this run was started"),
     ],
 )
@@ -46,7 +46,7 @@ def test_a_run_without_checkpoints_begins_again(lab):
 @pytest.mark.parametrize(
     "changes, words",
     [
-        (CLIENT, "is that of a client in a distributed run; the command"),
+        (CLIENT, "is that of a client in a distributed run; it takes part"),
         (
             {**SERVER, **AVERAGED},
             "federate.method FedAvg in distributed mode cannot be resumed",

@@ -24,7 +24,7 @@ def test_the_embedded_host_needs_the_distributed_mode_only():
     names = [each.name for each in find_host().adaptations]
     if find_host().name == "embedded":
         assert names == [
-            "messages over a transport of our own",
+            "messages over NVIDIA FLARE",
             "messages are checked before FederatedScope's own server handles "
             "them",
         ]

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from federatedscope.core.message import Message
-from helpers import free_port
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fs_plugins.engine.links import ServerLink
 from fs_plugins.host.host_server import HostServerGuard, guard
 
 RESULTS = {"val_loss": 1.0, "val_total": 2, "val_avg_loss": 0.5, "val_acc": 1}
@@ -77,8 +77,8 @@ def passed(server, inbox, *messages):
 
 def test_what_clients_send_is_passed_on(guarded, runner):
     server, inbox = guarded(has_begun=False)
-    where = {"host": "127.0.0.1", "port": 5000}
-    joining = [message("join_in", where, sender=i) for i in (-1, 2, 3)]
+    content = {"settings": {}}
+    joining = [message("join_in", content, sender=i) for i in (-1, 2, 3)]
     assert passed(server, inbox, *joining) == joining
     server, inbox = guarded()
     answers = [
@@ -122,8 +122,8 @@ def test_an_update_that_would_end_it_is_refused(guarded, runner, spoil):
         message("gossip", None),
         message(None, None),
         message("finish", b""),
-        message("join_in", {"host": "a", "port": 1}, sender=-1),
-        message("join_in", {"host": "a", "port": 1}, sender=2),
+        message("join_in", {"settings": {}}, sender=-1),
+        message("join_in", {"settings": {}}, sender=2),
         message("join_in_info", {"num_sample": 8}),
         message("metrics", {"val_\u0663.\u0665": 1.0, "val_total": 2}),
         message("metrics", {"val_acc": "high", "val_total": 2}),
@@ -160,17 +160,10 @@ def test_a_result_that_is_not_finite_is_left_out(guarded):
 @pytest.mark.parametrize("method", ["FedAvg", "fedsa"])
 def test_a_distributed_run_of_the_hosts_own_server_is_guarded(lab, method):
     """The plugins' own server checks for itself."""
-    server = lab.runner(
-        federate__method=method,
-        federate__mode="distributed",
-        federate__share_local_model=False,
-        distribute__use=True,
-        distribute__role="server",
-        distribute__server_host="127.0.0.1",
-        distribute__server_port=free_port(),
-    ).server
+    sites = ["site-1", "site-2", "site-3"]
+    link = ServerLink(sites, lambda *task: None, bool, lambda: False, 3)
+    server = lab.part(0, link, federate__method=method).server
     owner = getattr(server.comm_manager.receive, "__self__", None)
-    server.comm_manager.close()
     assert isinstance(owner, HostServerGuard) == (method == "FedAvg")
 
 
@@ -186,7 +179,7 @@ contents = st.recursive(
         st.lists(inner, max_size=3)
         | st.tuples(st.just(8), inner)
         | st.dictionaries(
-            st.sampled_from([*RESULTS, "host", "port"]) | st.integers(),
+            st.sampled_from([*RESULTS, "settings"]) | st.integers(),
             inner,
             max_size=3,
         )
