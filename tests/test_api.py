@@ -307,7 +307,7 @@ def test_instructions_of_ones_own(language_lab):
         ),
         (fs_plugins.Examples([("a",)], None, ("a", "b")), "must be lists"),
         (pandas.Series(TEXTS), "no data set with rows"),
-        (rows(text=TEXTS, label=[[0]] * 60), "neither a name nor"),
+        (rows(text=TEXTS, label=[[0]] * 60), "nothing to tell apart"),
         ([{"text": "a", "label": 0}, {"text": "b"}], "row 1 has the columns"),
         (
             {"train": NAMED, "test": rows(text=TEXTS, label=[0.5] * 60)},

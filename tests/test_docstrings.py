@@ -13,7 +13,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "fs_plugins"
 # The arguments of commands are described by what '--help' prints.
-TYPER = ("cli.py", "results.py")
+TYPER = ("cli.py", "federation.py", "results.py")
 FILES = sorted(
     str(file.relative_to(PACKAGE))
     for file in PACKAGE.rglob("*.py")

@@ -10,15 +10,16 @@ from typing import Any
 
 from fs_plugins.host.protocols import Message as HostMessage
 
-_PREFIX = "base64:"  # begins a text that stands for bytes
+# A text that stands for bytes, or for a float, begins with one of these.
+_BYTES, _FLOAT = "base64:", "float:"
 _PAUSE = 0.01  # seconds between two looks at what has arrived
 
 
 class HostTransport:
     """The host's ``gRPCCommManager``, as the plugins' workers use one.
 
-    The host's messages hold no bytes, so bytes travel as text.  Nobody
-    watches whether participants still answer.
+    The host's messages hold no bytes, and floats in single precision only, so
+    both travel as texts.  Nobody watches whether participants still answer.
 
     Args:
         theirs: the host's manager.
@@ -51,7 +52,7 @@ class HostTransport:
                 return None
             time.sleep(_PAUSE)
         message = self._theirs.receive()
-        message.content = _with_bytes(message.content)
+        message.content = _from_texts(message.content)
         return message
 
     def close(self) -> None:
@@ -60,18 +61,26 @@ class HostTransport:
 
 
 def _with_texts(content: Any) -> Any:
-    """The content with texts in place of bytes."""
+    """The content with texts in place of bytes and floats."""
     if isinstance(content, bytes):
-        return _PREFIX + base64.b64encode(content).decode()
+        return _BYTES + base64.b64encode(content).decode()
+    if isinstance(content, float):
+        return _FLOAT + content.hex()
+    if isinstance(content, dict):
+        return {key: _with_texts(each) for key, each in content.items()}
     if isinstance(content, (list, tuple)):
         return [_with_texts(each) for each in content]
     return content
 
 
-def _with_bytes(content: Any) -> Any:
-    """The content with bytes in place of the texts that stand for them."""
-    if isinstance(content, str) and content.startswith(_PREFIX):
-        return base64.b64decode(content[len(_PREFIX) :], validate=True)
+def _from_texts(content: Any) -> Any:
+    """The content with bytes and floats in place of the texts."""
+    if isinstance(content, str) and content.startswith(_BYTES):
+        return base64.b64decode(content[len(_BYTES) :], validate=True)
+    if isinstance(content, str) and content.startswith(_FLOAT):
+        return float.fromhex(content[len(_FLOAT) :])
+    if isinstance(content, dict):
+        return {key: _from_texts(each) for key, each in content.items()}
     if isinstance(content, list):
-        return [_with_bytes(each) for each in content]
+        return [_from_texts(each) for each in content]
     return content

@@ -65,6 +65,7 @@ NOT_ALONE = {
     "fedsa.adapter_dtype",
     "fedsa.base.dtype",
     "fedsa.chat.template",
+    "fedsa.data.packing",
     "fedsa.eval.choices.data",
     "fedsa.eval.generate.metric",
     "fedsa.eval.generate.problems",
