@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -151,6 +152,13 @@ def assert_near(
     torch.testing.assert_close(
         found, expected, rtol=0, atol=bound[expected.dtype] * scale
     )
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        return int(opened.getsockname()[1])
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 10) -> None:

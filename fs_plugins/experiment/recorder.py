@@ -226,23 +226,29 @@ class Recorder(Listener):
 class ClientRecorder(Recorder):
     """Writes one client's own results, in the process of the client.
 
-    A server that was started again may repeat rounds, as may one that is out
-    of patience with others; of each round the newest results are kept.
+    A server may repeat rounds, and a client's process may go on from what an
+    earlier one has written; of each round the newest results are kept.
     """
 
     def __init__(self, cfg: Config, facts: dict[str, Any]) -> None:
         super().__init__(cfg, facts)
         del self.seconds["aggregate"]  # it is the server's work
+        self._goes_on = self._files.has_metrics
 
     def evaluated(self, rnd: int, clients: Mapping[int, Results]) -> None:
         """Write an evaluation in place of those of the same rounds."""
-        if self.last is not None and rnd <= self.last["round"]:
+        is_repeated = self.last is not None and rnd <= self.last["round"]
+        if is_repeated or self._goes_on:
             self._files.remove_evaluations(rnd)
             kept, _ = self._files.read_evaluations()
             self.last = self.best = None
             for line in kept:
                 self.last = {k: v for k, v in line.items() if k not in BYTES}
                 self.best = better(self._key, self.last, self.best)
+            if self._goes_on and kept:
+                for way, counts in self._bytes.items():
+                    counts[-1] = kept[-1][f"{way}_bytes"]
+            self._goes_on = False
         super().evaluated(rnd, clients)
 
     def _rejected(self) -> dict[str, int | None]:

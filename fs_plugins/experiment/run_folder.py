@@ -223,6 +223,11 @@ class RunFolder:
                 return list(evaluations_in(file, parse)), name
         return [], ""
 
+    @property
+    def has_metrics(self) -> bool:
+        """Whether an evaluation was written."""
+        return (self.path / self.METRICS).exists()
+
     def append_evaluation(self, line: Mapping[str, Any]) -> None:
         """Add a line to the evaluations."""
         with open(self.path / self.METRICS, "a", encoding="utf-8") as file:

@@ -12,12 +12,12 @@ import random
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from helpers import free_port
 
 PAGE = Path(__file__).parents[2] / "docs" / "several-machines.md"
 WORDS = [f"w{i}" for i in range(60)]
@@ -29,12 +29,6 @@ QUICK = (
     *("llm.tok_len", "32"),
     *("fedsa.transport.lost_after", "10"),
 )
-
-
-def free_port():
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        return opened.getsockname()[1]
 
 
 def block(kind, name):

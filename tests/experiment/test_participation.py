@@ -5,12 +5,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from helpers import free_port
 
 import fs_plugins
-from fs_plugins.errors import RunError, UnknownParticipantError
+from fs_plugins.errors import Interrupted, RunError
 from fs_plugins.experiment import runner as running
 from fs_plugins.experiment.runs import load_run
+from fs_plugins.scope import RunScope
 from fs_plugins.wire import encode
 
 ROUNDS = 3
@@ -20,15 +20,14 @@ class PlayedServer:
     """Carries a server's messages to a client; no network is needed.
 
     Args:
-        client: the client.
         script: pairs of a message's kind and its round; an exception is
             raised in place of a message.
     """
 
     host, port = "127.0.0.1", 1
 
-    def __init__(self, client, script):
-        self.client, self.script = client, list(script)
+    def __init__(self, script):
+        self.client, self.script = None, list(script)
         self.sent, self.neighbors = [], {}
 
     def add_neighbors(self, *args, **kwargs):
@@ -75,17 +74,14 @@ def script_of(*rounds, evaluated=None):
 @pytest.fixture
 def participate(lab, monkeypatch):
     """Runs client 2 as its process does; its summary, and the server."""
-    played = []
 
-    def call(script, quiet=False, **changes):
+    def call(script, quiet=False, folder=None, **changes):
         build = running.build_runner
+        server = PlayedServer(script)
 
         def built(cfg, scope=None):
             runner = build(cfg, scope)
-            runner.client.comm_manager.close()
-            server = PlayedServer(runner.client, script)
-            runner.client.comm_manager = server
-            played.append(server)
+            server.client = runner.client
             return runner
 
         monkeypatch.setattr(running, "build_runner", built)
@@ -97,12 +93,16 @@ def participate(lab, monkeypatch):
             distribute__use=True,
             distribute__role="client",
             distribute__data_idx=2,
-            distribute__client_host="127.0.0.1",
-            distribute__client_port=free_port(),
             **changes,
         )
+        options = {
+            "quiet": quiet,
+            "scope": RunScope(communication=server),
+        }
         try:
-            return running.run(file, quiet=quiet), played[-1]
+            if folder:
+                return running.rejoin(folder, file, **options), server
+            return running.run(file, **options), server
         finally:
             monkeypatch.setattr(running, "build_runner", build)
 
@@ -168,17 +168,32 @@ def test_rounds_without_an_evaluation_are_shown(participate, capsys):
 
 
 def test_a_round_that_is_repeated_counts_once(participate):
-    """A server that was started again goes back to its checkpoint."""
-    script = script_of(1, 2, 3, 2, 3)
-    script.insert(7, UnknownParticipantError("who are you?"))
-    summary, server = participate(script)
+    """The server has too few good updates for an average."""
+    summary, server = participate(script_of(1, 2, 2, 3))
     run = load_run(summary["outdir"])
     assert [line["round"] for line in run.curve] == [1, 2, 3]
-    assert len(server.results) == 5
-    second, third = server.results[3:]
+    assert len(server.results) == 4
+    second, third = server.results[2:]
     assert run.curve[1]["clients"]["2"] == second
     assert run.last["clients"]["2"] == third
     assert run.best["round"] in (1, 2, 3)
+
+
+def test_a_later_process_goes_on_in_the_same_folder(participate, lab):
+    """The job was ended in round 3, and the server had round 2 by then."""
+    _whole, _ = participate(script_of(1, 2, 3))
+    begun = [*script_of(1, 2, 3)[:-2], Interrupted("ended", 15)]
+    (lab.folder / "exp" / "site").rename(lab.folder / "exp" / "whole")
+    with pytest.raises(Interrupted):
+        participate(begun)
+    folder = lab.folder / "exp" / "site"
+    assert not load_run(folder).is_finished
+    summary, _ = participate(script_of(3), folder=folder)
+    assert summary["outdir"] == str(folder)
+    assert not list(folder.glob("sub_exp*"))
+    undisturbed, run = load_run(lab.folder / "exp/whole"), load_run(folder)
+    assert run.curve == undisturbed.curve
+    assert run.best == undisturbed.best and run.last == undisturbed.last
 
 
 def test_a_run_that_ends_early_is_said_to(participate):
@@ -222,7 +237,7 @@ def test_the_commands_take_its_folder(participate, fedsa, tmp_path):
     done = fedsa("export", folder, "--client", 1, "--out", tmp_path / "b")
     assert done.returncode == 2 and "--client" in done.stderr
     done = fedsa("run", "--resume", folder)
-    assert done.returncode == 2 and "take part again" in done.stderr
+    assert done.returncode == 2 and "takes part again" in done.stderr
 
 
 def test_a_whole_run_is_nobodys_own(lab):
