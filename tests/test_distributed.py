@@ -226,10 +226,11 @@ def test_each_participant_reads_its_own_file_only(lab, federation, tmp_path):
     alone = in_float64(lab).run(
         expname="alone", data__type=files, federate__client_num=0, **changes
     )
-    sites = {0: Site(tmp_path / "server")}
+    model = {"model.type": lab.settings["model"]["type"]}
+    sites = {0: Site(tmp_path / "server", model)}
     for ID in CLIENTS:
         own = tmp_path / f"of_{ID}"
-        values = {"data.type": f"{own}/site{ID}.csv@text"}
+        values = {"data.type": f"{own}/site{ID}.csv@text", **model}
         sites[ID] = Site(own / "runs", values)
     spread = federation(sites=sites, **changes, data__type="nothing.csv@text")
     spread.start()
@@ -282,20 +283,21 @@ SECRET = "Dr Mabuse has the flu"
 @pytest.mark.slow
 @pytest.mark.parametrize("is_simulated", [True, False])
 def test_what_is_wrong_at_a_site_is_told_without_its_words(
-    federation, tmp_path, is_simulated
+    lab, federation, tmp_path, is_simulated
 ):
     """But to the one whose own processes the sites are."""
     sites = {}
     for ID in CLIENTS:
         file = tmp_path / f"site{ID}.csv"
         file.write_text("text,label\n" + "w1 w2,ham\nw3,spam\n" * 20)
-        values = {"data.type": f"{file}@text"}
+        model = {"model.type": lab.settings["model"]["type"]}
+        values = {"data.type": f"{file}@text", **model}
         sites[ID] = Site(tmp_path / f"runs{ID}", values)
     with file.open("a") as lines:
         lines.write(f"w1,{SECRET}\n")
     spread = federation(
         of_clients=[site.values for site in sites.values()],
-        sites={} if is_simulated else sites,
+        sites={} if is_simulated else {0: Site(tmp_path, model), **sites},
         data__type="*.csv@text",
         data__splitter="files",
         data__splitter_args=[],

@@ -1,6 +1,7 @@
 """``fedsa federate`` and ``fedsa job``: runs on NVIDIA FLARE."""
 
 import contextlib
+import json
 import re
 import secrets
 import signal
@@ -17,6 +18,7 @@ from fs_plugins.config.load import (
 )
 from fs_plugins.data.own import files_of_clients
 from fs_plugins.engine.job import write_job
+from fs_plugins.engine.kit import absolute
 from fs_plugins.engine.outcome import ENDED, SERVER, Outcome
 from fs_plugins.engine.simulation import LOG, Simulation
 from fs_plugins.engine.site import check_run
@@ -28,6 +30,7 @@ from fs_plugins.host.configuration import Config
 from fs_plugins.terms import BY_FILE
 
 JOB = "job"  # the folder of the job, in that of the run
+RUN = "run.json"  # its name and sites
 _SITE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 
@@ -133,15 +136,12 @@ def on_a_federation(
     _check_new(folder, resume)
     wait = float(cfg.fedsa.transport.wait)
     with contextlib.closing(Production(kit, folder, wait)) as federation:
-        sites = _sites_of(cfg, federation.sites())
-        if needed > len(sites):
-            raise UserError(
-                f"--min-sites: it is {needed}, and there are {len(sites)} "
-                "sites"
-            )
+        before = _begun(folder) if resume else {}
+        sites = before.get("sites") or _sites_of(cfg, federation.sites())
+        _check_needed(needed, sites)
         make_folder(folder)
         job = folder / JOB
-        run = _name_of_run(folder)
+        run = before.get("run") or _new_name(folder, sites)
         asked = _asked(cfg, sites, is_here=False)
         lost_after = float(cfg.fedsa.transport.lost_after)
         write_job(job, asked, sites, run, needed, lost_after)
@@ -181,6 +181,7 @@ def job_of(
     cfg = load_config(experiment, overrides)
     sites = _sites_of(cfg, sites)
     _check_names(sites)
+    _check_needed(needed, sites)
     if out.exists():
         raise UserError(f"--out: {out} exists already")
     make_folder(out)
@@ -190,12 +191,31 @@ def job_of(
     write_job(out, asked, sites, run, needed, lost_after)
 
 
-def _name_of_run(folder: Path) -> str:
-    """The run's name among all runs of a federation, drawn once."""
-    file = folder / "run"
-    if not file.exists():
-        file.write_text(f"{folder.name}-{secrets.token_hex(4)}\n")
-    return file.read_text().strip()
+def _new_name(folder: Path, sites: Sequence[str]) -> str:
+    """A name for a run among all of a federation, noted with its sites."""
+    name = f"{folder.name}-{secrets.token_hex(4)}"
+    text = json.dumps({"run": name, "sites": [*sites]})
+    (folder / RUN).write_text(text, encoding="utf-8")
+    return name
+
+
+def _begun(folder: Path) -> dict[str, Any]:
+    """The name and the sites of a run that was begun before."""
+    try:
+        found = json.loads((folder / RUN).read_text(encoding="utf-8"))
+        return {"run": found["run"], "sites": list(map(str, found["sites"]))}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(
+            f"{folder / RUN} cannot be read; it has the run's name and sites"
+        ) from None
+
+
+def _check_needed(needed: int, sites: Sequence[str]) -> None:
+    """Refuse a number of sites that cannot be had."""
+    if not 0 <= needed <= len(sites):
+        raise UserError(
+            f"--min-sites: it is {needed}, and there are {len(sites)} sites"
+        )
 
 
 def _sites_of(cfg: Config, connected: Sequence[str]) -> list[str]:
@@ -316,13 +336,5 @@ def _asked(
     if is_here:
         for key in ("data.type", "model.type", "data.root"):
             if key in values:
-                values[key] = _absolute(str(values[key]))
+                values[key] = absolute(str(values[key]))
     return nested(values)
-
-
-def _absolute(name: str) -> str:
-    """A name whose part before ``@`` is absolute, if it is a path."""
-    path, at, rest = name.rpartition("@")
-    path = path if at else name
-    rest = f"{at}{rest}" if at else ""
-    return f"{Path(path).absolute()}{rest}" if Path(path).exists() else name

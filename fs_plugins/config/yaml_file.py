@@ -159,6 +159,19 @@ def read_yaml(file: Path) -> dict[Any, Any]:
     return tree
 
 
+def parse_text(text: str) -> Any:
+    """Read YAML that is no file, with the limits of a file.
+
+    Raises:
+        yaml.YAMLError: the text is no YAML, or holds something that a
+            configuration must not contain.
+
+    """
+    if len(text) > _LONGEST:
+        raise yaml.YAMLError("it is too long")
+    return _parse(text)
+
+
 def parse_word(word: str) -> Any:
     """Read a word of the command line as YAML.
 

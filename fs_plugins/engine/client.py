@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
 from nvflare.apis.executor import Executor
 from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.fl_context import FLContext
@@ -16,11 +15,10 @@ from nvflare.apis.shareable import Shareable, make_reply
 from nvflare.apis.signal import Signal
 from nvflare.fuel.f3.cellnet.fqcn import FQCN
 
-from fs_plugins.config.yaml_file import flatten
 from fs_plugins.engine.links import SiteLink, said_of, unpacked
 from fs_plugins.engine.outcome import ALIVE, MESSAGES, PROBLEM
 from fs_plugins.engine.part import folder_of, take_part
-from fs_plugins.engine.site import load_site
+from fs_plugins.engine.site import asked_in, load_site
 from fs_plugins.errors import UserError
 
 
@@ -44,7 +42,7 @@ class Participant(Executor):  # type: ignore[misc]
         beats_every: float,
     ) -> None:
         super().__init__()
-        self._asked = dict(flatten(yaml.safe_load(experiment)))
+        self._experiment = experiment
         self._sites, self._run = list(sites), run
         self._link: SiteLink | None = None
         self._tells_all = False
@@ -74,7 +72,8 @@ class Participant(Executor):  # type: ignore[misc]
         try:
             link = self._link or self._begin(fl_ctx)
         except UserError as error:
-            self.log_error(fl_ctx, str(error))
+            # The event that FLARE would fire reaches the server.
+            self.log_error(fl_ctx, str(error), fire_event=False)
             reply[PROBLEM] = said_of(error, self._tells_all)
             return reply
         for fields in shareable.get(MESSAGES) or []:
@@ -116,10 +115,11 @@ class Participant(Executor):  # type: ignore[misc]
         self._tells_all = site.is_simulated
         if name not in self._sites:
             raise UserError(f"{name} is not among the sites of the run")
+        asked = asked_in(self._experiment)
         folder = folder_of(site, self._run, name)
         ID = self._sites.index(name) + 1
         link = self._link = SiteLink()
         beating = partial(self._beat, fl_ctx.get_engine())
         threading.Thread(target=beating, daemon=True).start()
-        link.start(partial(take_part, site, self._asked, folder, ID, link))
+        link.start(partial(take_part, site, asked, folder, ID, link))
         return link

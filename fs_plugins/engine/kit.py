@@ -11,8 +11,12 @@ from fs_plugins.errors import UserError
 from fs_plugins.policy.roles import Role
 
 # The classes that a job may name; no code of a job's own is imported.
-CLASSES = ["fs_plugins.engine."]
+CLASSES = [
+    f"fs_plugins.engine.{name}"
+    for name in ("Federation", "Participant", "SharedOnly")
+]
 _STREAMER = "site_log_streamer"  # sends the site's log of errors to the server
+_SCOPE = "fedsa"  # of the site's rules
 _LOST_AFTER = 60  # seconds without a sign of life, at the server
 
 
@@ -43,7 +47,7 @@ def prepare(
             f"{kit} is not the startup kit of a server or a site; it has no "
             "startup/fed_server.json or startup/fed_client.json"
         )
-    if is_server and (data or model):
+    if is_server and data:
         raise UserError(f"{kit} is the server's kit; the server has no data")
     if not is_server and not data:
         raise UserError("site: say with --data where this site's data are")
@@ -59,16 +63,16 @@ def prepare(
         "authorization.json": _authorization(local),
     }
     if not is_server:
-        files["privacy.json"] = _privacy(share)
+        files["privacy.json"] = _privacy(local, share)
     written = []
     for name, tree in files.items():
         text = json.dumps(tree, indent=2) + "\n"
         (local / name).write_text(text, encoding="utf-8")
         written.append(local / name)
-    if not is_server:
-        own = {"data": {"type": _absolute(data)}}
-        if model:
-            own["model"] = {"type": _absolute(model)}
+    own = {"data": {"type": absolute(data)}} if data else {}
+    if model:
+        own["model"] = {"type": absolute(model)}
+    if own:
         (local / FILE).write_text(dump(own), encoding="utf-8")
         written.append(local / FILE)
     return written
@@ -76,7 +80,7 @@ def prepare(
 
 def _resources(kit: Path, is_server: bool) -> dict[str, Any]:
     """FLARE's resources: only our classes, and no log leaves the site."""
-    resources = _default(kit / "local", "resources.json")
+    resources = _present(kit / "local", "resources.json")
     resources["class_allow_list"] = CLASSES
     resources["class_list_enforcement_mode"] = "enforce"
     resources["allow_log_streaming"] = False
@@ -107,7 +111,7 @@ def _authorization(local: Path) -> dict[str, Any]:
 
     A shell command of FLARE's lists and shows files of a site.
     """
-    rules = _default(local, "authorization.json")
+    rules = _present(local, "authorization.json")
     for role, rights in rules.get("permissions", {}).items():
         if rights == "any":
             rights = dict.fromkeys(_RIGHTS, "any")
@@ -129,27 +133,44 @@ _RIGHTS = (
 )
 
 
-def _privacy(share: Sequence[str]) -> dict[str, Any]:
-    """The site's filter, for every job."""
+def _privacy(local: Path, share: Sequence[str]) -> dict[str, Any]:
+    """The site's filter, for every job.
+
+    Raises:
+        UserError: the site has rules of its own, which stay as they are.
+
+    """
     own = {
         "path": "fs_plugins.engine.SharedOnly",
         "args": {"share": [*share]},
     }
-    scope = {"name": "fedsa", "task_result_filters": [own]}
-    return {"scopes": [scope], "default_scope": "fedsa"}
+    file = local / "privacy.json"
+    if file.exists() and _read(file).get("default_scope") != _SCOPE:
+        raise UserError(
+            f"{file} has rules of its own, which stay; add to the "
+            f"task_result_filters of its scopes: {json.dumps(own)}"
+        )
+    scope = {"name": _SCOPE, "task_result_filters": [own]}
+    return {"scopes": [scope], "default_scope": _SCOPE}
 
 
-def _default(local: Path, name: str) -> dict[str, Any]:
-    """FLARE's own version of a file."""
-    file = local / f"{name}.default"
+def _present(local: Path, name: str) -> dict[str, Any]:
+    """The site's own version of a file, or else FLARE's."""
+    file = local / name
+    return _read(file if file.exists() else local / f"{name}.default")
+
+
+def _read(file: Path) -> dict[str, Any]:
     try:
-        tree: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        tree = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{file} cannot be read: {error}") from error
+    if not isinstance(tree, dict):
+        raise UserError(f"{file} holds no mapping")
     return tree
 
 
-def _absolute(name: str) -> str:
+def absolute(name: str) -> str:
     """A name whose part before ``@`` is absolute, if it is a path."""
     path, at, rest = name.rpartition("@")
     path = path if at else name

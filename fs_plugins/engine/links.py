@@ -12,6 +12,7 @@ import queue
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,6 +23,8 @@ from fs_plugins.host.protocols import Message as HostMessage
 
 Fields = dict[str, Any]
 _FIELDS = ("msg_type", "state", "timestamp", "content")
+# What is answered, and by what kind of message.
+_ANSWERS = {"model_para": "model_para", "evaluate": "metrics"}
 _PAUSE = 0.1  # seconds between two looks at what FLARE says
 # What a site says of an error: its own sentence may quote its texts.
 REFUSED = "its data or settings cannot be used; its log says why"
@@ -141,7 +144,7 @@ class SiteLink:
         """
 
         def working() -> None:
-            error = None
+            error: Exception | None = RunError("its part has ended")
             try:
                 error = work()
             finally:
@@ -219,7 +222,12 @@ class ServerLink:
         self._IDs = {name: ID for ID, name in self._sites.items()}
         self._post, self._is_gone = post, is_gone
         self._is_aborted, self.needed = is_aborted, needed
-        self.patience = 60.0
+        self.patience = 3600.0
+        # The tasks of each site that have no result yet, the oldest first.
+        self._asked: dict[int, deque[Fields]] = {
+            ID: deque() for ID in self._sites
+        }
+        self._refused: set[int] = set()
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._busy: dict[int, int] = dict.fromkeys(self._sites, 0)
         self._lock = threading.Lock()
@@ -246,7 +254,24 @@ class ServerLink:
 
     @property
     def lost(self) -> set[int]:
-        """The IDs of the clients that take part no longer."""
+        """The IDs of the clients that take part no longer.
+
+        Raises:
+            RunError: fewer sites take part than the run needs.  The round at
+                hand is not ended without them, so that the next job, in
+                which they may be back, trains it as if nothing had been.
+
+        """
+        lost = self._note_lost()
+        if len(self._sites) - len(lost) < self.needed:
+            told = [
+                f"{self._sites[ID]}: {why}"
+                for ID, why in sorted(self.problems.items())
+            ]
+            raise RunError("; ".join(told))
+        return lost
+
+    def _note_lost(self) -> set[int]:
         for ID, site in self._sites.items():
             if ID not in self.problems and self._is_gone(site):
                 self.problems[ID] = "it is disconnected"
@@ -272,6 +297,7 @@ class ServerLink:
         if message.msg_type == "assign_client_id" and "refusal" in content:
             for ID in receivers:
                 self.problems[ID] = content["refusal"]
+                self._refused.add(ID)
 
     def receive(self, timeout: float | None = None) -> Message | None:
         """The next message; None if none arrives within ``timeout`` seconds.
@@ -283,22 +309,14 @@ class ServerLink:
         """
         end = None if timeout is None else time.monotonic() + timeout
         while True:
-            self._check()
+            if self._is_aborted():
+                raise Interrupted("the job was ended", signal.SIGTERM)
+            _ = self.lost
             try:
                 return self._inbox.get(timeout=_PAUSE)
             except queue.Empty:
                 if end is not None and time.monotonic() >= end:
                     return None
-
-    def _check(self) -> None:
-        if self._is_aborted():
-            raise Interrupted("the job was ended", signal.SIGTERM)
-        if len(self._sites) - len(self.lost) < self.needed:
-            told = [
-                f"{self._sites[ID]}: {why}"
-                for ID, why in sorted(self.problems.items())
-            ]
-            raise RunError("; ".join(told))
 
     def close(self) -> None:
         """Wait until the clients have handled what they were sent.
@@ -308,8 +326,9 @@ class ServerLink:
         end = time.monotonic() + self.patience
         while not self._is_aborted() and time.monotonic() < end:
             with self._lock:
-                busy = {ID for ID in self.neighbors if self._busy[ID]}
-            if not busy - self.lost:
+                known = {*self.neighbors, *self._refused}
+                busy = {ID for ID in known if self._busy[ID]}
+            if not busy - (self._note_lost() - self._refused):
                 return
             time.sleep(_PAUSE)
 
@@ -332,14 +351,25 @@ class ServerLink:
         ID = self._IDs[site]
         with self._lock:
             self._busy[ID] -= 1
+            asked = self._asked[ID].popleft() if self._asked[ID] else {}
+        has_answered = False
         for fields in messages if isinstance(messages, list) else []:
             message = unpacked(fields, ID)
             if message is not None:
                 self._inbox.put(message)
+                has_answered = True
+        kind = _ANSWERS.get(asked.get("msg_type", ""))
+        if kind and not has_answered:
+            # The server refuses it, and waits no longer.
+            nothing = {"content": None, "timestamp": 0, "msg_type": kind}
+            fields = {**asked, **nothing}
+            self._inbox.put(Message(sender=ID, receiver=[], **fields))
         if problem:
             self.problems.setdefault(ID, problem)
 
     def _give(self, ID: int, fields: Fields) -> None:
         with self._lock:
             self._busy[ID] += 1
+            asked = {k: v for k, v in fields.items() if k != "content"}
+            self._asked[ID].append(asked)
         self._post(self._sites[ID], fields)

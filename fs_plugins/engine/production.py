@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import logging
+import secrets
 import shutil
 import tempfile
 import time
@@ -40,6 +42,12 @@ _AWAY = (
     ConnectionError,
     TimeoutError,
 )
+_WRONG = (
+    api_spec.InvalidArgumentError,
+    api_spec.InvalidJobDefinition,
+    api_spec.InvalidTarget,
+    api_spec.NoClientsAvailable,
+)
 _FORBIDDEN = (api_spec.AuthenticationError, api_spec.AuthorizationError)
 
 
@@ -59,9 +67,12 @@ class Production:
     def __init__(self, kit: Path, folder: Path, wait: float) -> None:
         self._kit, self._folder, self._wait = kit, folder, wait
         self._user = _user_of(kit)
+        # FLARE logs each attempt to reach a server that is away.
+        logging.getLogger().addHandler(logging.NullHandler())
         self._session: Session | None = None
         self._outcome: Outcome | None = None
         self._job = folder / "job_id"
+        self._token = folder / "submit_token"
         self._ending = ""  # the status of the job that has ended last
         # since when the server has not named a job that it says is running
         self._unseen: float | None = None
@@ -113,12 +124,6 @@ class Production:
     def outcome(self) -> Outcome | None:
         """How the job has ended; None if its server has not said it."""
         return self._outcome
-
-    def abort(self) -> None:
-        """End the job that is running, if there is one."""
-        ID = self._running()
-        if ID:
-            self._ask(lambda session: session.abort_job(ID))
 
     def close(self) -> None:
         """End the session."""
@@ -178,8 +183,14 @@ class Production:
                     f"{needed} of {len(sites)} sites"
                 )
             time.sleep(_PAUSE)
-        ID = self._ask(lambda session: session.submit_job(str(job.absolute())))
+        # With the token, a job whose acceptance was not heard of is not
+        # submitted twice.
+        if not self._token.exists():
+            self._token.write_text(secrets.token_hex(16))
+        token, where = self._token.read_text(), str(job.absolute())
+        ID = self._ask(lambda session: session.submit_job(where, token))
         self._job.write_text(f"{ID}\n")
+        self._token.unlink()
         return str(ID)
 
     def _watch(self, ID: str) -> Iterator[dict[str, Any]]:
@@ -189,7 +200,11 @@ class Production:
             The lines of results that have not been seen before.
 
         """
+        is_told = False
         while not self._is_over(ID):
+            if not is_told and self._ending == RunStatus.SUBMITTED.value:
+                is_told = True
+                note("the job waits for the federation to start it")
             line = self._line(ID)
             if line.get("round", 0) > self._newest:
                 self._newest = line["round"]
@@ -247,6 +262,8 @@ class Production:
         """
         if self._ending == RunStatus.FINISHED_ABORTED.value:
             return False
+        if self._ending == RunStatus.FINISHED_CANT_SCHEDULE.value:
+            raise RunError("the federation could not start the job")
         outcome = self._outcome
         return outcome is None or outcome.away or outcome.kind == ENDED
 
@@ -272,12 +289,14 @@ class Production:
                     f"{self._kit}: the server does not allow it: "
                     f"{first_line(error)}"
                 ) from error
+            except _WRONG as error:
+                raise UserError(first_line(error)) from error
             except _AWAY as error:
                 self.close()
                 if time.monotonic() > end:
                     raise RunError(
-                        f"no server for {self._wait:g} seconds: "
-                        f"{first_line(error)}"
+                        f"the server has not answered for {self._wait:g} "
+                        f"seconds: {first_line(error)}"
                     ) from error
                 time.sleep(_PAUSE)
 

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
 from nvflare.apis.client import Client
 from nvflare.apis.controller_spec import ClientTask, Task
 from nvflare.apis.fl_constant import ReturnCode
@@ -18,7 +17,6 @@ from nvflare.apis.shareable import Shareable, make_reply
 from nvflare.apis.signal import Signal
 from nvflare.widgets.info_collector import InfoCollector
 
-from fs_plugins.config.yaml_file import flatten
 from fs_plugins.engine.links import Fields, ServerLink
 from fs_plugins.engine.outcome import (
     ALIVE,
@@ -30,8 +28,8 @@ from fs_plugins.engine.outcome import (
     write_outcome,
 )
 from fs_plugins.engine.part import folder_of, take_part
-from fs_plugins.engine.site import load_site
-from fs_plugins.errors import UserError
+from fs_plugins.engine.site import asked_in, load_site
+from fs_plugins.errors import RunError, UserError, first_line
 from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.listeners import Listener
 
@@ -71,7 +69,7 @@ class Federation(Controller):  # type: ignore[misc]
         lost_after: float,
     ) -> None:
         super().__init__(task_check_period=0.1)
-        self._asked = dict(flatten(yaml.safe_load(experiment)))
+        self._experiment = experiment
         self._sites, self._run = list(sites), run
         self._needed = needed or len(self._sites)
         self._newest = _Newest()
@@ -95,7 +93,8 @@ class Federation(Controller):  # type: ignore[misc]
     ) -> Shareable:
         """Note that a site is there."""
         name = fl_ctx.get_peer_context().get_identity_name()
-        self._heard[name] = time.monotonic()
+        if name in self._sites:
+            self._heard[name] = time.monotonic()
         return make_reply(ReturnCode.OK)
 
     def _is_gone(self, site: str) -> bool:
@@ -129,15 +128,18 @@ class Federation(Controller):  # type: ignore[misc]
         error: Exception | None
         try:
             site = load_site(Path(workspace.get_root_dir()))
+            asked = asked_in(self._experiment)
             folder = folder_of(site, self._run, SERVER)
         except UserError as wrong:
             error = wrong
         else:
             link.ask_to_join()
-            error = take_part(
-                site, self._asked, folder, 0, link, [self._newest]
-            )
-            _copy_results(folder, out)
+            error = take_part(site, asked, folder, 0, link, [self._newest])
+            try:
+                _copy_results(folder, out)
+            except (OSError, shutil.Error) as full:
+                why = first_line(full)
+                error = error or RunError(f"the server's disk: {why}")
         write_outcome(out, error, link.has_lost)
         if error is not None:
             self.system_panic(str(error), fl_ctx)

@@ -37,14 +37,19 @@ class SharedOnly(Filter):  # type: ignore[misc]
 
     Args:
         share: the roles whose parameters may leave the site, such as ``A``.
+        embeddings: whether the A of an embedding may leave it, too.  It
+            tells which tokens occur in the site's texts.
 
     Raises:
         UserError: there is no such role.
 
     """
 
-    def __init__(self, share: Sequence[str] = ("A",)) -> None:
+    def __init__(
+        self, share: Sequence[str] = ("A",), embeddings: bool = False
+    ) -> None:
         super().__init__()
+        self._embeddings = embeddings
         roles = {role.value: role for role in Role}
         for name in share:
             if name not in roles:
@@ -71,8 +76,9 @@ class SharedOnly(Filter):  # type: ignore[misc]
             why = f"SharedOnly refuses a result: {type(error).__name__}"
         else:
             return shareable
-        self.log_error(fl_ctx, why)
-        raise ContentBlockedException(why)
+        # FLARE lets the server read an event and an exception.
+        self.log_error(fl_ctx, why, fire_event=False)
+        raise ContentBlockedException("SharedOnly has refused a result")
 
     def _check(self, shareable: Mapping[str, Any]) -> None:
         for key, value in shareable.items():
@@ -118,6 +124,8 @@ class SharedOnly(Filter):  # type: ignore[misc]
         if tensors and _METADATA in _header(payload):
             raise WireError("it has an update that is more than tensors")
         for name, _ in tensors:
+            if "embedding" in name and not self._embeddings:
+                raise WireError(f"{told(name)} would tell which tokens occur")
             roles = possible_roles(name)
             if not roles or not roles <= self._share:
                 called = "/".join(sorted(role.value for role in roles))

@@ -4,16 +4,19 @@ A job comes from outside.  It says what is trained and how, but not where a
 site's data are, where the site writes, or what code it imports.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from fs_plugins.config.load import nested
-from fs_plugins.config.yaml_file import flatten, read_yaml
+from fs_plugins.config.yaml_file import flatten, parse_text, read_yaml
 from fs_plugins.errors import UserError, shown
-from fs_plugins.terms import BY_FILE
+from fs_plugins.terms import ALPACA, AUTO, BY_FILE, NONE
 
 FILE = "fedsa.yaml"  # in the folder ``local`` of FLARE's workspace
 RUNS = "fedsa"  # the folder of runs in FLARE's workspace
@@ -27,10 +30,20 @@ OF_SITES = (
     *("federate.resource_info_file", "llm.cache", "fedsa.plugins"),
     *("fedsa.state.backend", "fedsa.state.folder", "fedsa.state.cache"),
     *("fedsa.track", "fedsa.token_cache", "fedsa.transport"),
-    "fedsa.eval.generate.run_code",
+    *("fedsa.eval.generate.run_code", "fedsa.eval.generate.problems"),
+    *("fedsa.eval.choices.data", "fedsa.data.validation", "fedsa.data.test"),
 )
-# What a job says, and a site may say otherwise.
-_EITHER = ("data.type", "model.type")
+# What a job says, and a site may say otherwise: also which columns are read.
+EITHER = (
+    *("data.type", "model.type", "fedsa.chat.template"),
+    *("fedsa.data.text", "fedsa.data.label", "fedsa.data.labels"),
+    *("fedsa.data.label_separator", "fedsa.data.target"),
+    *("fedsa.data.prompt", "fedsa.data.completion", "fedsa.data.messages"),
+    *("fedsa.data.instruction", "fedsa.data.input", "fedsa.data.output"),
+    *("fedsa.data.incomplete", "fedsa.data.separator"),
+)
+_TEMPLATES = ("", AUTO, ALPACA, NONE)  # that are no files
+_KEY = re.compile(r"[A-Za-z0-9]+(_?[A-Za-z0-9-]+)*(\.[A-Za-z0-9_-]+)*")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
@@ -77,10 +90,10 @@ def load_site(workspace: Path) -> Site:
             )
         return Site(folder, {}, True, tuple(own))
     for key in values:
-        if key not in _EITHER and not _is_of_site(key):
+        if key not in EITHER and not _is_of_site(key):
             raise UserError(
                 f"{file}: {shown(key)} is not for a site to say, but for the "
-                f"job; a site says {', '.join((*_EITHER, *OF_SITES))}"
+                f"job; a site says {', '.join((*EITHER, *OF_SITES))}"
             )
     return Site(folder.expanduser(), values)
 
@@ -97,6 +110,49 @@ def without_own(values: Mapping[str, Any]) -> dict[str, Any]:
 
     """
     return {k: v for k, v in values.items() if not _is_of_site(k)}
+
+
+def asked_in(experiment: object) -> dict[str, Any]:
+    """What a job says of a run, by keys with dots.
+
+    Args:
+        experiment: the YAML in the job.
+
+    Raises:
+        UserError: it is no configuration, or would count as other keys than
+            it seems to have.
+
+    """
+    try:
+        tree = parse_text(experiment) if isinstance(experiment, str) else None
+    except yaml.YAMLError:
+        tree = None
+    if not isinstance(tree, dict):
+        raise UserError("the job holds no configuration")
+    asked = dict(flatten(tree))
+    for key in asked:
+        # Two underscores would stand for a dot.
+        if not _KEY.fullmatch(key) or "__" in key:
+            raise UserError(f"the job has a key that is none: {shown(key)}")
+    return asked
+
+
+def _check_no_paths(asked: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Refuse a job that names a file of the site."""
+    model = str(asked.get("model.type", ""))
+    name = model.rpartition("@")[0] or model
+    is_path = name.startswith((".", "/", "~")) or os.path.exists(name)
+    if "model.type" not in own and is_path:
+        raise UserError(
+            "model.type: the job names a folder; a site that has the model "
+            f"says so in its own local/{FILE}"
+        )
+    template = asked.get("fedsa.chat.template", "")
+    if "fedsa.chat.template" not in own and template not in _TEMPLATES:
+        raise UserError(
+            "fedsa.chat.template: the job names a file; a site that has the "
+            f"template says so in its own local/{FILE}"
+        )
 
 
 def check_run(name: object) -> str:
@@ -136,6 +192,7 @@ def experiment_at(
         if ID:
             values |= site.of_clients[ID - 1]
         return nested(values)
+    _check_no_paths(asked, site.values)
     values = {**without_own(asked), **site.values}
     if ID and "data.type" not in site.values:
         raise UserError(

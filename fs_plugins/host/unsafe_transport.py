@@ -5,6 +5,7 @@ arrives.  ``fedsa.transport.unsafe: True`` lets a run use it nevertheless.
 """
 
 import base64
+import contextlib
 import time
 from typing import Any
 
@@ -75,10 +76,14 @@ def _with_texts(content: Any) -> Any:
 
 def _from_texts(content: Any) -> Any:
     """The content with bytes and floats in place of the texts."""
-    if isinstance(content, str) and content.startswith(_BYTES):
-        return base64.b64decode(content[len(_BYTES) :], validate=True)
-    if isinstance(content, str) and content.startswith(_FLOAT):
-        return float.fromhex(content[len(_FLOAT) :])
+    if isinstance(content, str):
+        # What cannot be read is left as it is, and refused by whoever knows
+        # what is expected.
+        with contextlib.suppress(ValueError, OverflowError):
+            if content.startswith(_BYTES):
+                return base64.b64decode(content[len(_BYTES) :], validate=True)
+            if content.startswith(_FLOAT):
+                return float.fromhex(content[len(_FLOAT) :])
     if isinstance(content, dict):
         return {key: _from_texts(each) for key, each in content.items()}
     if isinstance(content, list):

@@ -181,6 +181,11 @@ def test_from_nothing_to_a_federation(place):
     place.write("project.yml", ports)
     place.commands("provision")
     place.commands("prepare")
+    toy = place.toy[1]
+    for name in SITES:  # the page's model is one that all have
+        own = ("--data", f"data/{name}.csv@text", "--model", toy)
+        place.fedsa("site", f"kits/{name}", *own)
+    place.fedsa("site", "kits/localhost", "--model", toy)
     place.start()
     words = ("--cfg", "hospitals.yaml", *place.toy, *QUICK)
     words += ("federate.total_round_num", "2")

@@ -14,6 +14,7 @@ from nvflare.apis.job_def import JobMetaKey
 from nvflare.private.fed.server.job_meta_validator import JobMetaValidator
 
 from fs_plugins.engine.job import write_job
+from fs_plugins.engine.site import asked_in
 
 ASKED = {"seed": 1, "train": {"optimizer": {"type": "SGD", "lr": 1e-05}}}
 SITES = ["north", "south"]
@@ -71,7 +72,7 @@ def test_flare_builds_what_it_names(tmp_path):
         "train.optimizer.lr": 1e-05,
     }
     for part in (server, client):
-        assert part._asked == asked
+        assert asked_in(part._experiment) == asked
         assert part._sites == SITES and part._run == "run-1"
 
 

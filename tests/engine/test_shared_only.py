@@ -251,3 +251,27 @@ def test_junk_is_let_out_or_refused_and_nothing_else(messages, key):
 def test_a_wrong_share_is_said_at_once():
     with pytest.raises(UserError, match="SharedOnly: share: there is no 'a'"):
         SharedOnly(["a"])
+
+
+EMBEDDING = "base_model.model.bert.embeddings.word_embeddings"
+
+
+def test_what_tells_which_tokens_occur_stays():
+    """The A of an embedding moves in the columns of the site's tokens."""
+    reply = result(update(f"{EMBEDDING}.lora_embedding_A.default"))
+    with pytest.raises(ContentBlockedException):
+        SharedOnly(["A"]).process(reply, FLContext())
+    SharedOnly(["A"], embeddings=True).process(reply, FLContext())
+
+
+def test_what_is_refused_is_told_to_nobody_but_the_sites_log(monkeypatch):
+    """FLARE lets the server read exceptions, and events of errors."""
+    fired = []
+    monkeypatch.setattr(
+        SharedOnly, "fire_event", lambda *args: fired.append(args)
+    )
+    reply = result(update(NAMES["B"]), words="the patient is ill")
+    with pytest.raises(ContentBlockedException) as blocked:
+        SharedOnly(["A"]).process(reply, FLContext())
+    assert str(blocked.value) == "SharedOnly has refused a result"
+    assert not fired

@@ -6,12 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fs_plugins.config.host_options import HOST_OPTIONS
 from fs_plugins.config.load import difference, load_config
+from fs_plugins.config.options import OPTIONS
 from fs_plugins.config.yaml_file import flatten
 from fs_plugins.engine.part import folder_of
 from fs_plugins.engine.site import (
+    EITHER,
     OF_SITES,
     Site,
+    asked_in,
     check_run,
     experiment_at,
     load_site,
@@ -20,7 +24,13 @@ from fs_plugins.engine.site import (
 from fs_plugins.errors import UserError
 
 BY_FILE = {"data.splitter": "files"}
-OWN = {"data.type": "/mine.csv@text", "device": 3}
+OWN = {
+    "data.type": "/mine.csv@text",
+    "device": 3,
+    "model.type": "/mine@huggingface_llm",
+    "fedsa.chat.template": "mine.jinja",
+    "fedsa.data.text": ["report"],
+}
 values = st.none() | st.booleans() | st.integers() | st.text(max_size=5)
 
 
@@ -54,9 +64,9 @@ def test_a_job_sets_no_key_of_a_site(keys, ID, data):
     site = Site(Path("/runs"), OWN)
     found = dict(flatten(experiment_at(site, asked, ID)))
     assert {k: v for k, v in found.items() if is_own(k)} == {"device": 3}
-    assert found["data.type"] == OWN["data.type"]
+    assert OWN.items() <= found.items()
     for key, value in asked.items():
-        if not is_own(key) and key != "data.type":
+        if not is_own(key) and key not in OWN:
             assert found[key] == value
     assert without_own(asked).items() <= asked.items()
 
@@ -131,7 +141,10 @@ def test_its_settings_are_read(tmp_path, monkeypatch):
         ("data: a.csv@text", "'data' is not for a site to say"),
         ("datatype: a.csv@text", "'datatype' is not for a site"),
         ("fedsa: {policy: {B: share}}", "'fedsa.policy.B' is not for a site"),
-        ("federate: {method: x}", "a site says data.type, model.type, outdir"),
+        (
+            "federate: {method: x}",
+            "a site says data.type, model.type",
+        ),
         ("a: [", "fedsa.yaml"),
         ("- data", "fedsa.yaml"),
         ("just words", "fedsa.yaml"),
@@ -179,3 +192,57 @@ def test_no_name_leads_out_of_the_sites_folder(name):
     except UserError:
         return
     assert folder.resolve() == folder and folder.parent.parent == Path("/runs")
+
+
+def test_each_option_that_names_a_file_is_for_the_site_to_say():
+    """A job that named one would let the site read it."""
+    paths = {
+        option.key
+        for option in (*OPTIONS, *HOST_OPTIONS)
+        if getattr(option.kind, "is_path", False)
+    }
+    assert len(paths) > 10 and "fedsa.data.test" in paths
+    assert not {key for key in paths if not is_own(key) and key not in EITHER}
+
+
+@pytest.mark.parametrize(
+    "key, value, words",
+    [
+        ("model.type", "/etc@huggingface_llm", "model.type: the job names"),
+        ("model.type", "../x@huggingface_llm", "model.type: the job names"),
+        ("fedsa.chat.template", "/etc/passwd", "template: the job names a fi"),
+    ],
+)
+def test_a_job_names_no_file_of_a_site(key, value, words):
+    site = Site(Path("/runs"), {"data.type": "mine@text"})
+    for ID in (0, 1):
+        with pytest.raises(UserError, match=words):
+            experiment_at(site, BY_FILE | {key: value}, ID)
+    named = {"model.type": "owner/name@huggingface_llm"}
+    assert experiment_at(site, BY_FILE | named, 1)["model"]["type"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "fedsa__plugins: [x.py]",
+        "fedsa: {eval__generate__run_code: true}",
+        "federate__restore_from: x",
+        "a b: 1",
+        "[1, 2]",
+        "a: [",
+        "a: &a [1, 1]\nb: &b [*a, *a]\n"
+        + "".join(
+            f"{chr(99 + i)}: &{chr(99 + i)} [*{chr(98 + i)}, *{chr(98 + i)}]\n"
+            for i in range(20)
+        ),
+        "x" * 2_000_000,
+        None,
+        5,
+    ],
+)
+def test_a_job_that_means_other_keys_than_it_says_is_refused(text):
+    """Two underscores would stand for a dot; aliases would fill the memory."""
+    with pytest.raises(UserError):
+        asked_in(text)
+    assert asked_in("fedsa: {data: {text: [a]}}") == {"fedsa.data.text": ["a"]}
