@@ -31,7 +31,7 @@ def federate(
         ),
     ],
     sites: Annotated[
-        int, typer.Option(help="How many sites, on this machine.")
+        int, typer.Option(min=0, help="How many sites, on this machine.")
     ] = 0,
     gpus: Annotated[
         str, typer.Option(help="GPUs that the sites get in turn: 0,1.")
@@ -41,7 +41,7 @@ def federate(
         typer.Option(help="An admin's kit: the run takes place at its sites."),
     ] = None,
     min_sites: Annotated[
-        int, typer.Option(help="How many sites must stay; 0: all.")
+        int, typer.Option(min=0, help="How many sites must stay; 0: all.")
     ] = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run.")
@@ -90,7 +90,7 @@ def job(
         str, typer.Option(help="The sites, unless the file names them.")
     ] = "",
     min_sites: Annotated[
-        int, typer.Option(help="How many sites must stay; 0: all.")
+        int, typer.Option(min=0, help="How many sites must stay; 0: all.")
     ] = 0,
 ) -> None:
     """Write an experiment as a job of FLARE, to submit it yourself."""

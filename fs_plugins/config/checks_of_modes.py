@@ -5,6 +5,7 @@ from fs_plugins.data.splitters import BY_CLIENT
 from fs_plugins.errors import UserError
 from fs_plugins.host.configuration import Config
 from fs_plugins.settings import has_own_data, is_distributed
+from fs_plugins.terms import START_WITH_FEDERATE
 
 
 def check_by_host(cfg: Config) -> None:
@@ -39,10 +40,8 @@ def check_distributed(cfg: Config) -> None:
 
     """
     if not cfg.distribute.use:
-        raise UserError(
-            "distribute.use: must be True with federate.mode 'distributed'; "
-            "FederatedScope forgets the section otherwise"
-        )
+        # FederatedScope forgets the section otherwise.
+        raise UserError(START_WITH_FEDERATE)
     if cfg.federate.share_local_model:
         raise UserError(
             "federate.share_local_model: must be False with federate.mode "

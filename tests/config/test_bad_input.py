@@ -21,7 +21,7 @@ MISTAKES = {
             "federate__mode": "distributed",
             "federate__share_local_model": False,
         },
-        ["distribute.use", "True"],
+        ["federate.mode", "is begun by 'fedsa federate'"],
     ),
     "one model for several processes": (
         {"federate__mode": "distributed", "distribute__use": True},
