@@ -105,6 +105,6 @@ def command_to_resume(cfg: Config) -> str:
     The run's own user trusts the plugins that the run has imported.
     """
     if is_distributed(cfg):
-        return "fedsa federate --resume"
+        return "fedsa federate --cfg ... --resume"
     trust = " --trust-plugins" if cfg.fedsa.plugins else ""
     return f"fedsa run --resume {cfg.outdir}{trust}"

@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import secrets
+import shutil
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -80,7 +81,7 @@ def on_this_machine(
         Interrupted: Ctrl-C or SIGTERM has ended it.
 
     """
-    cfg = load_config(experiment, overrides)
+    cfg = load_config(experiment, _with_number(overrides, number))
     sites = _simulated_sites(cfg, number)
     of_clients: list[dict[str, Any]] = [{} for _ in sites]
     if cfg.data.splitter == BY_FILE:
@@ -91,6 +92,8 @@ def on_this_machine(
     for index, own in enumerate(of_clients if gpus else ()):
         own |= {"use_gpu": True, "device": gpus[index % len(gpus)]}
     folder = Path(cfg.outdir) / check_run(cfg.expname)
+    if not resume:
+        _forget_attempt(folder, [SERVER, *sites])
     _check_new(folder, resume)
     make_folder(folder)
     job = folder / JOB
@@ -233,6 +236,31 @@ def _sites_of(cfg: Config, connected: Sequence[str]) -> list[str]:
             "that take part in fedsa.data.clients"
         )
     return sites
+
+
+def _with_number(overrides: Overrides, number: int) -> Overrides:
+    """The overrides, with the number of sites if it is not 0."""
+    key = "federate.client_num"
+    if not number:
+        return overrides
+    if isinstance(overrides, Mapping):
+        return {**overrides, key: number}
+    return [*overrides, key, str(number)]
+
+
+def _forget_attempt(folder: Path, names: Sequence[str]) -> None:
+    """Remove what an attempt has left that has trained nothing.
+
+    Args:
+        folder: the folder of the run.
+        names: the names of its participants.
+
+    """
+    parts = [RunFolder(folder / name) for name in names]
+    is_ours = (folder / JOB / "meta.json").exists()
+    if is_ours and not any(part.holds_training for part in parts):
+        for part in (folder / JOB, *(part.path for part in parts)):
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def _check_new(folder: Path, resume: bool) -> None:

@@ -14,8 +14,10 @@ from fs_plugins.experiment.folder_checks import check_kinds, check_links
 from fs_plugins.experiment.reading import check_path
 from fs_plugins.experiment.run_folder import RunFolder
 from fs_plugins.host.configuration import Config
+from fs_plugins.settings import is_distributed
 from fs_plugins.state.locks import LockedError, lock_file
 
+_FORCE, _ANEW = "add --force", "choose another expname"
 _FORMAT = "%(asctime)s (%(module)s:%(lineno)d) %(levelname)s: %(message)s"
 # The keys that a resumed run may change without --force, as the results do
 # not depend on them.
@@ -211,7 +213,7 @@ def check_unchanged(old: Any, new: Any) -> None:
         keys = ", ".join(f"{k} (now {v!r})" for k, v in changed.items())
         raise UserError(
             f"the run was begun with other values of {keys}; leave them as "
-            "they were, or add --force"
+            f"they were, or {_ANEW if is_distributed(new) else _FORCE}"
         )
 
 
