@@ -21,7 +21,7 @@ AVERAGED = {"federate__method": "FedAvg"}
     [
         ({}, "'fedsa run --resume {folder}' goes on"),
         (AVERAGED, "'fedsa run --resume {folder}' goes on"),
-        (SERVER, "'fedsa federate --resume' goes on"),
+        (SERVER, "'fedsa federate --cfg ... --resume' goes on"),
         (CLIENT, "it takes part again when the run goes on"),
         ({**SERVER, **AVERAGED}, "the command that this run was started"),
     ],
