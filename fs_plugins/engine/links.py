@@ -229,7 +229,6 @@ class ServerLink:
         }
         self._refused: set[int] = set()
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
-        self._busy: dict[int, int] = dict.fromkeys(self._sites, 0)
         self._lock = threading.Lock()
 
     # What FederatedScope's server calls.
@@ -327,7 +326,7 @@ class ServerLink:
         while not self._is_aborted() and time.monotonic() < end:
             with self._lock:
                 known = {*self.neighbors, *self._refused}
-                busy = {ID for ID in known if self._busy[ID]}
+                busy = {ID for ID in known if self._asked[ID]}
             if not busy - (self._note_lost() - self._refused):
                 return
             time.sleep(_PAUSE)
@@ -350,7 +349,6 @@ class ServerLink:
         """
         ID = self._IDs[site]
         with self._lock:
-            self._busy[ID] -= 1
             asked = self._asked[ID].popleft() if self._asked[ID] else {}
         has_answered = False
         for fields in messages if isinstance(messages, list) else []:
@@ -369,7 +367,6 @@ class ServerLink:
 
     def _give(self, ID: int, fields: Fields) -> None:
         with self._lock:
-            self._busy[ID] += 1
             asked = {k: v for k, v in fields.items() if k != "content"}
             self._asked[ID].append(asked)
         self._post(self._sites[ID], fields)
